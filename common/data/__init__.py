@@ -1,0 +1,1 @@
+"""Clips for training: generated and real, sampled and augmented."""

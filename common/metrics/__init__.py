@@ -1,0 +1,1 @@
+"""Metrics of the field as torchmetrics, equal to the official scorers."""

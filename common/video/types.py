@@ -1,0 +1,124 @@
+"""The two things that go in and out of every method: prompts and frame masks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from common.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """What the user says about one target on one frame.
+
+    Exactly one of these kinds: a mask; a box and / or points; a text; a vocabulary. With ``image`` the mask lies on
+    that image, which is not a frame of the video (visual query segmentation).
+
+    Attributes:
+        target: id of the target, 1..254.
+        frame: frame index in the video where the prompt holds.
+        mask: bool (H, W) at video resolution, or at the resolution of ``image``.
+        box: (x0, y0, x1, y1) in pixels.
+        points: float (K, 2), x and y in pixels.
+        labels: int64 (K,), 1 = on the target, 0 = off it.
+        text: an expression that names the target.
+        vocabulary: category names; the method finds its targets by itself.
+        image: uint8 RGB (h, w, 3), the query image.
+
+    Raises:
+        InputError: no kind or more than one, an id out of range, an empty mask, sizes that do not fit.
+    """
+
+    target: int
+    frame: int = 0
+    mask: Tensor | None = None
+    box: tuple[float, float, float, float] | None = None
+    points: Tensor | None = None
+    labels: Tensor | None = None
+    text: str | None = None
+    vocabulary: tuple[str, ...] | None = None
+    image: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        where = f"prompt of target {self.target} at frame {self.frame}"
+        if not 1 <= self.target <= 254:
+            raise InputError(f"{where}: target ids are 1 to 254")
+        kinds = [
+            self.mask is not None,
+            self.box is not None or self.points is not None,
+            self.text is not None,
+            self.vocabulary is not None,
+        ]
+        if sum(kinds) != 1:
+            raise InputError(f"{where}: give exactly one of mask, box / points, text, vocabulary")
+        if self.mask is not None:
+            if self.mask.dtype != torch.bool or self.mask.ndim != 2:
+                raise InputError(f"{where}: the mask must be boolean (H, W), not {self.mask.dtype} {tuple(self.mask.shape)}")
+            if not self.mask.any():
+                raise InputError(f"{where}: the mask is empty; a target needs at least one pixel")
+        if self.points is not None and (self.labels is None or len(self.labels) != len(self.points)):
+            raise InputError(f"{where}: every point needs a label (1 on the target, 0 off it)")
+        if self.box is not None and not (self.box[0] < self.box[2] and self.box[1] < self.box[3]):
+            raise InputError(f"{where}: the box {self.box} must be (x0, y0, x1, y1) with x0 < x1 and y0 < y1")
+        if self.image is not None and self.mask is not None and self.image.shape[:2] != self.mask.shape:
+            raise InputError(
+                f"{where}: the query mask is {tuple(self.mask.shape)} but its image is {tuple(self.image.shape[:2])}"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class FrameMasks:
+    """One frame's answer.
+
+    Attributes:
+        frame: frame index.
+        targets: N target ids, ascending.
+        masks: bool (N, H, W) at video resolution.
+        scores: float32 (N,), the method's confidence that the target is there (higher is surer).
+        categories: N category ids, where the task has them.
+    """
+
+    frame: int
+    targets: tuple[int, ...]
+    masks: Tensor
+    scores: Tensor
+    categories: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.masks.dtype != torch.bool or self.masks.ndim != 3 or len(self.masks) != len(self.targets):
+            raise ValueError(
+                f"frame {self.frame}: masks must be boolean (N, H, W) with N = {len(self.targets)}, "
+                f"not {self.masks.dtype} {tuple(self.masks.shape)}"
+            )
+
+    @classmethod
+    def from_logits(
+        cls, frame: int, targets: tuple[int, ...], logits: Tensor, scores: Tensor, overlap: bool = False
+    ) -> FrameMasks:
+        """Threshold logits (N, H, W) at 0; without ``overlap`` a pixel goes to its largest logit only.
+
+        Ties go to the first target, as in the ``sam2`` predictor's non-overlap rule.
+        """
+        masks = logits > 0
+        if not overlap and len(targets) > 1:
+            first = logits.argmax(0, keepdim=True)
+            masks &= first == torch.arange(len(targets), device=logits.device)[:, None, None]
+        return cls(frame, targets, masks, scores)
+
+    def select(self, targets: tuple[int, ...]) -> Tensor:
+        """Masks bool (len(targets), H, W) in the order asked for; a target without an answer is empty."""
+        out = self.masks.new_zeros((len(targets), *self.masks.shape[1:]))
+        for row, target in enumerate(targets):
+            if target in self.targets:
+                out[row] = self.masks[self.targets.index(target)]
+        return out
+
+    def label_map(self) -> Tensor:
+        """Label map uint8 (H, W): 0 background, else the target id; where masks overlap the last id wins."""
+        out = torch.zeros(self.masks.shape[1:], dtype=torch.uint8, device=self.masks.device)
+        for target, mask in zip(self.targets, self.masks, strict=True):
+            out[mask] = target
+        return out
