@@ -1,0 +1,46 @@
+"""What every test may ask for: one thread, real data where there is some, and where to find expected values."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: two cores are shared by the test workers
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test never downloads
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the project."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """Folder of real data sets: VIDSEG_DATA, else ../shared/data; the test is skipped where there is none."""
+    root = Path(os.environ.get("VIDSEG_DATA") or ROOT.parent / "shared" / "data")
+    if not root.is_dir():
+        pytest.skip(f"no real data: set VIDSEG_DATA (looked in {root})")
+    return root
+
+
+@pytest.fixture(scope="session")
+def golden_root() -> Path:
+    """Expected values made from data that is not part of the project; the test is skipped where they are absent."""
+    root = ROOT.parent / "shared" / "golden"
+    if not root.is_dir():
+        pytest.skip("no ../shared/golden: expected values made from real data are not here")
+    return root
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Every test starts from the same random state."""
+    torch.manual_seed(0)
