@@ -1,1 +1,6 @@
-"""Metrics of the field as torchmetrics, equal to the official scorers."""
+"""torchmetrics of video segmentation; each stands alone."""
+
+from common.metrics.functional import boundary_accuracy, region_similarity
+from common.metrics.jandf import JAndF
+
+__all__ = ["JAndF", "boundary_accuracy", "region_similarity"]
