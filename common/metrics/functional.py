@@ -91,7 +91,7 @@ def _boundaries(masks: Tensor, last_row: bool, last_column: bool) -> Tensor:
     """Boundary maps, one pixel wide on the top-left side of the edge, bool (..., H, W) of masks (..., H, W).
 
     A pixel is on the boundary if it differs from its right, lower or lower right neighbour. In the last row and column
-    of the image only the neighbour along the border counts; ``last_row`` and ``last_column`` say that the crop has them.
+    of the image only the neighbour along the border counts; ``last_row`` and ``last_column``: the crop has them.
     """
     padded = F.pad(masks, (0, 1, 0, 1))
     right, below = padded[..., :-1, 1:], padded[..., 1:, :-1]
