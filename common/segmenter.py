@@ -12,8 +12,10 @@ import lightning as L
 import torch
 from torch import Tensor
 
+from common import optim
 from common.data.clip import Clip
 from common.errors import InputError
+from common.scoring import Scoring, write_prediction
 from common.video import FrameMasks, Prompt, Video
 
 
@@ -28,6 +30,8 @@ class Session(ABC):
     @abstractmethod
     def step(self, frame: Tensor, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
         """Take the next frame, uint8 RGB (H, W, 3), and prompts that hold on it (their ``frame`` is not looked at).
+
+        The frame lies on the method's device; the tensors of a prompt may lie on the CPU.
 
         Raises:
             InputError: a frame of another size than the first, a prompt kind the method does not know.
@@ -49,8 +53,42 @@ class Session(ABC):
 class VideoSegmenter(L.LightningModule):
     """The thin LightningModule that every method subclasses: give it ``session`` and ``losses``.
 
-    It is completed in this file by training, validation, testing and prediction, which all come in by the session.
+    Training, validation, testing and prediction are here and come in by those two. A method loads ``weights`` itself;
+    ``needs_weights`` is False only for a method that has none.
+
+    Args:
+        weights: name or file of pretrained weights; ``random`` to score an untrained network on purpose.
+        loss_weights: factor of each loss term by name; a term that is not named counts once.
+        lr: peak learning rate of AdamW.
+        weight_decay: decay of matrices and filters; biases and norms are not decayed.
+        warmup_steps: optimiser steps of linear warm-up.
+        final_lr: fraction of ``lr`` at the end of the cosine.
+        save_predictions: while scoring, also write the benchmark's submission files.
     """
+
+    needs_weights = True
+
+    def __init__(
+        self,
+        weights: str | None = None,
+        loss_weights: dict[str, float] | None = None,
+        lr: float = 1e-4,
+        weight_decay: float = 0.1,
+        warmup_steps: int = 0,
+        final_lr: float = 0.1,
+        save_predictions: bool = False,
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.weights = weights
+        self.loss_weights = loss_weights or {}
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.warmup_steps = warmup_steps
+        self.final_lr = final_lr
+        self.save_predictions = save_predictions
+        self.failed: dict[str, str] = {}  # video -> reason, of the last scoring or prediction
+        self._scoring: Scoring | None = None
 
     def session(self, length: int | None = None) -> Session:
         """Open a session. ``length`` is the number of frames where it is known (a stream has none)."""
@@ -59,6 +97,10 @@ class VideoSegmenter(L.LightningModule):
     def losses(self, clip: Clip) -> dict[str, Tensor]:
         """Unweighted loss terms of a training batch, each a scalar tensor."""
         raise TypeError(f"{type(self).__name__} cannot be trained: it defines no losses()")
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Optimiser groups; override for layer-wise learning rates (``optim.parameter_groups(..., scale=...)``)."""
+        return optim.parameter_groups(self, self.lr, self.weight_decay)
 
     @torch.inference_mode()
     def track(self, video: Video) -> Iterator[FrameMasks]:
@@ -69,3 +111,87 @@ class VideoSegmenter(L.LightningModule):
         for index, frame in enumerate(video):
             yield from session.step(frame.to(self.device), waiting.pop(index, ()))
         yield from session.finish()
+
+    # Training.
+
+    def configure_optimizers(self) -> Any:
+        """AdamW over ``parameter_groups`` with warm-up and cosine."""
+        steps = self.trainer.estimated_stepping_batches
+        return optim.adamw(self.parameter_groups(), self.lr, self.warmup_steps, steps, self.final_lr)
+
+    def training_step(self, clip: Clip, batch_idx: int) -> Tensor:
+        """The weighted sum of the loss terms; every term is logged."""
+        terms = self.losses(clip)
+        unknown = self.loss_weights.keys() - terms.keys()
+        if unknown:
+            raise InputError(f"loss_weights: no loss term {sorted(unknown)[0]!r}; the terms are {', '.join(terms)}")
+        total = torch.stack([self.loss_weights.get(name, 1.0) * term for name, term in terms.items()]).sum()
+        batch = len(clip.frames)
+        self.log("train/loss", total, prog_bar=True, batch_size=batch)
+        self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()}, batch_size=batch)
+        return total
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Clips move at once; a video stays where it is and its frames move one by one."""
+        return batch if isinstance(batch, Video) else super().transfer_batch_to_device(batch, device, dataloader_idx)
+
+    # Scoring: validation and testing are the same, on other splits.
+
+    def on_validation_epoch_start(self) -> None:
+        """Open the validation benchmarks."""
+        self._open(self.trainer.datamodule.val_benchmarks)  # type: ignore[attr-defined]
+
+    def on_test_epoch_start(self) -> None:
+        """Open the test benchmarks."""
+        self._open(self.trainer.datamodule.test_benchmarks)  # type: ignore[attr-defined]
+
+    def validation_step(self, video: Video, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Score one video."""
+        self._score(video, dataloader_idx)
+
+    def test_step(self, video: Video, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Score one video."""
+        self._score(video, dataloader_idx)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log every benchmark's numbers."""
+        self._close()
+
+    def on_test_epoch_end(self) -> None:
+        """Log every benchmark's numbers and write their records."""
+        self._close()
+
+    def on_predict_epoch_start(self) -> None:
+        """Forget the failures of an earlier run."""
+        self._require_weights()
+        self.failed = {}
+
+    def predict_step(self, video: Video, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Write a video's masks as palette PNGs and as an overlay."""
+        reason = write_prediction(video, self.track(video), Path(self.trainer.default_root_dir) / "predictions")
+        if reason:
+            self.failed[video.id] = reason
+
+    def _open(self, benchmarks: Sequence[Any]) -> None:
+        self._require_weights()
+        self._scoring = Scoring(self, benchmarks)
+
+    def _score(self, video: Video, benchmark: int) -> None:
+        assert self._scoring is not None
+        self._scoring.add(benchmark, video)
+
+    def _close(self) -> None:
+        assert self._scoring is not None
+        for name, value in self._scoring.finish().items():
+            self.log(name, value, rank_zero_only=True)
+        self.failed = self._scoring.failed
+        self._scoring = None
+
+    def _require_weights(self) -> None:
+        """A number from an untrained network is never given unasked. Validation inside ``fit`` is no such number."""
+        trainer = self.trainer
+        if self.needs_weights and self.weights is None and trainer.ckpt_path is None and not trainer.state.fn == "fit":
+            raise InputError(
+                f"{type(self).__name__} has no weights to score: give --ckpt_path FILE, or --model.weights with a name "
+                "or a file (random to score an untrained network on purpose)"
+            )

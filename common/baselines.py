@@ -1,0 +1,68 @@
+"""What a method must beat before its numbers mean anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from common.errors import InputError
+from common.segmenter import Session, VideoSegmenter
+from common.video import FrameMasks, Prompt
+
+
+class CopyFirstMask(VideoSegmenter):
+    """Repeats each target's first mask on every later frame: the score of knowing nothing about motion."""
+
+    needs_weights = False
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+
+    def session(self, length: int | None = None) -> CopySession:
+        """A session that remembers one mask a target, whatever the length."""
+        return CopySession()
+
+
+class CopySession(Session):
+    """Answers every frame at once with the masks it was given."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def step(self, frame: Tensor, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
+        """The masks given so far, on this frame; a later mask of the same target replaces the first."""
+        size = tuple(frame.shape[:2])
+        if self.size not in (None, size):
+            raise InputError(f"frame {self.index}: {size} but the first frame is {self.size}; give frames of one size")
+        self.size = size
+        for prompt in prompts:
+            if prompt.mask is None or prompt.image is not None:
+                raise InputError(f"prompt of target {prompt.target}: the copy baseline knows masks on frames only")
+            if tuple(prompt.mask.shape) != size:
+                raise InputError(
+                    f"prompt of target {prompt.target}: the mask is {tuple(prompt.mask.shape)} but the frame is {size}"
+                )
+            self.masks[prompt.target] = prompt.mask.to(frame.device)
+        targets = tuple(sorted(self.masks))
+        masks = [self.masks[target] for target in targets]
+        stacked = torch.stack(masks) if masks else torch.zeros((0, *size), dtype=torch.bool, device=frame.device)
+        answer = FrameMasks(self.index, targets, stacked, torch.ones(len(targets), device=frame.device))
+        self.index += 1
+        return [answer]
+
+    def finish(self) -> list[FrameMasks]:
+        """Nothing is ever open."""
+        return []
+
+    def drop(self, target: int) -> None:
+        """Stop repeating a target's mask."""
+        self.masks.pop(target, None)
+
+    def reset(self) -> None:
+        """Forget the masks, the frame size and the frame count."""
+        self.masks: dict[int, Tensor] = {}
+        self.size: tuple[int, ...] | None = None
+        self.index = 0
