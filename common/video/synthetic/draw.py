@@ -1,0 +1,121 @@
+"""Draw a scene and its words from a preset and a random generator."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from common.video.synthetic.actors import Actor, Camera, Occluder, Wall
+from common.video.synthetic.motion import Wave, draw_absences, draw_wave
+from common.video.synthetic.presets import Preset
+from common.video.synthetic.scene import Scene
+from common.video.synthetic.shapes import CATEGORIES, Outline, draw_outline
+from common.video.synthetic.textures import COLOURS, PATTERNS, background_texture, object_texture
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a target looks like, in words."""
+
+    category: str
+    colour: str
+    pattern: str
+
+
+def draw_scene(preset: Preset, frames: int, objects: int | None, rng: np.random.Generator) -> tuple[Scene, list[Look]]:
+    """A scene and the look of each target, in the order of their ids."""
+    number = objects or int(rng.integers(preset.objects[0], preset.objects[1] + 1))
+    background = background_texture(rng)
+    camera = _draw_camera(preset, rng)
+    light = draw_wave(rng, 1.0 - 0.5 * preset.light, preset.light, preset.period)
+    colours = [str(name) for name in rng.permutation(list(COLOURS))]
+    looks = [
+        Look(str(rng.choice(CATEGORIES)), colours[k % len(colours)], str(rng.choice(list(PATTERNS)))) for k in range(number)
+    ]
+    targets: list[Actor] = []
+    for target, look in enumerate(looks, start=1):
+        targets.append(_draw_actor(preset, look, targets, frames, target, rng))
+    likes: list[Actor] = []
+    for _ in range(int(rng.integers(preset.distractors[0], preset.distractors[1] + 1))):
+        likes.append(_draw_alike(preset, targets, likes, looks, rng))
+    crowd = [*targets, *likes]
+    actors = [crowd[k] for k in rng.permutation(len(crowd))]
+    return Scene(background, [*actors, *_draw_covers(preset, targets, rng)], camera, light), looks
+
+
+def _draw_camera(preset: Preset, rng: np.random.Generator) -> Camera:
+    slow = (1.5 * preset.period[0], 2.5 * preset.period[1])
+    swing = preset.camera
+    x, y, zoom = (draw_wave(rng, 0.0, float(rng.uniform(0.3, 1.0)) * swing, slow) for _ in range(3))
+    return Camera(x, y, zoom, draw_wave(rng, 0.0, 0.4 * swing, slow))
+
+
+def _draw_actor(
+    preset: Preset, look: Look, others: list[Actor], frames: int, target: int, rng: np.random.Generator
+) -> Actor:
+    late = target > 1 and bool(rng.random() < preset.late)
+    absences = draw_absences(rng, frames, preset.absence, late) if preset.absence else ()
+    outline = draw_outline(rng, preset.wobble, look.category)
+    texture = object_texture(look.colour, look.pattern, rng)
+    size = draw_wave(rng, math.log(rng.uniform(*preset.diameter)), float(rng.uniform(0.3, 1)) * preset.growth, preset.period)
+    angle = Wave(float(rng.uniform(0, 2 * math.pi)), drift=float(rng.uniform(-preset.spin, preset.spin)))
+    x, y = _draw_path(preset, size, others, rng)
+    return Actor(outline, texture, x, y, size, angle, target, absences)
+
+
+def _draw_alike(
+    preset: Preset, targets: list[Actor], likes: list[Actor], looks: list[Look], rng: np.random.Generator
+) -> Actor:
+    """A look-alike of a random target: its texture and category, another outline, size and path."""
+    model = targets[int(rng.integers(len(targets)))]
+    size = draw_wave(rng, model.size.centre + float(rng.uniform(-0.15, 0.15)), preset.growth, preset.period)
+    angle = Wave(float(rng.uniform(0, 2 * math.pi)), drift=float(rng.uniform(-preset.spin, preset.spin)))
+    x, y = _draw_path(preset, size, [*targets, *likes], rng)
+    return Actor(draw_outline(rng, preset.wobble, looks[model.target - 1].category), model.texture, x, y, size, angle)
+
+
+def _draw_path(preset: Preset, size: Wave, others: list[Actor], rng: np.random.Generator) -> tuple[Wave, Wave]:
+    """A path whose start is clear of the other actors: the first of 20 that is, else the clearest."""
+    best, most = None, -math.inf
+    for _ in range(20):
+        travel = float(rng.uniform(*preset.travel))
+        limit = max(0.1, 0.85 - travel)
+        x, y = (draw_wave(rng, float(rng.uniform(-limit, limit)), travel, preset.period) for _ in range(2))
+        gaps = [
+            math.hypot(x(0) - other.x(0), y(0) - other.y(0)) - 1.2 * (math.exp(size(0)) + math.exp(other.size(0)))
+            for other in others
+        ]
+        gap = min(gaps, default=0.0)
+        if best is None or gap > most:
+            best, most = (x, y), gap
+        if gap >= 0:
+            break
+    assert best is not None
+    return best
+
+
+def _draw_covers(preset: Preset, targets: list[Actor], rng: np.random.Generator) -> list[Occluder | Wall]:
+    """What passes in front of the targets: sweeping bars and boxes, and the walls they hide behind."""
+    covers: list[Occluder | Wall] = []
+    for target in targets:
+        for _ in range(int(rng.integers(preset.occluders[0], preset.occluders[1] + 1))):
+            # a bar starts at the far end of its sweep, so the first frame shows the target
+            period = float(rng.uniform(*preset.period)) * 0.9
+            offset = Wave(0.0, ((float(rng.uniform(0.45, 0.7)), period, float(rng.choice((1, -1))) * math.pi / 2),))
+            width = float(rng.uniform(0.5, 1.1))
+            length = float(rng.choice((1.3, 8.0)))
+            outline = Outline("box", aspect=width / length)
+            covers.append(
+                Occluder(target, outline, _cover_texture(rng), offset, float(rng.uniform(0, 2 * math.pi)), width)
+            )
+        for absence in target.absences:
+            if absence.behind:
+                covers.append(Wall(target, absence, Outline("box"), _cover_texture(rng)))
+    return covers
+
+
+def _cover_texture(rng: np.random.Generator) -> Tensor:
+    return object_texture(str(rng.choice(list(COLOURS))), str(rng.choice(list(PATTERNS))), rng)

@@ -1,0 +1,39 @@
+"""Expressions: what a person would call a target."""
+
+from __future__ import annotations
+
+import math
+
+from common.video.synthetic.actors import Actor, Wall
+from common.video.synthetic.draw import Look
+from common.video.synthetic.scene import Scene
+from common.video.synthetic.textures import PATTERNS
+
+
+def describe(scene: Scene, looks: list[Look], target: int, frames: int) -> str:
+    """An expression for a target, e.g. ``the small red striped blob that leaves``."""
+    look = looks[target - 1]
+    actor = next(a for a in scene.actors if isinstance(a, Actor) and a.target == target)
+    hides = any(isinstance(a, Wall) and a.leader.target == target for a in scene.actors)
+    words = ("the", _size(actor), look.colour, PATTERNS[look.pattern], look.category, "that", _deed(actor, hides, frames))
+    return " ".join(filter(None, words))
+
+
+def _size(actor: Actor) -> str:
+    diameter = math.exp(actor.size.centre)
+    return "small" if diameter < 0.22 else "large" if diameter > 0.28 else ""
+
+
+def _deed(actor: Actor, hides: bool, frames: int) -> str:
+    """What a target does: the most telling thing first."""
+    if any(absence.start < 0 for absence in actor.absences):
+        return "comes in late"
+    if any(not absence.behind for absence in actor.absences):
+        return "leaves"
+    if hides:
+        return "hides"
+    last = frames - 1
+    across, down = actor.x(last) - actor.x(0), actor.y(last) - actor.y(0)
+    if abs(across) > abs(down):
+        return "moves right" if across > 0 else "moves left"
+    return "moves down" if down > 0 else "moves up"
