@@ -45,7 +45,7 @@ def boundary_accuracy(pred: Tensor, target: Tensor, void: Tensor | None = None) 
     height, width = pred.shape[-2:]
     radius = boundary_tolerance(height, width)
     pairs = torch.stack([pred.reshape(-1, height, width), target.reshape(-1, height, width)])
-    if pairs.is_cuda:
+    if pairs.is_cuda or not pairs.shape[1]:
         counts = _matches(_boundaries(pairs, True, True), radius)
     else:  # where starting a kernel costs little, each pair in its own bounding box is much faster
         counts = torch.cat([_cropped_matches(pair, radius) for pair in pairs.split(1, dim=1)], dim=-1)
@@ -117,7 +117,7 @@ def _matches(edges: Tensor, radius: int) -> Tensor:
     """
     padded = F.pad(edges, (radius,) * 4)
     flat = padded.flatten()
-    size = padded[0, 0].numel()
+    size = math.prod(padded.shape[-2:])
     count = F.pad(flat.cumsum(0, dtype=torch.int32), (1, 0))
     rows = torch.arange(-radius, radius + 1, device=edges.device)
     reach = (radius**2 - rows**2).double().sqrt().floor().long()[:, None]
@@ -131,4 +131,4 @@ def _matches(edges: Tensor, radius: int) -> Tensor:
     owner = points // size
     totals = torch.bincount(owner, minlength=2 * edges.shape[1])
     hits = torch.bincount(owner[torch.cat(found)] if found else owner, minlength=2 * edges.shape[1])
-    return torch.stack([hits, totals]).view(2, 2, -1)
+    return torch.stack([hits, totals]).view(2, 2, edges.shape[1])
