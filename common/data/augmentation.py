@@ -1,0 +1,146 @@
+"""Augmentation of training clips: one draw of parameters for all frames and masks of a clip."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+TRIES = 5  # geometries tried before one that keeps a target in the first frame is given up for none
+KEEP = 0.3  # of a target's area in the first frame, the least that must stay
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """The same change for every frame of a clip and its masks, and a weak colour change per frame, as SAM 2 trains.
+
+    Attributes:
+        flip: probability of mirroring left and right.
+        degrees: largest rotation to each side.
+        shear: largest shear to each side, degrees.
+        translate: largest shift to each side, as a fraction of the frame.
+        crop: smallest and largest side of the part that is cut out and enlarged, as a fraction of the frame's.
+        stretch: largest change of the aspect ratio, as a natural logarithm.
+        brightness: largest change of brightness of the clip, as a fraction.
+        contrast: the same for contrast.
+        saturation: the same for saturation.
+        hue: largest turn of the hue, as a fraction of the colour circle.
+        grey: probability of losing colour.
+        frame_jitter: largest change of brightness, contrast and saturation of each frame by itself.
+        paste: probability of an object of another clip being pasted over this one; it is not annotated.
+    """
+
+    flip: float = 0.5
+    degrees: float = 25.0
+    shear: float = 20.0
+    translate: float = 0.1
+    crop: tuple[float, float] = (0.7, 1.0)
+    stretch: float = 0.15
+    brightness: float = 0.2
+    contrast: float = 0.2
+    saturation: float = 0.2
+    hue: float = 0.05
+    grey: float = 0.05
+    frame_jitter: float = 0.05
+    paste: float = 0.1
+
+    def __call__(
+        self,
+        frames: Tensor,
+        masks: Tensor,
+        rng: np.random.Generator,
+        paste: tuple[Tensor, Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Change a clip. A target that leaves the first frame by it is dropped; one at least stays.
+
+        Args:
+            frames: uint8 (T, 3, H, W).
+            masks: bool (T, N, H, W).
+            rng: where every number comes from.
+            paste: another clip of the same T, H, W, of which one object is pasted.
+
+        Returns:
+            frames uint8 (T, 3, H, W) and masks bool (T, M, H, W), 1 <= M <= N.
+        """
+        pixels, masks = self._move(frames.float(), masks, rng)
+        if paste is not None:
+            pixels, masks = _paste(pixels, masks, paste, rng)
+        pixels = self._colour(pixels, rng)
+        return pixels.add_(0.5).clamp_(0, 255).to(torch.uint8), masks
+
+    def _move(self, pixels: Tensor, masks: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Flip, rotate, shear, shift and crop, in one resampling."""
+        before = masks[0].flatten(1).sum(1)
+        for _ in range(TRIES):
+            grid = F.affine_grid(self._geometry(masks.shape[2:], rng)[None], [1, 1, *masks.shape[2:]], align_corners=False)
+            first = _sample(masks[:1], grid)[0].flatten(1).sum(1)
+            stays = (first > 0) & (first >= KEEP * before)
+            if stays.any():
+                return _sample(pixels, grid), _sample(masks[:, stays], grid)
+        return pixels, masks
+
+    def _geometry(self, size: torch.Size, rng: np.random.Generator) -> Tensor:
+        """Affine map (2, 3) from the new frame to the old one, both spanning -1..1."""
+        ratio = size[1] / size[0]
+        angle, shear_x, shear_y = np.radians(rng.uniform(-1, 1, 3) * (self.degrees, self.shear, self.shear))
+        side, stretch = rng.uniform(*self.crop), 0.5 * rng.uniform(-1, 1) * self.stretch
+        scale = np.diag([side * math.exp(stretch), side * math.exp(-stretch)])
+        mirror = np.diag([-1.0 if rng.random() < self.flip else 1.0, 1.0])
+        turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+        slant = np.array([[1.0, math.tan(shear_x)], [math.tan(shear_y), 1.0]])
+        square = np.diag([ratio, 1.0])  # rotate in pixels, not in the stretched square of the sampling grid
+        linear = np.linalg.inv(square) @ turn @ slant @ square @ scale @ mirror
+        room = 1.0 - np.abs(np.diag(scale))
+        shift = rng.uniform(-1, 1, 2) * np.maximum(room, 0) + 2 * rng.uniform(-1, 1, 2) * self.translate
+        return torch.from_numpy(np.concatenate([linear, shift[:, None]], 1)).float()
+
+    def _colour(self, pixels: Tensor, rng: np.random.Generator) -> Tensor:
+        """Colour of the clip, then a little of every frame by itself."""
+        limits = np.array([self.brightness, self.contrast, self.saturation])
+        clip = 1 + rng.uniform(-1, 1, 3) * limits
+        frames = 1 + rng.uniform(-1, 1, (len(pixels), 3)) * self.frame_jitter * (limits > 0)
+        turn = rng.uniform(-1, 1) * self.hue
+        if rng.random() < self.grey:
+            clip[2] = 0.0
+        return _jitter(_turn_hue(pixels, turn), torch.from_numpy(clip * frames).float())
+
+
+def _sample(x: Tensor, grid: Tensor) -> Tensor:
+    """Resample pixels float (T, C, H, W) or masks bool (T, N, H, W); what lies outside is mid-grey, or no target."""
+    grid = grid.expand(len(x), -1, -1, -1)
+    if x.dtype == torch.bool:
+        return F.grid_sample(x.float(), grid, mode="nearest", align_corners=False) > 0.5
+    return F.grid_sample(x - 128.0, grid, align_corners=False) + 128.0
+
+
+def _turn_hue(pixels: Tensor, turn: float) -> Tensor:
+    """Rotate colours (T, 3, H, W) about the grey axis by ``turn`` of a full circle."""
+    cos, sin = math.cos(2 * math.pi * turn), math.sin(2 * math.pi * turn)
+    third = torch.full((3, 3), (1 - cos) / 3)
+    axis = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) * (sin / math.sqrt(3))
+    return torch.einsum("dc,tchw->tdhw", third + cos * torch.eye(3) + axis, pixels)
+
+
+def _jitter(pixels: Tensor, factors: Tensor) -> Tensor:
+    """Brightness, contrast and saturation: factors (T, 3) on the frames (T, 3, H, W)."""
+    brightness, contrast, saturation = factors[:, :, None, None, None].unbind(1)
+    pixels = pixels * brightness
+    grey = torch.einsum("c,tchw->thw", torch.tensor(LUMA), pixels)[:, None]
+    mean = grey.mean((1, 2, 3), keepdim=True)
+    return mean + contrast * (grey + saturation * (pixels - grey) - mean)
+
+
+def _paste(
+    pixels: Tensor, masks: Tensor, other: tuple[Tensor, Tensor], rng: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Paste one object of another clip in front, unless it would hide most of a target in the first frame."""
+    cut = other[1][:, int(rng.integers(other[1].shape[1]))][:, None]
+    left = masks & ~cut
+    if (left[0].flatten(1).sum(1) < KEEP * masks[0].flatten(1).sum(1)).any():
+        return pixels, masks
+    return torch.where(cut, other[0].float(), pixels), left

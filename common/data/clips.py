@@ -1,0 +1,149 @@
+"""Training clips cut out of annotated videos."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from common.data.augmentation import Augmentation
+from common.data.clip import Clip
+from common.errors import InputError
+from common.video import Video
+
+VISIBLE = 0.0005  # of the frame: the least area in the first frame at which a target is worth following
+STARTS = 10  # first frames tried in a video
+VIDEOS = 10  # videos tried, one after the other, before the whole set counts as unusable
+
+Pair = tuple[Tensor, Tensor]
+
+
+class VideoSet(Protocol):
+    """Any map-style set of videos: generated clips, a benchmark, a list."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Video: ...
+
+
+class ClipDataset(Dataset[Pair]):
+    """Clips of a few frames from annotated videos, each a function of (seed, epoch, index) alone.
+
+    The first frame of a clip shows every target that was chosen (at most ``max_objects``), as SAM 2 trains. Epochs go
+    on through the videos where the last one stopped.
+
+    Args:
+        videos: annotated videos.
+        frames: frames of a clip.
+        max_skip: largest step between two frames of a clip, or a schedule of (first epoch, largest step) pairs.
+        size: (H, W) of the clip.
+        max_objects: most targets of a clip.
+        augment: what changes the look of a clip.
+        length: clips of an epoch; one per video by default.
+        seed: chooses the clips.
+        reverse: probability that a clip runs backwards.
+
+    Shape: an item is (frames uint8 (T, 3, H, W), masks bool (T, N, H, W)) with 1 <= N <= max_objects.
+
+    Raises:
+        InputError: no videos, a video without annotations, or no target in the first frames of ``VIDEOS`` videos.
+    """
+
+    def __init__(
+        self,
+        videos: VideoSet,
+        frames: int = 8,
+        max_skip: int | Sequence[tuple[int, int]] = 1,
+        size: tuple[int, int] = (128, 128),
+        max_objects: int = 3,
+        augment: Augmentation | None = None,
+        length: int | None = None,
+        seed: int = 0,
+        reverse: float = 0.5,
+    ) -> None:
+        if not len(videos):
+            raise InputError("ClipDataset: there are no training videos")
+        self.videos, self.frames, self.size, self.max_objects = videos, frames, (size[0], size[1]), max_objects
+        self.schedule = [(0, max_skip)] if isinstance(max_skip, int) else sorted((e, s) for e, s in max_skip)
+        if frames < 1 or max_objects < 1 or not self.schedule or min(skip for _, skip in self.schedule) < 1:
+            raise InputError(f"ClipDataset: frames {frames}, max_objects {max_objects} and max_skip {max_skip} start at 1")
+        self.augment, self.length, self.seed, self.reverse = augment, length or len(videos), seed, reverse
+        # in shared memory, so that workers kept alive between epochs see it change
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Go to the clips and the largest step of this epoch, in every worker."""
+        self._epoch.fill_(epoch)
+
+    @property
+    def skip(self) -> int:
+        """The largest step between two frames in this epoch."""
+        begun = [skip for epoch, skip in self.schedule if epoch <= int(self._epoch)]
+        return begun[-1] if begun else self.schedule[0][1]
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Pair:
+        if not 0 <= index < self.length:
+            raise IndexError(f"clip {index} of {self.length}")
+        epoch = int(self._epoch)
+        rng = np.random.default_rng((self.seed, epoch, index))
+        frames, masks = self._clip(epoch * self.length + index, rng)
+        if self.augment is None:
+            return frames, masks
+        paste = self._clip(int(rng.integers(len(self.videos))), rng) if rng.random() < self.augment.paste else None
+        return self.augment(frames, masks, rng, paste)
+
+    def _clip(self, number: int, rng: np.random.Generator) -> Pair:
+        """A clip of the given video, or of the next one whose first frame shows a target."""
+        for step in range(VIDEOS):
+            video = self.videos[(number + step) % len(self.videos)]
+            for _ in range(STARTS):
+                times = self._times(len(video), rng)
+                first = self._masks(video, times[0])
+                rows = np.flatnonzero((first.flatten(1).sum(1) >= VISIBLE * first[0].numel()).numpy())
+                if len(rows):
+                    rows = np.sort(rng.permutation(rows)[: self.max_objects])
+                    masks = torch.stack([first, *(self._masks(video, t) for t in times[1:])])[:, rows]
+                    return torch.stack([self._frame(video, t) for t in times]), masks
+        raise InputError(f"{video.id}: no target shows in the first frame of a clip, nor in the videos before it")
+
+    def _times(self, length: int, rng: np.random.Generator) -> list[int]:
+        """Frame indices of a clip; the last frame of a short video repeats."""
+        fits = max(1, (length - 1) // max(1, self.frames - 1))
+        steps = rng.integers(1, min(self.skip, fits) + 1, self.frames - 1)
+        offsets = np.concatenate(([0], np.cumsum(steps)))
+        times = np.minimum(rng.integers(max(1, length - int(offsets[-1]))) + offsets, length - 1)
+        return (times[::-1] if rng.random() < self.reverse else times).tolist()
+
+    def _frame(self, video: Video, time: int) -> Tensor:
+        """Frame uint8 (3, h, w) at the clip's size."""
+        frame = video[time].permute(2, 0, 1)
+        if frame.shape[1:] == self.size:
+            return frame
+        resized = F.interpolate(frame[None].float(), self.size, mode="bilinear", antialias=True)[0]
+        return resized.add_(0.5).clamp_(0, 255).to(torch.uint8)
+
+    def _masks(self, video: Video, time: int) -> Tensor:
+        """Masks bool (N, h, w) at the clip's size."""
+        masks = video.truth[time] if video.truth is not None else None
+        if masks is None:
+            raise InputError(f"{video.id}: frame {video.name(time)} has no annotation; train on annotated videos only")
+        if masks.shape[1:] == self.size:
+            return masks
+        return F.interpolate(masks[None].to(torch.uint8), self.size, mode="nearest-exact")[0].bool()
+
+
+def collate(pairs: Sequence[Pair]) -> Clip:
+    """Put clips into a batch; rows of masks that only fill up are False in ``valid``."""
+    most = max(masks.shape[1] for _, masks in pairs)
+    frames = torch.stack([frames for frames, _ in pairs])
+    masks = torch.stack([F.pad(masks, (0, 0, 0, 0, 0, most - masks.shape[1])) for _, masks in pairs])
+    counts = torch.tensor([masks.shape[1] for _, masks in pairs])
+    return Clip(frames, masks, torch.arange(most)[None] < counts[:, None])
