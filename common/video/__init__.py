@@ -1,6 +1,48 @@
 """What a video is, and how it is read and written."""
 
+from common.video.atomic import whole_file
+from common.video.images import read_image
+from common.video.masks import (
+    VOID,
+    boxes_from_masks,
+    check_annotation,
+    labels_from_masks,
+    masks_from_labels,
+    palette,
+    read_label_map,
+    rle_decode,
+    rle_encode,
+    write_label_map,
+)
+from common.video.readers import ImageFolder, IteratorFrames, TensorFrames, VideoFile, open_video
 from common.video.types import FrameMasks, Prompt
 from common.video.video import Annotations, Frames, Video
+from common.video.writers import contact_sheet, overlay, write_video
 
-__all__ = ["Annotations", "FrameMasks", "Frames", "Prompt", "Video"]
+__all__ = [
+    "VOID",
+    "Annotations",
+    "FrameMasks",
+    "Frames",
+    "ImageFolder",
+    "IteratorFrames",
+    "Prompt",
+    "TensorFrames",
+    "Video",
+    "VideoFile",
+    "boxes_from_masks",
+    "check_annotation",
+    "contact_sheet",
+    "labels_from_masks",
+    "masks_from_labels",
+    "open_video",
+    "overlay",
+    "palette",
+    "read_image",
+    "read_label_map",
+    "rle_decode",
+    "rle_encode",
+    "whole_file",
+    "write_label_map",
+    "write_video",
+]

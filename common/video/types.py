@@ -46,6 +46,8 @@ class Prompt:
         where = f"prompt of target {self.target} at frame {self.frame}"
         if not 1 <= self.target <= 254:
             raise InputError(f"{where}: target ids are 1 to 254")
+        if self.frame < 0:
+            raise InputError(f"{where}: frames are counted from 0")
         kinds = [
             self.mask is not None,
             self.box is not None or self.points is not None,
@@ -56,13 +58,20 @@ class Prompt:
             raise InputError(f"{where}: give exactly one of mask, box / points, text, vocabulary")
         if self.mask is not None:
             if self.mask.dtype != torch.bool or self.mask.ndim != 2:
-                raise InputError(f"{where}: the mask must be boolean (H, W), not {self.mask.dtype} {tuple(self.mask.shape)}")
+                found = f"{self.mask.dtype} {tuple(self.mask.shape)}"
+                raise InputError(f"{where}: the mask must be boolean (H, W), not {found}")
             if not self.mask.any():
                 raise InputError(f"{where}: the mask is empty; a target needs at least one pixel")
+        if self.points is not None and (self.points.ndim != 2 or self.points.shape[1] != 2 or not len(self.points)):
+            raise InputError(f"{where}: points must be (K, 2) with K > 0, not {tuple(self.points.shape)}")
         if self.points is not None and (self.labels is None or len(self.labels) != len(self.points)):
             raise InputError(f"{where}: every point needs a label (1 on the target, 0 off it)")
         if self.box is not None and not (self.box[0] < self.box[2] and self.box[1] < self.box[3]):
             raise InputError(f"{where}: the box {self.box} must be (x0, y0, x1, y1) with x0 < x1 and y0 < y1")
+        if self.text is not None and not self.text.strip():
+            raise InputError(f"{where}: the text is empty; say what to look for")
+        if self.vocabulary is not None and not self.vocabulary:
+            raise InputError(f"{where}: the vocabulary is empty; it needs at least one category")
         if self.image is not None and self.mask is not None and self.image.shape[:2] != self.mask.shape:
             raise InputError(
                 f"{where}: the query mask is {tuple(self.mask.shape)} but its image is {tuple(self.image.shape[:2])}"

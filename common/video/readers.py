@@ -1,0 +1,177 @@
+"""Lazy frame sources: a folder of images, a tensor, an iterator; ``open_video`` picks the right one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from common.errors import InputError
+from common.video.images import SUFFIXES, read_image
+from common.video.video import Frames, Video
+from common.video.video_file import VideoFile
+
+Source = str | Path | Tensor | np.ndarray | Iterable[Tensor | np.ndarray]
+
+
+class ImageFolder:
+    """A folder of images, one frame each, in the natural order of their names (``2`` before ``10``).
+
+    Args:
+        path: the folder; hidden files are passed over.
+        suffixes: which files are frames.
+        gaps: allow holes in numbered names. Otherwise a hole means that a frame is missing.
+
+    Attributes:
+        names: file stem of each frame.
+
+    Raises:
+        InputError: no such folder, no frames, a hole in the numbering, two files of one name; on reading, a missing or
+            corrupt frame, or one of another size than the frames read before.
+    """
+
+    def __init__(self, path: str | Path, suffixes: Sequence[str] = SUFFIXES, gaps: bool = False) -> None:
+        self.path = Path(path)
+        if not self.path.is_dir():
+            raise InputError(f"{self.path}: no such folder of frames")
+        files = [f for f in self.path.iterdir() if f.suffix.lower() in suffixes and not f.name.startswith(".")]
+        if not files:
+            raise InputError(f"{self.path}: there are no frames ({', '.join(suffixes)}) in this folder")
+        self._files = sorted(files, key=lambda file: (_natural(file.stem), file.suffix))
+        self.names = [file.stem for file in self._files]
+        self._check_names(gaps)
+        self._size: tuple[str, int, int] | None = None
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, index: int) -> Tensor:
+        file = self._files[index]
+        frame = read_image(file)
+        size = (file.name, *frame.shape[:2])
+        self._size = self._size or size
+        if self._size[1:] != size[1:]:
+            (name, height, width), here = self._size, f"{size[1]}x{size[2]}"
+            raise InputError(f"{file}: the frame is {here} but {name} is {height}x{width}; frames must have one size")
+        return frame
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[index] for index in range(len(self)))
+
+    def _check_names(self, gaps: bool) -> None:
+        for before, name in pairwise(self.names):
+            if before == name:
+                raise InputError(f"{self.path}: two files are named {name}; keep one of them or give suffixes")
+        hole = None if gaps else _first_hole(self.names)
+        if hole:
+            raise InputError(f"{self.path}: frame {hole} is missing; add it, number without holes or set gaps")
+
+
+class TensorFrames:
+    """A tensor uint8 RGB (T, H, W, 3) as frames.
+
+    Raises:
+        InputError: another shape or type, or no frames.
+    """
+
+    def __init__(self, frames: Tensor) -> None:
+        if frames.dtype != torch.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or not frames.numel():
+            raise InputError(f"video tensor: must be uint8 (T, H, W, 3), not {frames.dtype} {tuple(frames.shape)}")
+        self.frames = frames
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self.frames[index]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(self.frames)
+
+
+class IteratorFrames:
+    """A stream of frames uint8 RGB (H, W, 3), torch or numpy, whose length nobody knows: a camera, a pipe, a generator.
+
+    Raises:
+        InputError: on reading, a frame of another type or size, a stream without frames or one read a second time.
+    """
+
+    def __init__(self, frames: Iterable[Tensor | np.ndarray]) -> None:
+        self.frames = frames
+        self._spent = False
+
+    def __iter__(self) -> Iterator[Tensor]:
+        frames = iter(self.frames)
+        if frames is self.frames and self._spent:
+            raise InputError("video stream: it has been read already; a stream can be read once")
+        self._spent = True
+        size: tuple[int, ...] | None = None
+        for index, item in enumerate(frames):
+            frame = _tensor(item)
+            if frame.dtype != torch.uint8 or frame.ndim != 3 or frame.shape[-1] != 3:
+                found = f"{frame.dtype} {tuple(frame.shape)}"
+                raise InputError(f"video stream: frame {index} must be uint8 RGB (H, W, 3), not {found}")
+            size = size or tuple(frame.shape)
+            if tuple(frame.shape) != size:
+                here = f"{frame.shape[0]}x{frame.shape[1]}, not {size[0]}x{size[1]} like the first"
+                raise InputError(f"video stream: frame {index} is {here}; frames must have one size")
+            yield frame
+        if size is None:
+            raise InputError("video stream: it ended without a frame")
+
+
+def open_video(source: Source, id: str | None = None, fps: float | None = None) -> Video:
+    """Open a video.
+
+    Args:
+        source: a video file, a folder of images, frames uint8 RGB (T, H, W, 3), or an iterable of frames (H, W, 3).
+        id: name of the video; default: name of the file or folder, else ``video``.
+        fps: frames per second; default: what the file says, else 24.
+
+    Raises:
+        InputError: the source cannot be read; the message names it.
+    """
+    names: Sequence[str] = ()
+    frames: Frames
+    if isinstance(source, str | Path):
+        path = Path(source)
+        if not path.exists():
+            raise InputError(f"{path}: no such video file or folder of frames")
+        if path.is_dir():
+            frames = ImageFolder(path)
+            names, id = frames.names, id or path.resolve().name
+        else:
+            frames = VideoFile(path)
+            fps, id = fps or frames.fps, id or path.stem
+    elif isinstance(source, Tensor | np.ndarray):
+        frames = TensorFrames(_tensor(source))
+    else:
+        frames = IteratorFrames(source)
+    return Video(id=id or "video", frames=frames, fps=fps or 24.0, names=names)
+
+
+def _tensor(array: Tensor | np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array)) if isinstance(array, np.ndarray) else array
+
+
+def _natural(stem: str) -> str:
+    return re.sub(r"\d+", lambda number: number[0].zfill(12), stem)
+
+
+def _first_hole(names: Sequence[str]) -> str | None:
+    """The first name missing from evenly numbered names (every 5th frame is even too); None for other names."""
+    parts = [re.fullmatch(r"(.*?)(\d+)", name) for name in names]
+    if len({part and part[1] for part in parts}) != 1 or parts[0] is None:
+        return None
+    numbers = [int(part[2]) for part in parts if part]
+    steps = [after - before for before, after in pairwise(numbers)]
+    usual = min(steps, default=0)
+    for number, step in zip(numbers, steps, strict=False):
+        if step > usual > 0:
+            return f"{parts[0][1]}{number + usual:0{len(parts[0][2])}d}"
+    return None

@@ -1,0 +1,78 @@
+"""What a person looks at: video files, masks drawn over frames, contact sheets."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from fractions import Fraction
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from common.errors import InputError
+from common.video.atomic import whole_file
+from common.video.masks import palette
+from common.video.types import FrameMasks
+
+
+def write_video(path: str | Path, frames: Iterable[Tensor], fps: float = 24.0) -> None:
+    """Write frames uint8 RGB (H, W, 3) as H.264 MP4 that plays in any browser.
+
+    H.264 in yuv420p has even sizes only: an odd height or width gets its last row or column twice. The file is there
+    whole or not at all.
+
+    Raises:
+        InputError: no frames, or frames of different size.
+    """
+    import av
+
+    with (
+        whole_file(path) as part,
+        av.open(str(part), "w", format="mp4", options={"movflags": "faststart"}) as container,
+    ):
+        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
+        stream.pix_fmt = "yuv420p"
+        size = None
+        for index, frame in enumerate(frames):
+            size = size or frame.shape
+            if frame.shape != size:
+                raise InputError(f"{path}: frame {index} is {tuple(frame.shape)}, not {tuple(size)} like the first")
+            frame = _even(frame)
+            stream.height, stream.width = frame.shape[:2]
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame.cpu().numpy(), format="rgb24")))
+        if size is None:
+            raise InputError(f"{path}: there are no frames to write")
+        container.mux(stream.encode())
+
+
+def overlay(frame: Tensor, masks: FrameMasks, alpha: float = 0.5) -> Tensor:
+    """A frame uint8 (H, W, 3) with each mask tinted in its target's palette colour and outlined in it."""
+    out, colours = frame.float(), palette().to(frame.device).float()
+    for target, mask in zip(masks.targets, masks.masks.to(frame.device), strict=True):
+        out[mask] = (1 - alpha) * out[mask] + alpha * colours[target]
+        out[_contour(mask)] = colours[target]
+    return out.round().to(torch.uint8)
+
+
+def contact_sheet(frames: Iterable[Tensor], columns: int) -> Tensor:
+    """Frames uint8 (H, W, 3) of one size as a sheet uint8 (rows * H, columns * W, 3), row by row, white where empty."""
+    tiles = list(frames)
+    if not tiles or len({tile.shape for tile in tiles}) > 1:
+        raise InputError("contact sheet: it needs at least one frame, and all of one size")
+    rows = math.ceil(len(tiles) / columns)
+    tiles += [torch.full_like(tiles[0], 255)] * (rows * columns - len(tiles))
+    return torch.cat([torch.cat(tiles[row * columns : (row + 1) * columns], 1) for row in range(rows)])
+
+
+def _even(frame: Tensor) -> Tensor:
+    height, width = frame.shape[:2]
+    frame = torch.cat([frame, frame[-1:]]) if height % 2 else frame
+    return torch.cat([frame, frame[:, -1:]], 1) if width % 2 else frame
+
+
+def _contour(mask: Tensor) -> Tensor:
+    """Pixels of a mask bool (H, W) with a neighbour outside it, left, right, above or below; the border is inside."""
+    around = pad(mask.float()[None], (1, 1, 1, 1), mode="replicate")[0] > 0
+    return mask & ~(around[:-2, 1:-1] & around[2:, 1:-1] & around[1:-1, :-2] & around[1:-1, 2:])
