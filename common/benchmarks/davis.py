@@ -15,10 +15,8 @@ from common.benchmarks.roots import find_root
 from common.benchmarks.vos import VosBenchmark
 from common.errors import InputError
 from common.video import Prompt, Video
-from common.video.masks import masks_from_labels, read_label_map
+from common.video.masks import VOID, check_annotation, masks_from_labels, read_label_map
 from common.video.readers import ImageFolder
-
-VOID = 255  # in DAVIS 2017; scored as background when the task is semi-supervised
 
 
 class Davis(VosBenchmark):
@@ -66,7 +64,7 @@ class Davis(VosBenchmark):
     def __getitem__(self, index: int) -> Video:
         sequence = self.sequences[index]
         frames = ImageFolder(self.root / "JPEGImages" / self.resolution / sequence)
-        truth = DavisMasks(self.root / "Annotations" / self.resolution / sequence, frames.names, self.year == 2016)
+        truth = DavisMasks(self.root / "Annotations" / self.resolution / sequence, frames, self.year == 2016)
         hidden = self.split.startswith("test")
         prompts = tuple(
             Prompt(target, mask=mask) for target, mask in zip(truth.targets, truth[0], strict=True) if mask.any()
@@ -86,33 +84,32 @@ class DavisMasks:
 
     Args:
         folder: one PNG for each frame.
-        names: stems of the frames.
+        frames: of the same sequence, for their names and their size.
         binary: everything that is marked is target 1 (DAVIS 2016).
     """
 
-    def __init__(self, folder: Path, names: Sequence[str], binary: bool) -> None:
-        self.folder, self.names, self.binary = folder, names, binary
+    def __init__(self, folder: Path, frames: ImageFolder, binary: bool) -> None:
+        self.folder, self.names, self.binary = folder, frames.names, binary
+        self.size = frames[0].shape[:2]
         first = self._labels(0)
-        if not first.any():
-            raise InputError(f"{folder / names[0]}.png: the first annotation is empty, so there is no target to follow")
-        self.size = first.shape
+        check_annotation(first, self.size, self._path(0))
         self.targets = tuple(range(1, int(first.max()) + 1))
 
     def __getitem__(self, frame: int) -> Tensor:
         labels = self._labels(frame)
         if labels.shape != self.size:
             raise InputError(
-                f"{self.folder / self.names[frame]}.png: it is {tuple(labels.shape)} but the first annotation is "
-                f"{tuple(self.size)}; all annotations of a sequence have one size"
+                f"{self._path(frame)}: the annotation is {tuple(labels.shape)} but the frames are {tuple(self.size)} "
+                "(height, width); both must come from the same package of DAVIS"
             )
         return masks_from_labels(labels, self.targets)
 
+    def _path(self, frame: int) -> Path:
+        return self.folder / f"{self.names[frame]}.png"
+
     def _labels(self, frame: int) -> Tensor:
-        """Label map uint8 (H, W) without void."""
-        path = self.folder / f"{self.names[frame]}.png"
-        if not path.is_file():
-            raise InputError(f"{path}: the annotation is missing; unpack DAVIS again")
-        labels = read_label_map(path)
+        """Label map uint8 (H, W), void as background."""
+        labels = read_label_map(self._path(frame))
         return (labels > 0).to(torch.uint8) if self.binary else labels.masked_fill(labels == VOID, 0)
 
 
