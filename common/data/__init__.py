@@ -4,4 +4,13 @@ from common.data.augmentation import Augmentation
 from common.data.clip import Clip
 from common.data.clips import ClipDataset, VideoSet, collate
 
-__all__ = ["Augmentation", "Clip", "ClipDataset", "VideoSet", "collate"]
+__all__ = ["Augmentation", "Clip", "ClipDataset", "VideoDataModule", "VideoSet", "collate"]
+
+
+def __getattr__(name: str) -> object:
+    """The data module imports Lightning, which takes seconds; a clip does not need it."""
+    if name == "VideoDataModule":
+        from common.data.datamodule import VideoDataModule
+
+        return VideoDataModule
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

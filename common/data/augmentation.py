@@ -103,11 +103,11 @@ class Augmentation:
         """Colour of the clip, then a little of every frame by itself."""
         limits = np.array([self.brightness, self.contrast, self.saturation])
         clip = 1 + rng.uniform(-1, 1, 3) * limits
-        frames = 1 + rng.uniform(-1, 1, (len(pixels), 3)) * self.frame_jitter * (limits > 0)
+        jitter = 1 + rng.uniform(-1, 1, (len(pixels), 3)) * self.frame_jitter
         turn = rng.uniform(-1, 1) * self.hue
         if rng.random() < self.grey:
             clip[2] = 0.0
-        return _jitter(_turn_hue(pixels, turn), torch.from_numpy(clip * frames).float())
+        return _recolour(pixels, clip * jitter, _hue_matrix(turn))
 
 
 def _sample(x: Tensor, grid: Tensor) -> Tensor:
@@ -118,21 +118,26 @@ def _sample(x: Tensor, grid: Tensor) -> Tensor:
     return F.grid_sample(x - 128.0, grid, align_corners=False) + 128.0
 
 
-def _turn_hue(pixels: Tensor, turn: float) -> Tensor:
-    """Rotate colours (T, 3, H, W) about the grey axis by ``turn`` of a full circle."""
+def _hue_matrix(turn: float) -> np.ndarray:
+    """Rotation (3, 3) of RGB about the grey axis by ``turn`` of a full circle."""
     cos, sin = math.cos(2 * math.pi * turn), math.sin(2 * math.pi * turn)
-    third = torch.full((3, 3), (1 - cos) / 3)
-    axis = torch.tensor([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) * (sin / math.sqrt(3))
-    return torch.einsum("dc,tchw->tdhw", third + cos * torch.eye(3) + axis, pixels)
+    cross = np.array([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / math.sqrt(3)
+    return (1 - cos) / 3 + cos * np.eye(3) + sin * cross
 
 
-def _jitter(pixels: Tensor, factors: Tensor) -> Tensor:
-    """Brightness, contrast and saturation: factors (T, 3) on the frames (T, 3, H, W)."""
-    brightness, contrast, saturation = factors[:, :, None, None, None].unbind(1)
-    pixels = pixels * brightness
-    grey = torch.einsum("c,tchw->thw", torch.tensor(LUMA), pixels)[:, None]
-    mean = grey.mean((1, 2, 3), keepdim=True)
-    return mean + contrast * (grey + saturation * (pixels - grey) - mean)
+def _recolour(pixels: Tensor, factors: np.ndarray, hue: np.ndarray) -> Tensor:
+    """Hue, then (brightness, contrast, saturation) by factors (T, 3), of frames (T, 3, H, W), in one linear map.
+
+    Contrast turns about the frame's mean grey. Sums are written out or in float64: a matrix product or a float32 mean
+    may round by the number of threads, and a clip must be the same in a worker and in the main process.
+    """
+    mean = pixels.double().mean((2, 3)).numpy() @ hue.T
+    brightness, contrast, saturation = (factors[:, k, None, None] for k in range(3))
+    mix = saturation * np.eye(3) + (1 - saturation) * np.array(LUMA)
+    matrix = torch.from_numpy(contrast * mix @ (brightness * hue)).float()[..., None, None]
+    offset = (1 - factors[:, 1]) * factors[:, 0] * (mean @ np.array(LUMA))
+    out = torch.from_numpy(offset).float()[:, None, None, None] + matrix[:, :, 0] * pixels[:, 0:1]
+    return out.add_(matrix[:, :, 1] * pixels[:, 1:2]).add_(matrix[:, :, 2] * pixels[:, 2:3])
 
 
 def _paste(

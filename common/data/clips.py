@@ -81,9 +81,14 @@ class ClipDataset(Dataset[Pair]):
         self._epoch.fill_(epoch)
 
     @property
+    def epoch(self) -> int:
+        """The epoch, as ``set_epoch`` left it."""
+        return int(self._epoch)
+
+    @property
     def skip(self) -> int:
         """The largest step between two frames in this epoch."""
-        begun = [skip for epoch, skip in self.schedule if epoch <= int(self._epoch)]
+        begun = [skip for epoch, skip in self.schedule if epoch <= self.epoch]
         return begun[-1] if begun else self.schedule[0][1]
 
     def __len__(self) -> int:
@@ -92,9 +97,8 @@ class ClipDataset(Dataset[Pair]):
     def __getitem__(self, index: int) -> Pair:
         if not 0 <= index < self.length:
             raise IndexError(f"clip {index} of {self.length}")
-        epoch = int(self._epoch)
-        rng = np.random.default_rng((self.seed, epoch, index))
-        frames, masks = self._clip(epoch * self.length + index, rng)
+        rng = np.random.default_rng((self.seed, self.epoch, index))
+        frames, masks = self._clip(self.epoch * self.length + index, rng)
         if self.augment is None:
             return frames, masks
         paste = self._clip(int(rng.integers(len(self.videos))), rng) if rng.random() < self.augment.paste else None

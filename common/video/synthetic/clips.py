@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -108,7 +108,7 @@ class SyntheticClips(Sequence[Video]):
         return np.random.default_rng((int(self.held_out), name, self.seed, index, *more))
 
 
-class _Film(Sequence[Tensor]):
+class _Film:
     """Frames of one scene. Keeps the layers of the last frame only: a frame and its truth are asked for together.
 
     Attributes:
@@ -126,7 +126,10 @@ class _Film(Sequence[Tensor]):
     def __len__(self) -> int:
         return self.frames
 
-    def __getitem__(self, frame: int) -> Tensor:  # type: ignore[override]
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[frame] for frame in range(self.frames))
+
+    def __getitem__(self, frame: int) -> Tensor:
         frame = self._index(frame)
         return self.scene.paint(self._layers(frame), frame, self.size)
 

@@ -1,0 +1,146 @@
+"""The data of a run: training clips, and the videos to validate, test and predict on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import lightning as L
+from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
+from torch.utils.data import DataLoader, SequentialSampler
+
+from common.benchmarks import Benchmark
+from common.data.augmentation import Augmentation
+from common.data.clips import ClipDataset, VideoSet, collate
+from common.data.mixture import EpochSampler, MixedClips
+from common.errors import InputError
+from common.video import Video, open_video
+
+
+class VideoDataModule(L.LightningDataModule):
+    """Everything a run reads, each part an object given in YAML by its class path.
+
+    A training run repeats bit for bit, whatever the number of workers: a clip depends on (seed, epoch, index) alone.
+    With several processes every video is scored exactly once.
+
+    Args:
+        train: annotated video sets to train on.
+        val: benchmarks of ``validate`` and of validation during ``fit``.
+        test: benchmarks of ``test``.
+        predict: video files, image folders, or video sets.
+        weights: share of each training set among the clips; equal by default.
+        batch_size: clips of a batch, in each process.
+        frames: frames of a clip.
+        max_skip: largest step between two frames of a clip, or [[first epoch, largest step], ...].
+        size: [height, width] of a clip.
+        max_objects: most targets of a clip.
+        augmentation: what changes the look of training clips.
+        reverse: probability that a clip runs backwards.
+        clips_per_epoch: clips of an epoch, over all processes.
+        num_workers: processes that make clips, for each training process.
+        seed: chooses the clips.
+
+    Raises:
+        InputError: a path to predict that is not there, weights that do not fit.
+    """
+
+    def __init__(
+        self,
+        train: list[VideoSet] | None = None,
+        val: list[Benchmark] | None = None,
+        test: list[Benchmark] | None = None,
+        predict: list[str | VideoSet] | None = None,
+        weights: list[float] | None = None,
+        batch_size: int = 8,
+        frames: int = 8,
+        max_skip: int | list[tuple[int, int]] = 1,
+        size: tuple[int, int] = (128, 128),
+        max_objects: int = 3,
+        augmentation: Augmentation | None = None,
+        reverse: float = 0.5,
+        clips_per_epoch: int = 1000,
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.val_benchmarks: list[Benchmark] = val or []
+        self.test_benchmarks: list[Benchmark] = test or []
+        self.predict_sets = _open_sets(predict or [])
+        self.batch_size, self.num_workers = batch_size, num_workers
+        sources = [
+            # a set's own seed, so that two sets with the same videos still give different clips
+            ClipDataset(
+                videos, frames, max_skip, size, max_objects, augmentation, clips_per_epoch, seed + number, reverse
+            )
+            for number, videos in enumerate(train or [])
+        ]
+        self.clips = MixedClips(sources, weights, seed) if sources else None
+
+    def train_dataloader(self) -> DataLoader:
+        """Batches of clips, ``Clip``."""
+        if self.clips is None:
+            raise InputError("data.train is empty: name at least one set of videos to train on")
+        sampler = EpochSampler(self.clips, *self._place())
+        sampler.set_epoch(self.trainer.current_epoch if self.trainer else 0)
+        return DataLoader(
+            self.clips,
+            self.batch_size,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            collate_fn=collate,
+            drop_last=True,
+            pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
+            persistent_workers=self.num_workers > 0,
+        )
+
+    def val_dataloader(self) -> list[DataLoader]:
+        """One loader of videos for each of ``val_benchmarks``."""
+        return [self._videos(benchmark) for benchmark in self.val_benchmarks]
+
+    def test_dataloader(self) -> list[DataLoader]:
+        """One loader of videos for each of ``test_benchmarks``."""
+        if not self.test_benchmarks:
+            raise InputError("data.test is empty: name at least one benchmark to test on")
+        return [self._videos(benchmark) for benchmark in self.test_benchmarks]
+
+    def predict_dataloader(self) -> list[DataLoader]:
+        """One loader of videos for each set to predict; all paths together are one set."""
+        if not self.predict_sets:
+            raise InputError("data.predict is empty: name at least one video file, image folder or set of videos")
+        return [self._videos(videos) for videos in self.predict_sets]
+
+    def _videos(self, videos: VideoSet) -> DataLoader:
+        """Videos one by one, shared out so that none is seen twice and none is lost."""
+        processes, rank = self._place()
+        if processes == 1:
+            return DataLoader(videos, batch_size=None, sampler=SequentialSampler(videos))  # type: ignore[arg-type]
+        if len(videos) < processes:
+            raise InputError(f"{len(videos)} videos cannot be shared by {processes} processes; use fewer devices")
+        sampler = UnrepeatedDistributedSampler(videos, processes, rank, shuffle=False)
+        return DataLoader(videos, batch_size=None, sampler=sampler)  # type: ignore[arg-type]
+
+    def _place(self) -> tuple[int, int]:
+        """Number of processes and the rank of this one."""
+        return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+
+
+class _Paths:
+    """Video files and image folders, opened when asked for."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Video:
+        return open_video(self.paths[index])
+
+
+def _open_sets(predict: Sequence[str | VideoSet]) -> list[VideoSet]:
+    paths = [Path(entry) for entry in predict if isinstance(entry, str)]
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"{path}: no such video file or image folder")
+    sets: list[VideoSet] = [_Paths(paths)] if paths else []
+    return sets + [entry for entry in predict if not isinstance(entry, str)]
