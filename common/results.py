@@ -6,12 +6,16 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from common.environment import environment
 from common.errors import InputError
+from common.files import file_sha256, write_text
+from common.resume import load_video, save_video
+
+__all__ = ["ResultRecord", "digest", "environment", "file_sha256", "load_video", "save_video"]
 
 FILE = "results.json"
 
@@ -93,26 +97,6 @@ class ResultRecord:
 def digest(*parts: Any) -> str:
     """Sixteen hex digits that change with any of the parts (plain data; dictionary keys in any order)."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
-
-
-def file_sha256(path: str | Path) -> str:
-    """SHA-256 of a file in hex."""
-    value = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while block := file.read(1 << 20):
-            value.update(block)
-    return value.hexdigest()
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file in one step: after a crash there is the old one or the new one, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    waiting = path.with_name(f".{path.name}.{os.getpid()}")
-    with waiting.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    waiting.replace(path)
 
 
 def _checked(data: Any, path: str | Path) -> dict[str, Any]:

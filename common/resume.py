@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from common.results import write_text
+from common.files import write_text
 
 if TYPE_CHECKING:
     from torch import Tensor
