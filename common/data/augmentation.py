@@ -77,7 +77,8 @@ class Augmentation:
         """Flip, rotate, shear, shift and crop, in one resampling."""
         before = masks[0].flatten(1).sum(1)
         for _ in range(TRIES):
-            grid = F.affine_grid(self._geometry(masks.shape[2:], rng)[None], [1, 1, *masks.shape[2:]], align_corners=False)
+            affine = self._geometry(masks.shape[2:], rng)[None]
+            grid = F.affine_grid(affine, [1, 1, *masks.shape[2:]], align_corners=False)
             first = _sample(masks[:1], grid)[0].flatten(1).sum(1)
             stays = (first > 0) & (first >= KEEP * before)
             if stays.any():

@@ -71,7 +71,7 @@ class ClipDataset(Dataset[Pair]):
         self.videos, self.frames, self.size, self.max_objects = videos, frames, (size[0], size[1]), max_objects
         self.schedule = [(0, max_skip)] if isinstance(max_skip, int) else sorted((e, s) for e, s in max_skip)
         if frames < 1 or max_objects < 1 or not self.schedule or min(skip for _, skip in self.schedule) < 1:
-            raise InputError(f"ClipDataset: frames {frames}, max_objects {max_objects} and max_skip {max_skip} start at 1")
+            raise InputError(f"ClipDataset: frames {frames}, max_objects {max_objects}, max_skip {max_skip} start at 1")
         self.augment, self.length, self.seed, self.reverse = augment, length or len(videos), seed, reverse
         # in shared memory, so that workers kept alive between epochs see it change
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()

@@ -41,7 +41,7 @@ class VideoDataModule(L.LightningDataModule):
         seed: chooses the clips.
 
     Raises:
-        InputError: a path to predict that is not there, weights that do not fit.
+        InputError: a path to predict that is not there, weights that do not fit, an epoch of less than a batch.
     """
 
     def __init__(
@@ -67,6 +67,8 @@ class VideoDataModule(L.LightningDataModule):
         self.test_benchmarks: list[Benchmark] = test or []
         self.predict_sets = _open_sets(predict or [])
         self.batch_size, self.num_workers = batch_size, num_workers
+        if clips_per_epoch < batch_size:
+            raise InputError(f"clips_per_epoch {clips_per_epoch} does not fill one batch of {batch_size}")
         sources = [
             # a set's own seed, so that two sets with the same videos still give different clips
             ClipDataset(

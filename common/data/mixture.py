@@ -24,7 +24,7 @@ class MixedClips(Dataset[Pair]):
     def __init__(self, sources: Sequence[ClipDataset], weights: Sequence[float] | None = None, seed: int = 0) -> None:
         weights = [1.0] * len(sources) if weights is None else weights
         if len(weights) != len(sources) or min(weights) < 0 or sum(weights) <= 0:
-            raise InputError(f"weights {list(weights)}: give each of the {len(sources)} training sets a weight, not all 0")
+            raise InputError(f"weights {list(weights)}: give each of {len(sources)} training sets a weight, not all 0")
         self.sources, self.seed = sources, seed
         self.shares = np.array(weights, dtype=float) / sum(weights)
 

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from common.errors import InputError
-from common.video.synthetic.draw import draw_scene
-from common.video.synthetic.presets import preset_named
+from common.video.synthetic.draw import Look, draw_scene
+from common.video.synthetic.film import Film, Truth
+from common.video.synthetic.presets import Preset, preset_named
 from common.video.synthetic.query import draw_query
-from common.video.synthetic.scene import Layer, Scene
+from common.video.synthetic.scene import Scene
 from common.video.synthetic.words import describe
-from common.video.types import Prompt
 from common.video.video import Video
 
 SMALLEST = 16  # pixels a side
-APPEARS = 0.6  # of the whole outline, with what lies beyond the frame's edge or behind something else
 
 
 class SyntheticClips(Sequence[Video]):
@@ -72,17 +70,15 @@ class SyntheticClips(Sequence[Video]):
         if not -self.length <= index < self.length:
             raise IndexError(f"video {index} of {self.length}")
         index %= self.length
-        preset = self.presets[index % len(self.presets)]
-        frames = self.frames or preset.frames
-        scene, looks = draw_scene(preset, frames, self.objects, self._random(index))
-        film = _Film(scene, frames, self.size)
+        preset, frames, scene, looks = self._scene(index)
+        film = Film(scene, frames, self.size)
         categories = {target: look.category for target, look in enumerate(looks, start=1) if target in film.targets}
         return Video(
             id=f"{preset.name}-{self.seed}-{index:05d}",
             frames=film,
             prompts=film.prompts,
             targets=film.targets,
-            truth=_Truth(film),
+            truth=Truth(film),
             attributes={
                 "preset": preset.name,
                 "categories": categories,
@@ -97,79 +93,16 @@ class SyntheticClips(Sequence[Video]):
             uint8 RGB (H, W, 3) and its mask, bool (H, W).
         """
         index %= self.length
-        preset = self.presets[index % len(self.presets)]
-        scene, looks = draw_scene(preset, self.frames or preset.frames, self.objects, self._random(index))
+        _, _, scene, looks = self._scene(index)
         if not 1 <= target <= len(looks):
             raise InputError(f"video {index} has targets 1 to {len(looks)}, not {target}")
         return draw_query(scene, target, self.size, self._random(index, target))
 
+    def _scene(self, index: int) -> tuple[Preset, int, Scene, list[Look]]:
+        preset = self.presets[index % len(self.presets)]
+        frames = self.frames or preset.frames
+        return preset, frames, *draw_scene(preset, frames, self.objects, self._random(index))
+
     def _random(self, index: int, *more: int) -> np.random.Generator:
         name = zlib.crc32(self.presets[index % len(self.presets)].name.encode())
         return np.random.default_rng((int(self.held_out), name, self.seed, index, *more))
-
-
-class _Film:
-    """Frames of one scene. Keeps the layers of the last frame only: a frame and its truth are asked for together.
-
-    Attributes:
-        prompts: mask of every target where it first appears.
-        targets: ids of the targets that are visible at some time.
-    """
-
-    def __init__(self, scene: Scene, frames: int, size: tuple[int, int]) -> None:
-        self.scene, self.frames, self.size = scene, frames, size
-        self._last: tuple[int, list[Layer]] = (-1, [])
-        self.targets = tuple(sorted(actor.target for actor in scene.actors if actor.target))
-        self.prompts = self._first_appearances()
-        self.targets = tuple(prompt.target for prompt in self.prompts)
-
-    def __len__(self) -> int:
-        return self.frames
-
-    def __iter__(self) -> Iterator[Tensor]:
-        return (self[frame] for frame in range(self.frames))
-
-    def __getitem__(self, frame: int) -> Tensor:
-        frame = self._index(frame)
-        return self.scene.paint(self._layers(frame), frame, self.size)
-
-    def masks(self, frame: int) -> Tensor:
-        """Masks bool (N, H, W) after occlusion; disjoint."""
-        labels = self.scene.labels(self._layers(self._index(frame)), self.size)
-        return labels == torch.tensor(self.targets, dtype=torch.uint8)[:, None, None]
-
-    def _first_appearances(self) -> tuple[Prompt, ...]:
-        """A target appears where 60 % of its outline lies open for the first time, else where most of it does."""
-        best: dict[int, tuple[int, Prompt]] = {}
-        waiting = set(self.targets)
-        for frame in range(self.frames):
-            whole = {layer.actor.target: float(layer.cover.sum()) / layer.share for layer in self._layers(frame)}
-            for target, mask in zip(self.targets, self.masks(frame), strict=True):
-                area = int(mask.sum())
-                if target in waiting and area > best.get(target, (0,))[0]:
-                    best[target] = area, Prompt(target, frame, mask)
-                    if area >= APPEARS * whole[target]:
-                        waiting.remove(target)
-            if not waiting:
-                break
-        return tuple(best[target][1] for target in self.targets if target in best)
-
-    def _layers(self, frame: int) -> list[Layer]:
-        if self._last[0] != frame:
-            self._last = frame, self.scene.layers(frame, self.size)
-        return self._last[1]
-
-    def _index(self, frame: int) -> int:
-        if not -self.frames <= frame < self.frames:
-            raise IndexError(f"frame {frame} of {self.frames}")
-        return frame % self.frames
-
-
-class _Truth:
-    """Ground truth of a film."""
-
-    def __init__(self, film: _Film) -> None:
-        self.film = film
-
-    def __getitem__(self, frame: int) -> Tensor:
-        return self.film.masks(frame)

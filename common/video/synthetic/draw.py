@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from common.video.synthetic.actors import Actor, Camera, Occluder, Wall
-from common.video.synthetic.motion import Wave, draw_absences, draw_wave
+from common.video.synthetic.motion import Wave, any_angle, draw_absences, draw_wave, uniform
 from common.video.synthetic.presets import Preset
 from common.video.synthetic.scene import Scene
 from common.video.synthetic.shapes import CATEGORIES, Outline, draw_outline
@@ -32,11 +32,10 @@ def draw_scene(preset: Preset, frames: int, objects: int | None, rng: np.random.
     camera = _draw_camera(preset, rng)
     light = draw_wave(rng, 1.0 - 0.5 * preset.light, preset.light, preset.period)
     colours = [str(name) for name in rng.permutation(list(COLOURS))]
-    looks = [
-        Look(str(rng.choice(CATEGORIES)), colours[k % len(colours)], str(rng.choice(list(PATTERNS)))) for k in range(number)
-    ]
-    targets: list[Actor] = []
-    for target, look in enumerate(looks, start=1):
+    looks, targets = [], list[Actor]()
+    for target in range(1, number + 1):
+        look = Look(str(rng.choice(CATEGORIES)), colours[target % len(colours)], str(rng.choice(list(PATTERNS))))
+        looks.append(look)
         targets.append(_draw_actor(preset, look, targets, frames, target, rng))
     likes: list[Actor] = []
     for _ in range(int(rng.integers(preset.distractors[0], preset.distractors[1] + 1))):
@@ -49,7 +48,7 @@ def draw_scene(preset: Preset, frames: int, objects: int | None, rng: np.random.
 def _draw_camera(preset: Preset, rng: np.random.Generator) -> Camera:
     slow = (1.5 * preset.period[0], 2.5 * preset.period[1])
     swing = preset.camera
-    x, y, zoom = (draw_wave(rng, 0.0, float(rng.uniform(0.3, 1.0)) * swing, slow) for _ in range(3))
+    x, y, zoom = (draw_wave(rng, 0.0, uniform(rng, 0.3, 1.0) * swing, slow) for _ in range(3))
     return Camera(x, y, zoom, draw_wave(rng, 0.0, 0.4 * swing, slow))
 
 
@@ -60,8 +59,9 @@ def _draw_actor(
     absences = draw_absences(rng, frames, preset.absence, late) if preset.absence else ()
     outline = draw_outline(rng, preset.wobble, look.category)
     texture = object_texture(look.colour, look.pattern, rng)
-    size = draw_wave(rng, math.log(rng.uniform(*preset.diameter)), float(rng.uniform(0.3, 1)) * preset.growth, preset.period)
-    angle = Wave(float(rng.uniform(0, 2 * math.pi)), drift=float(rng.uniform(-preset.spin, preset.spin)))
+    growth = uniform(rng, 0.3, 1) * preset.growth
+    size = draw_wave(rng, math.log(uniform(rng, *preset.diameter)), growth, preset.period)
+    angle = Wave(any_angle(rng), drift=uniform(rng, -preset.spin, preset.spin))
     x, y = _draw_path(preset, size, others, rng)
     return Actor(outline, texture, x, y, size, angle, target, absences)
 
@@ -71,8 +71,8 @@ def _draw_alike(
 ) -> Actor:
     """A look-alike of a random target: its texture and category, another outline, size and path."""
     model = targets[int(rng.integers(len(targets)))]
-    size = draw_wave(rng, model.size.centre + float(rng.uniform(-0.15, 0.15)), preset.growth, preset.period)
-    angle = Wave(float(rng.uniform(0, 2 * math.pi)), drift=float(rng.uniform(-preset.spin, preset.spin)))
+    size = draw_wave(rng, model.size.centre + uniform(rng, -0.15, 0.15), preset.growth, preset.period)
+    angle = Wave(any_angle(rng), drift=uniform(rng, -preset.spin, preset.spin))
     x, y = _draw_path(preset, size, [*targets, *likes], rng)
     return Actor(draw_outline(rng, preset.wobble, looks[model.target - 1].category), model.texture, x, y, size, angle)
 
@@ -81,9 +81,9 @@ def _draw_path(preset: Preset, size: Wave, others: list[Actor], rng: np.random.G
     """A path whose start is clear of the other actors: the first of 20 that is, else the clearest."""
     best, most = None, -math.inf
     for _ in range(20):
-        travel = float(rng.uniform(*preset.travel))
+        travel = uniform(rng, *preset.travel)
         limit = max(0.1, 0.85 - travel)
-        x, y = (draw_wave(rng, float(rng.uniform(-limit, limit)), travel, preset.period) for _ in range(2))
+        x, y = (draw_wave(rng, uniform(rng, -limit, limit), travel, preset.period) for _ in range(2))
         gaps = [
             math.hypot(x(0) - other.x(0), y(0) - other.y(0)) - 1.2 * (math.exp(size(0)) + math.exp(other.size(0)))
             for other in others
@@ -102,19 +102,20 @@ def _draw_covers(preset: Preset, targets: list[Actor], rng: np.random.Generator)
     covers: list[Occluder | Wall] = []
     for target in targets:
         for _ in range(int(rng.integers(preset.occluders[0], preset.occluders[1] + 1))):
-            # a bar starts at the far end of its sweep, so the first frame shows the target
-            period = float(rng.uniform(*preset.period)) * 0.9
-            offset = Wave(0.0, ((float(rng.uniform(0.45, 0.7)), period, float(rng.choice((1, -1))) * math.pi / 2),))
-            width = float(rng.uniform(0.5, 1.1))
-            length = float(rng.choice((1.3, 8.0)))
-            outline = Outline("box", aspect=width / length)
-            covers.append(
-                Occluder(target, outline, _cover_texture(rng), offset, float(rng.uniform(0, 2 * math.pi)), width)
-            )
+            covers.append(_draw_occluder(preset, target, rng))
         for absence in target.absences:
             if absence.behind:
                 covers.append(Wall(target, absence, Outline("box"), _cover_texture(rng)))
     return covers
+
+
+def _draw_occluder(preset: Preset, target: Actor, rng: np.random.Generator) -> Occluder:
+    """A bar or a box; it starts at the far end of its sweep, so that the first frame shows its target."""
+    quarter = float(rng.choice((1, -1))) * math.pi / 2
+    offset = Wave(sines=((uniform(rng, 0.45, 0.7), 0.9 * uniform(rng, *preset.period), quarter),))
+    width, length = uniform(rng, 0.5, 1.1), float(rng.choice((1.3, 8.0)))
+    outline = Outline("box", aspect=width / length)
+    return Occluder(target, outline, _cover_texture(rng), offset, any_angle(rng), width)
 
 
 def _cover_texture(rng: np.random.Generator) -> Tensor:

@@ -8,6 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 
 
+def uniform(rng: np.random.Generator, low: float, high: float) -> float:
+    """A random number as a plain float."""
+    return float(rng.uniform(low, high))
+
+
+def any_angle(rng: np.random.Generator) -> float:
+    """A random angle, radians."""
+    return uniform(rng, 0, 2 * math.pi)
+
+
 @dataclass(frozen=True)
 class Wave:
     """A smooth random walk within bounds: a centre, a steady drift and a few sines of unrelated periods."""
@@ -20,15 +30,12 @@ class Wave:
         return self.centre + self.drift * t + sum(a * math.sin(2 * math.pi * t / p + f) for a, p, f in self.sines)
 
 
-def draw_wave(
-    rng: np.random.Generator, centre: float, swing: float, period: tuple[float, float], drift: float = 0.0
-) -> Wave:
+def draw_wave(rng: np.random.Generator, centre: float, swing: float, period: tuple[float, float]) -> Wave:
     """A wave that stays within ``swing`` of its centre; the second sine is shorter and smaller."""
     sines = tuple(
-        (share * swing, float(rng.uniform(*period)) * pace, float(rng.uniform(0, 2 * math.pi)))
-        for share, pace in ((0.75, 1.0), (0.25, 0.55))
+        (share * swing, uniform(rng, *period) * pace, any_angle(rng)) for share, pace in ((0.75, 1.0), (0.25, 0.55))
     )
-    return Wave(centre, sines, drift)
+    return Wave(centre, sines)
 
 
 @dataclass(frozen=True)
@@ -63,8 +70,8 @@ def draw_absences(rng: np.random.Generator, frames: int, cycle: int, late: bool)
     absences = []
     for number in range(rounds):
         ramp = min(8.0, 0.25 * stretch)
-        gone = rng.uniform(0.15, 0.22) * stretch
-        start = stretch * number + rng.uniform(0.08, 0.28) * stretch
+        gone = uniform(rng, 0.15, 0.22) * stretch
+        start = stretch * number + uniform(rng, 0.08, 0.28) * stretch
         behind = bool(rng.random() < 0.35)
         if late and number == 0 and frames >= 12:
             start, behind = -ramp, False

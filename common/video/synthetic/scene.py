@@ -68,8 +68,7 @@ class Scene:
         canvas = self._backdrop(t, size)
         for layer in layers:
             grid = torch.stack((layer.u, layer.v), -1) / layer.actor.outline.reach
-            colour = F.grid_sample(layer.actor.texture[None], grid[None], padding_mode="reflection", align_corners=False)
-            canvas[:, layer.rows, layer.columns].lerp_(colour[0], layer.cover)
+            canvas[:, layer.rows, layer.columns].lerp_(_look_up(layer.actor.texture, grid[None]), layer.cover)
         return canvas.mul_(self.light(t)).add_(0.5).clamp_(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous()
 
     def _backdrop(self, t: int, size: tuple[int, int]) -> Tensor:
@@ -79,7 +78,12 @@ class Scene:
         x, y = self.camera.x(t) / BACKDROP, self.camera.y(t) / BACKDROP
         theta = torch.tensor([[[cos * across, sin * down, x], [-sin * across, cos * down, y]]])
         grid = F.affine_grid(theta, [1, 3, *size], align_corners=False)
-        return F.grid_sample(self.background[None], grid, padding_mode="reflection", align_corners=False)[0]
+        return _look_up(self.background, grid)
+
+
+def _look_up(texture: Tensor, grid: Tensor) -> Tensor:
+    """Colours float32 (3, h, w) of a texture (3, S, S), which spans -1..1 and is mirrored beyond, at (1, h, w, 2)."""
+    return F.grid_sample(texture[None], grid, padding_mode="reflection", align_corners=False)[0]
 
 
 def _layer(actor: Actor | Occluder | Wall, pose: Pose, t: int, size: tuple[int, int]) -> Layer | None:

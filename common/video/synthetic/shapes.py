@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from common.video.synthetic.motion import any_angle, uniform
+
 CATEGORIES = ("blob", "star", "gear", "ring", "box")
 
 
@@ -58,10 +60,9 @@ class Outline:
 def draw_outline(rng: np.random.Generator, wobble: float, category: str) -> Outline:
     """An outline of a category; blobs deform twice as much as the others."""
     points = int(rng.integers(4, 7)) if category == "star" else int(rng.integers(7, 10))
-    depth = {"star": rng.uniform(0.28, 0.4), "gear": rng.uniform(0.12, 0.18), "ring": rng.uniform(0.4, 0.6)}
+    depth = {"star": uniform(rng, 0.28, 0.4), "gear": uniform(rng, 0.12, 0.18), "ring": uniform(rng, 0.4, 0.6)}
     share = 1.0 if category == "blob" else 0.5
     waves = tuple(
-        (k, share * wobble * float(rng.uniform(0.5, 1.2)), float(rng.uniform(0, 2 * math.pi)), float(rng.uniform(-0.25, 0.25)))
-        for k in (2, 3, 4)
+        (k, share * wobble * uniform(rng, 0.5, 1.2), any_angle(rng), uniform(rng, -0.25, 0.25)) for k in (2, 3, 4)
     )
-    return Outline(category, points, float(depth.get(category, 0.0)), float(rng.uniform(0.6, 1.0)), waves)
+    return Outline(category, points, depth.get(category, 0.0), uniform(rng, 0.6, 1.0), waves)

@@ -15,8 +15,8 @@ def describe(scene: Scene, looks: list[Look], target: int, frames: int) -> str:
     look = looks[target - 1]
     actor = next(a for a in scene.actors if isinstance(a, Actor) and a.target == target)
     hides = any(isinstance(a, Wall) and a.leader.target == target for a in scene.actors)
-    words = ("the", _size(actor), look.colour, PATTERNS[look.pattern], look.category, "that", _deed(actor, hides, frames))
-    return " ".join(filter(None, words))
+    adjectives = " ".join(filter(None, (_size(actor), look.colour, PATTERNS[look.pattern])))
+    return f"the {adjectives} {look.category} that {_deed(actor, hides, frames)}"
 
 
 def _size(actor: Actor) -> str:
