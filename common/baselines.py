@@ -30,7 +30,9 @@ class CopySession(Session):
     """Answers every frame at once with the masks it was given."""
 
     def __init__(self) -> None:
-        self.reset()
+        self.masks: dict[int, Tensor] = {}
+        self.size: tuple[int, ...] | None = None
+        self.index = 0
 
     def step(self, frame: Tensor, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
         """The masks given so far, on this frame; a later mask of the same target replaces the first."""
@@ -63,6 +65,6 @@ class CopySession(Session):
 
     def reset(self) -> None:
         """Forget the masks, the frame size and the frame count."""
-        self.masks: dict[int, Tensor] = {}
-        self.size: tuple[int, ...] | None = None
+        self.masks.clear()
+        self.size = None
         self.index = 0

@@ -41,7 +41,9 @@ def load_state(path: str | Path) -> dict[str, Tensor]:
     odd = [key for key, value in content.items() if not isinstance(value, Tensor)]
     if odd or not content:
         what = f"{_few(odd)} are no tensors" if odd else "it is empty"
-        raise InputError(f"{path}: not a state dict: {what}; expected tensors at the top, in 'model' or in 'state_dict'")
+        raise InputError(
+            f"{path}: not a state dict: {what}; expected tensors at the top, in 'model' or in 'state_dict'"
+        )
     return dict(content)
 
 
@@ -70,6 +72,12 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], where: str | Pat
     Raises:
         InputError: names a few of the missing, extra and wrong-size keys; the module is unchanged.
     """
+    check_fits(module, state, where)
+    module.load_state_dict(state)
+
+
+def check_fits(module: nn.Module, state: Mapping[str, Tensor], where: str | Path) -> None:
+    """Raise what ``load_strict`` raises, load nothing."""
     wanted = module.state_dict()
     wrong = [
         f"{key} {tuple(state[key].shape)} instead of {tuple(value.shape)}"
@@ -84,20 +92,10 @@ def load_strict(module: nn.Module, state: Mapping[str, Tensor], where: str | Pat
     if any(faults.values()):
         found = "; ".join(f"{len(keys)} {fault}: {_few(keys)}" for fault, keys in faults.items() if keys)
         raise InputError(f"{where}: does not fit {type(module).__name__}: {found}")
-    module.load_state_dict(state)
 
 
-def sha256(path: str | Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def digest(module: nn.Module) -> str:
-    """SHA-256 over the names, sizes and values of a module's state, hexadecimal: the same wherever it was loaded from."""
+def state_digest(module: nn.Module) -> str:
+    """SHA-256 over the names, sizes and values of a module's state: the same wherever they were loaded from."""
     total = hashlib.sha256()
     for name, value in sorted(module.state_dict().items()):
         raw = value.detach().cpu().contiguous().flatten().view(torch.uint8)

@@ -1,61 +1,39 @@
-"""Score a method on benchmarks: every video saved when it is done, none lost to another's failure."""
+"""Score a method on benchmarks: every video is saved when it is done, and none is lost to another's failure."""
 
 from __future__ import annotations
 
+import dataclasses
 import logging
-import resource
-import sys
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from common.errors import InputError
+from common.measuring import Stopwatch, WatchedFrames, peak_memory_mb
+from common.provenance import fill_record, run_key
+from common.results import load_video, save_video
 from common.video import FrameMasks, Video
 
 if TYPE_CHECKING:
     from common.benchmarks.base import Benchmark
     from common.segmenter import VideoSegmenter
 
-T = TypeVar("T")
 log = logging.getLogger(__name__)
-
-
-class Stopwatch:
-    """Seconds spent inside the iterables it watches."""
-
-    def __init__(self, device: torch.device | None = None) -> None:
-        self.seconds = 0.0
-        self.device = device
-
-    def watch(self, items: Iterable[T]) -> Iterator[T]:
-        """The same items; the time to make each of them is added up."""
-        source = iter(items)
-        while True:
-            start = time.perf_counter()
-            try:
-                item = next(source)
-            except StopIteration:
-                return
-            finally:
-                if self.device is not None and self.device.type == "cuda":
-                    torch.cuda.synchronize(self.device)
-                self.seconds += time.perf_counter() - start
-            yield item
 
 
 @dataclass
 class Tally:
     """What one process has seen of one benchmark."""
 
-    scored: list[str] = field(default_factory=list)
+    videos: dict[str, dict[str, float]] = field(default_factory=dict)
     frames: int = 0
     seconds: float = 0.0
+    peak_mb: float = 0.0
 
 
 class Scoring:
@@ -64,54 +42,116 @@ class Scoring:
     Args:
         segmenter: the method, attached to its trainer.
         benchmarks: in the order of the data loaders.
+        root: folder of the run; None keeps nothing (validation while training).
     """
 
-    def __init__(self, segmenter: VideoSegmenter, benchmarks: Sequence[Benchmark]) -> None:
+    def __init__(self, segmenter: VideoSegmenter, benchmarks: Sequence[Benchmark], root: Path | None) -> None:
         self.segmenter = segmenter
-        self.benchmarks = benchmarks
+        self.benchmarks = {f"{benchmark.name}-{benchmark.split}": benchmark for benchmark in benchmarks}
+        if len(self.benchmarks) < len(benchmarks):
+            raise InputError(f"a benchmark is given twice: {', '.join(f'{b.name}-{b.split}' for b in benchmarks)}")
+        self.names = list(self.benchmarks)
+        self.root = root
         device = segmenter.device if segmenter.device.type == "cuda" else torch.device("cpu")  # mps has no float64
-        self.metrics = [benchmark.metric().to(device) for benchmark in benchmarks]
-        self.tallies = [Tally() for _ in benchmarks]
+        self.metrics = {name: benchmark.metric().to(device) for name, benchmark in self.benchmarks.items()}
+        self.tallies = {name: Tally() for name in self.names}
+        self.keys = {name: run_key(segmenter, self.benchmarks[name]) for name in self.names} if root else {}
         self.failed: dict[str, str] = {}
 
-    def add(self, index: int, video: Video) -> None:
-        """Track and measure one video. A failure is logged and kept for the end."""
-        try:
-            measured = self._measure(index, video)
-        except Exception as error:
-            self.failed[video.id] = reason(error)
-            log.error("%s: failed, going on with the next video: %s", video.id, reason(error), exc_info=not isinstance(error, InputError))
-            return
-        self.metrics[index].extend(**measured)
-        self.tallies[index].scored.append(video.id)
+    def add(self, index: int, video: Video | Exception) -> None:
+        """Track and measure one video of the benchmark ``index``. A failure is logged and kept for the end.
 
-    def _measure(self, index: int, video: Video) -> dict[str, Tensor]:
-        decoding, tracking = Stopwatch(), Stopwatch(self.segmenter.device)
-        answers = tracking.watch(self.segmenter.track(video))
-        return self.benchmarks[index].measure(video, answers)
+        Args:
+            video: or the error that opening it gave.
+        """
+        name = self.names[index]
+        if isinstance(video, Exception):
+            self.fail(f"{name}, video {len(self.failed) + 1} that failed", video)
+            return
+        try:
+            measured = self._stored(name, video) or self._measure(name, video)
+        except Exception as error:
+            self.fail(video.id, error)
+            return
+        tally = self.tallies[name]
+        tally.frames += int(measured.pop("_frames"))
+        tally.seconds += float(measured.pop("_seconds"))
+        tally.videos[video.id] = self._alone(name, measured)
+        self.metrics[name].extend(**measured)
+
+    def fail(self, video_id: str, error: Exception) -> None:
+        """Remember a video that could not be scored; a fault of ours is logged with its traceback."""
+        self.failed[video_id] = reason(error)
+        fault = None if isinstance(error, InputError) else error
+        log.error("%s failed, going on with the next video: %s", video_id, reason(error), exc_info=fault)
 
     def finish(self) -> dict[str, Tensor]:
-        """The numbers of all benchmarks over all processes, ``<benchmark>-<split>/<number>``."""
+        """The numbers over all processes, ``<benchmark>-<split>/<number>``; complete benchmarks get a record."""
         numbers: dict[str, Tensor] = {}
-        for benchmark, metric in zip(self.benchmarks, self.metrics, strict=True):
-            for name, value in metric.compute().items():
-                numbers[f"{benchmark.name}-{benchmark.split}/{name}"] = value
+        for failures in _from_all(self.failed):
+            self.failed |= failures
+        for name, benchmark in self.benchmarks.items():
+            values = self.metrics[name].compute()
+            tallies = _from_all(self.tallies[name])
+            numbers |= {f"{name}/{key}": value for key, value in values.items()}
+            videos = {video: alone for tally in tallies for video, alone in tally.videos.items()}
+            if self.root is None:
+                continue
+            if len(videos) != len(benchmark):
+                log.warning("%s: %d of %d videos scored, so no results.json", name, len(videos), len(benchmark))
+            elif self.segmenter.trainer.is_global_zero:
+                record = fill_record(self.segmenter, benchmark, {k: float(v) for k, v in values.items()}, videos)
+                seconds = sum(tally.seconds for tally in tallies)
+                record.frames_per_second = sum(tally.frames for tally in tallies) / seconds if seconds else None
+                record.peak_memory_mb = max(tally.peak_mb for tally in tallies) or None
+                log.info("%s", record.write(self.root / name))
         return numbers
+
+    def _stored(self, name: str, video: Video) -> dict[str, Tensor] | None:
+        """What an interrupted or earlier run of the same code, settings and weights measured."""
+        return load_video(self.root / name / "per_video", video.id, self.keys[name]) if self.root else None
+
+    def _measure(self, name: str, video: Video) -> dict[str, Tensor]:
+        """Measure while the answers stream in. The time is the method's alone: without decoding and scoring."""
+        device = self.segmenter.device
+        decoding, tracking = Stopwatch(device), Stopwatch(device)
+        timed = dataclasses.replace(video, frames=WatchedFrames(video.frames, decoding))
+        answers = tracking.watch(self.segmenter.track(timed))
+        if self.root and self.segmenter.save_predictions:
+            answers = self._written(name, video, answers)
+        measured = self.benchmarks[name].measure(video, answers)
+        self.tallies[name].peak_mb = max(self.tallies[name].peak_mb, peak_memory_mb(device))
+        measured["_frames"] = torch.tensor(tracking.items)
+        measured["_seconds"] = torch.tensor(tracking.seconds - decoding.seconds, dtype=torch.float64)
+        if self.root:
+            save_video(self.root / name / "per_video", video.id, measured, self.keys[name])
+        return measured
+
+    def _written(self, name: str, video: Video, answers: Iterator[FrameMasks]) -> Iterator[FrameMasks]:
+        assert self.root is not None
+        for answer in answers:
+            self.benchmarks[name].write(video, answer, self.root / name / "predictions")
+            yield answer
+
+    def _alone(self, name: str, measured: dict[str, Tensor]) -> dict[str, float]:
+        """The numbers of one video by itself."""
+        metric = self.benchmarks[name].metric()
+        metric.sync_on_compute = False
+        metric.extend(**measured)  # type: ignore[operator]
+        return {key: float(value) for key, value in metric.compute().items()}
 
 
 def reason(error: Exception) -> str:
     """One line that says what went wrong."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[-1]
+    lines = str(error).strip().splitlines()
+    text = lines[-1] if lines else ""
+    return text if isinstance(error, InputError) else f"{type(error).__name__}: {text}"
 
 
-def write_prediction(video: Video, answers: Iterable[FrameMasks], folder: Path) -> str | None:
-    """Write masks as palette PNGs below ``folder/<video>``; the reason where it failed, else None."""
-    from common.video.masks import write_label_map
-
-    try:
-        for answer in answers:
-            write_label_map(folder / video.id / f"{video.name(answer.frame)}.png", answer.label_map())
-    except Exception as error:
-        return reason(error)
-    return None
+def _from_all(mine: object) -> list:
+    """What every process holds, in the order of ranks."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return [mine]
+    everyone: list = [None] * dist.get_world_size()
+    dist.all_gather_object(everyone, mine)
+    return everyone

@@ -10,12 +10,17 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 from common import optim
+from common.benchmarks.base import Benchmark
+from common.checkpoints import check_fits
 from common.data.clip import Clip
 from common.errors import InputError
-from common.scoring import Scoring, write_prediction
+from common.prediction import write_prediction
+from common.provenance import class_path
+from common.scoring import Scoring, reason
 from common.video import FrameMasks, Prompt, Video
 
 
@@ -56,6 +61,13 @@ class VideoSegmenter(L.LightningModule):
     Training, validation, testing and prediction are here and come in by those two. A method loads ``weights`` itself;
     ``needs_weights`` is False only for a method that has none.
 
+    Attributes:
+        method_name: of the row in a table, the class's name by default.
+        variant: size or setting that makes it a row of its own, e.g. ``nano``.
+        weights_file: where the weights were read from, for their checksum.
+        weights_note: where they come from, for the table: ``ours nano``, ``published``.
+        failed: videos of the last scoring or prediction that failed, with the reason.
+
     Args:
         weights: name or file of pretrained weights; ``random`` to score an untrained network on purpose.
         loss_weights: factor of each loss term by name; a term that is not named counts once.
@@ -67,6 +79,7 @@ class VideoSegmenter(L.LightningModule):
     """
 
     needs_weights = True
+    variant = ""
 
     def __init__(
         self,
@@ -87,8 +100,11 @@ class VideoSegmenter(L.LightningModule):
         self.warmup_steps = warmup_steps
         self.final_lr = final_lr
         self.save_predictions = save_predictions
-        self.failed: dict[str, str] = {}  # video -> reason, of the last scoring or prediction
-        self._scoring: Scoring | None = None
+        self.method_name = type(self).__name__
+        self.weights_file: Path | None = None
+        self.weights_note = "random" if weights == "random" else ""
+        self.failed: dict[str, str] = {}
+        self._scoring: Scoring
 
     def session(self, length: int | None = None) -> Session:
         """Open a session. ``length`` is the number of frames where it is known (a stream has none)."""
@@ -131,6 +147,22 @@ class VideoSegmenter(L.LightningModule):
         self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()}, batch_size=batch)
         return total
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store whose weights these are."""
+        checkpoint["class_path"] = class_path(type(self))
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of another class, and weights that do not fit, by name.
+
+        Raises:
+            InputError: another class, or missing, extra and wrong-size keys.
+        """
+        where = f"checkpoint {self.trainer.ckpt_path or ''}".strip() if self._trainer else "checkpoint"
+        stored = checkpoint.get("class_path", class_path(type(self)))
+        if stored != class_path(type(self)):
+            raise InputError(f"{where}: it is of {stored}, but the model is {class_path(type(self))}")
+        check_fits(self, checkpoint["state_dict"], where)
+
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Clips move at once; a video stays where it is and its frames move one by one."""
         return batch if isinstance(batch, Video) else super().transfer_batch_to_device(batch, device, dataloader_idx)
@@ -145,52 +177,48 @@ class VideoSegmenter(L.LightningModule):
         """Open the test benchmarks."""
         self._open(self.trainer.datamodule.test_benchmarks)  # type: ignore[attr-defined]
 
-    def validation_step(self, video: Video, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Score one video."""
-        self._score(video, dataloader_idx)
+    def validation_step(self, video: Video | Exception, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Score one video, or note the error that opening it gave."""
+        self._scoring.add(dataloader_idx, video)
 
-    def test_step(self, video: Video, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Score one video."""
-        self._score(video, dataloader_idx)
+    test_step = validation_step
 
     def on_validation_epoch_end(self) -> None:
-        """Log every benchmark's numbers."""
-        self._close()
+        """Log every benchmark's numbers; outside ``fit`` also write their records."""
+        for name, value in self._scoring.finish().items():
+            self.log(name, value, sync_dist=True)
+        self.failed = self._scoring.failed
 
-    def on_test_epoch_end(self) -> None:
-        """Log every benchmark's numbers and write their records."""
-        self._close()
+    on_test_epoch_end = on_validation_epoch_end
 
     def on_predict_epoch_start(self) -> None:
         """Forget the failures of an earlier run."""
         self._require_weights()
         self.failed = {}
 
-    def predict_step(self, video: Video, batch_idx: int, dataloader_idx: int = 0) -> None:
-        """Write a video's masks as palette PNGs and as an overlay."""
-        reason = write_prediction(video, self.track(video), Path(self.trainer.default_root_dir) / "predictions")
-        if reason:
-            self.failed[video.id] = reason
+    def predict_step(self, video: Video | Exception, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Write a video's masks as palette PNGs and as an overlay; a failed video does not stop the others."""
+        try:
+            if isinstance(video, Exception):
+                raise video
+            write_prediction(video, self.track(video), Path(self.trainer.default_root_dir) / "predictions")
+        except (InputError, OSError) as error:
+            self.failed[video.id if isinstance(video, Video) else f"video {batch_idx}"] = reason(error)
 
-    def _open(self, benchmarks: Sequence[Any]) -> None:
+    def _open(self, benchmarks: Sequence[Benchmark]) -> None:
         self._require_weights()
-        self._scoring = Scoring(self, benchmarks)
-
-    def _score(self, video: Video, benchmark: int) -> None:
-        assert self._scoring is not None
-        self._scoring.add(benchmark, video)
-
-    def _close(self) -> None:
-        assert self._scoring is not None
-        for name, value in self._scoring.finish().items():
-            self.log(name, value, rank_zero_only=True)
-        self.failed = self._scoring.failed
-        self._scoring = None
+        training = self.trainer.state.fn == TrainerFn.FITTING
+        self._scoring = Scoring(self, benchmarks, None if training else Path(self.trainer.default_root_dir))
 
     def _require_weights(self) -> None:
-        """A number from an untrained network is never given unasked. Validation inside ``fit`` is no such number."""
+        """A number from an untrained network is never given unasked; validation inside ``fit`` is no such number.
+
+        Raises:
+            InputError: no weights were given.
+        """
         trainer = self.trainer
-        if self.needs_weights and self.weights is None and trainer.ckpt_path is None and not trainer.state.fn == "fit":
+        given = self.weights is not None or trainer.ckpt_path is not None or trainer.global_step > 0
+        if self.needs_weights and not given and trainer.state.fn != TrainerFn.FITTING:
             raise InputError(
                 f"{type(self).__name__} has no weights to score: give --ckpt_path FILE, or --model.weights with a name "
                 "or a file (random to score an untrained network on purpose)"
