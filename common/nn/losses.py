@@ -1,0 +1,66 @@
+"""Losses on mask logits, as SAM 2 weighs and averages them.
+
+Legend: B objects, K candidates; ``target`` bool (B, H, W) is broadcast over candidates.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def focal_loss(logits: Tensor, target: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
+    """Sigmoid focal loss (Lin et al., 2017), mean over pixels: logits (B, K, H, W) to (B, K)."""
+    truth = target[:, None].expand_as(logits).to(logits.dtype)
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
+    prob = logits.sigmoid()
+    missed = torch.where(target[:, None], 1 - prob, prob)
+    weight = torch.where(target[:, None], alpha, 1 - alpha)
+    return (weight * missed**gamma * cross_entropy).mean((-2, -1))
+
+
+def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """1 - (2 Σ p g + 1) / (Σ p + Σ g + 1) on sigmoids: logits (B, K, H, W) to (B, K)."""
+    prob, truth = logits.sigmoid(), target[:, None].to(logits.dtype)
+    overlap = (prob * truth).sum((-2, -1))
+    return 1 - (2 * overlap + 1) / (prob.sum((-2, -1)) + truth.sum((-2, -1)) + 1)
+
+
+def mask_iou(logits: Tensor, target: Tensor) -> Tensor:
+    """True IoU of the masks thresholded at logit 0, union at least 1: logits (B, K, H, W) to (B, K)."""
+    mask, truth = logits > 0, target[:, None]
+    overlap = (mask & truth).sum((-2, -1))
+    return overlap / (mask | truth).sum((-2, -1)).clamp(min=1)
+
+
+def sam2_losses(
+    logits: Tensor, ious: Tensor, score: Tensor, target: Tensor, iou_l1: bool = True
+) -> dict[str, Tensor]:
+    """SAM 2's four terms for one prediction step, summed over objects (divide by their number).
+
+    Mask and dice supervise only the candidate of lowest 20 focal + dice; the IoU term is averaged over all candidates;
+    these three are zero for objects absent from the frame. The occlusion term is always counted.
+
+    Args:
+        logits: (B, K, H, W).
+        ious: (B, K), predicted.
+        score: (B,), occlusion score; its target is any ground-truth pixel.
+        target: bool (B, H, W).
+        iou_l1: L1 (as the published recipe) or squared error.
+
+    Returns:
+        ``mask``, ``dice``, ``iou``, ``occlusion``: scalars. The recipe weighs them 20 : 1 : 1 : 1.
+    """
+    logits, ious, score = logits.float(), ious.float(), score.float()
+    present = target.flatten(1).any(1)
+    focal, dice = focal_loss(logits, target), dice_loss(logits, target)
+    chosen = (20 * focal + dice).argmin(1, keepdim=True)
+    error = ious - mask_iou(logits, target)
+    error = (error.abs() if iou_l1 else error**2).mean(1)
+    return {
+        "mask": (focal.gather(1, chosen)[:, 0] * present).sum(),
+        "dice": (dice.gather(1, chosen)[:, 0] * present).sum(),
+        "iou": (error * present).sum(),
+        "occlusion": F.binary_cross_entropy_with_logits(score, present.to(score.dtype), reduction="sum"),
+    }

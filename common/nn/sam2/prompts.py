@@ -1,0 +1,81 @@
+"""Simulated users: first prompts and correction clicks for training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class PromptSampling:
+    """How training clips are prompted; the defaults are SAM 2's.
+
+    Attributes:
+        points: probability that a clip's first prompts are points or a box, not the ground-truth mask.
+        box: probability that such a prompt starts with a box.
+        prompted_frames: at most this many frames get a first prompt (1 .. this, drawn); the first frame always does.
+        corrected_frames: at most this many frames get correction clicks (1 .. this, drawn), on point clips only.
+        clicks: correction clicks on such a frame.
+        from_truth: probability that a click is drawn from the ground truth instead of the error.
+    """
+
+    points: float = 0.5
+    box: float = 0.5
+    prompted_frames: int = 2
+    corrected_frames: int = 2
+    clicks: int = 7
+    from_truth: float = 0.1
+
+
+def uniform_click(region: Tensor) -> Tensor:
+    """A uniformly random pixel of each bool (B, H, W) region, as float (B, 2) x, y; any pixel where one is empty."""
+    weights = region.flatten(1).float()
+    weights = weights + (weights.sum(1, keepdim=True) == 0)
+    index = torch.multinomial(weights, 1)[:, 0]
+    width = region.shape[-1]
+    return torch.stack([index % width, index // width], -1).float()
+
+
+def first_click(target: Tensor) -> tuple[Tensor, Tensor]:
+    """One positive click on each target bool (B, H, W): points (B, 1, 2), labels (B, 1)."""
+    return uniform_click(target)[:, None], torch.ones(len(target), 1, dtype=torch.long, device=target.device)
+
+
+def correction_click(predicted: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """A click on the error of bool masks (B, H, W): positive where missed, negative where invented.
+
+    With no error at all it is negative, on the background.
+
+    Returns:
+        points (B, 1, 2), labels (B, 1).
+    """
+    wrong = predicted ^ target
+    right = ~wrong.flatten(1).any(1)
+    point = uniform_click(torch.where(right[:, None, None], ~target, wrong))
+    x, y = point.long().unbind(-1)
+    label = target[torch.arange(len(target), device=target.device), y, x].long()
+    return point[:, None], label[:, None]
+
+
+def noisy_box(target: Tensor, noise: float = 0.1, limit: float = 20.0) -> tuple[Tensor, Tensor]:
+    """The box of each target bool (B, H, W), corners moved by up to 10 % of its side and 20 pixels.
+
+    Returns:
+        points (B, 2, 2): the corners; labels (B, 2): 2 and 3. An absent target gives the whole frame.
+    """
+    height, width = target.shape[-2:]
+    sides = []
+    for axis, size in ((1, width), (2, height)):
+        line = target.any(axis)
+        low = line.int().argmax(1)
+        high = size - 1 - line.flip(1).int().argmax(1)
+        sides.append((low.float(), high.float()))
+    (x0, x1), (y0, y1) = sides
+    corners = torch.stack([torch.stack([x0, y0], -1), torch.stack([x1, y1], -1)], 1)
+    reach = ((corners[:, 1] - corners[:, 0]) * noise).clamp(max=limit)[:, None]
+    corners = corners + (2 * torch.rand_like(corners) - 1) * reach
+    corners = corners.clamp(min=0).minimum(corners.new_tensor([width - 1, height - 1]))
+    labels = torch.tensor([2, 3], device=target.device).expand(len(target), 2)
+    return corners, labels

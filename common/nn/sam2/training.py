@@ -1,0 +1,133 @@
+"""SAM 2's training pass over a batch of clips: prompted frames first, then the rest in order, losses at every step."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from common.data.clip import Clip
+from common.nn.losses import sam2_losses
+from common.nn.sam2.model import Sam2
+from common.nn.sam2.prompts import PromptSampling, correction_click, first_click, noisy_box
+from common.nn.sam2.types import Bank, Candidates, FrameFeatures
+
+TRACKED_MAPS = 6  # tracked memories beside the prompted ones (num_maskmem 7)
+
+
+class ClipPass:
+    """One training pass over one batch: objects of all clips are one batch axis B, image features are computed once."""
+
+    def __init__(self, model: Sam2, clip: Clip, sampling: PromptSampling) -> None:
+        self.model, self.sampling = model, sampling
+        batch, self.frames = clip.frames.shape[:2]
+        self.clip_of, slot = clip.valid.nonzero(as_tuple=True)
+        images = model.preprocess(clip.frames.flatten(0, 1)).unflatten(0, (batch, self.frames))
+        self.features = model.encode(images.transpose(0, 1).flatten(0, 1))
+        side = (model.image_size, model.image_size)
+        masks = clip.masks[self.clip_of, :, slot].float()
+        self.truth = F.interpolate(masks, side, mode="nearest").bool()  # (B, T, S, S)
+        self.batch = batch
+        self.terms: dict[str, list[Tensor]] = defaultdict(list)
+        self.memories: dict[int, tuple[Tensor, Tensor]] = {}  # frame -> (map, pointer)
+        self.prompted: list[int] = []
+
+    def run(self) -> dict[str, Tensor]:
+        """The four loss terms, summed over frames and steps, per object."""
+        by_points = bool(torch.rand(()) < self.sampling.points) or self.frames == 1
+        by_box = bool(torch.rand(()) < self.sampling.box)
+        self.prompted = self._draw(self.sampling.prompted_frames)
+        corrected = self._draw(self.sampling.corrected_frames) if by_points else []
+        for frame in self.prompted:
+            self._prompt(frame, by_points, by_box, frame in corrected)
+        for frame in (t for t in range(self.frames) if t not in self.prompted):
+            self._track(frame, frame in corrected)
+        objects = max(len(self.clip_of), 1)
+        return {name: torch.stack(values).sum() / objects for name, values in self.terms.items()}
+
+    def _draw(self, most: int) -> list[int]:
+        """The first frame and up to ``most`` - 1 others, in order."""
+        count = int(torch.randint(1, most + 1, ())) if most > 1 else 1
+        others = (torch.randperm(self.frames - 1)[: count - 1] + 1).tolist()
+        return sorted([0, *others])
+
+    def _prompt(self, frame: int, by_points: bool, by_box: bool, corrected: bool) -> None:
+        features, truth = self._frame(frame), self.truth[:, frame]
+        if not by_points:
+            answer = self.model.take_mask(features, truth[:, None].float())
+            self._supervise(answer, truth)
+            self._remember(frame, features, answer)
+            return
+        points, labels = noisy_box(truth) if by_box else first_click(truth)
+        embedding = self.model.without_memory(features)
+        answer = self.model.decode(embedding, features, points, labels, multimask=points.shape[1] == 1)
+        self._supervise(answer, truth)
+        if corrected:
+            answer = self._correct(answer, embedding, features, truth, points, labels)
+        self._remember(frame, features, answer.best())
+
+    def _track(self, frame: int, corrected: bool) -> None:
+        features, truth = self._frame(frame), self.truth[:, frame]
+        embedding = self.model.read(features, self._bank(frame))
+        answer = self.model.decode(embedding, features)
+        self._supervise(answer, truth)
+        if corrected:
+            answer = self._correct(answer, embedding, features, truth)
+            self.prompted.append(frame)
+        self._remember(frame, features, answer.best())
+
+    def _correct(
+        self,
+        answer: Candidates,
+        embedding: Tensor,
+        features: FrameFeatures,
+        truth: Tensor,
+        points: Tensor | None = None,
+        labels: Tensor | None = None,
+    ) -> Candidates:
+        """Correction clicks on one frame; the last low-resolution logits are fed back with each."""
+        for _ in range(self.sampling.clicks):
+            best = answer.best()
+            if torch.rand(()) < self.sampling.from_truth:
+                point, label = first_click(truth)
+            else:
+                point, label = correction_click(self._upsample(best.visible_logits)[:, 0] > 0, truth)
+            points = point if points is None else torch.cat([points, point], 1)
+            labels = label if labels is None else torch.cat([labels, label], 1)
+            mask = best.visible_logits.clamp(-32, 32).to(embedding.dtype)
+            answer = self.model.decode(embedding, features, points, labels, mask, multimask=points.shape[1] == 1)
+            self._supervise(answer, truth)
+        return answer
+
+    def _bank(self, frame: int) -> Bank:
+        """What SAM 2 reads in training: prompted frames, also later ones, then the tracked ones before."""
+        bank = Bank(max_pointers=min(self.frames, 16))
+        tracked = [t for t in range(frame) if t not in self.prompted]
+        for t in self.prompted:
+            bank.maps.append(self.memories[t][0])
+            bank.slots.append(6)
+        for t in tracked:
+            if frame - t <= TRACKED_MAPS:
+                bank.maps.append(self.memories[t][0])
+                bank.slots.append(frame - t - 1)
+        for t in [*self.prompted, *(t for t in reversed(tracked) if frame - t < bank.max_pointers)]:
+            bank.pointers.append(self.memories[t][1])
+            bank.offsets.append(float(frame - t))
+        return bank
+
+    def _remember(self, frame: int, features: FrameFeatures, chosen: Candidates) -> None:
+        self.memories[frame] = (self.model.encode_memory(features, chosen), chosen.pointers[:, 0])
+
+    def _supervise(self, answer: Candidates, truth: Tensor) -> None:
+        logits = self._upsample(answer.logits)
+        for name, value in sam2_losses(logits, answer.ious, answer.score, truth).items():
+            self.terms[name].append(value)
+
+    def _upsample(self, logits: Tensor) -> Tensor:
+        side = (self.model.image_size, self.model.image_size)
+        return F.interpolate(logits.float(), side, mode="bilinear", align_corners=False)
+
+    def _frame(self, frame: int) -> FrameFeatures:
+        return self.features.select(frame * self.batch + self.clip_of)

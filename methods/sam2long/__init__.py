@@ -1,0 +1,5 @@
+"""SAM 2 and SAM2Long."""
+
+from methods.sam2long.module import SAM2Long
+
+__all__ = ["SAM2Long"]

@@ -1,0 +1,97 @@
+"""SAM 2 and SAM2Long as one LightningModule: the same network and training, one or P pathways at test time."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+from torch import Tensor
+
+from common import optim
+from common.data.clip import Clip
+from common.nn.sam2 import Sam2
+from common.nn.sam2.prompts import PromptSampling
+from common.nn.sam2.training import ClipPass
+from common.nn.sam2.weights import load_sam2
+from common.segmenter import VideoSegmenter
+from methods.sam2long.session import SAM2LongSession
+from methods.sam2long.tree import TreeSettings
+
+
+class SAM2Long(VideoSegmenter):
+    """SAM2Long (arXiv 2410.16268), a training-free memory tree on SAM 2; with one pathway and no extras SAM 2 itself.
+
+    Args:
+        size: ``tiny``, ``small``, ``base_plus``, ``large`` as published, or our ``nano``.
+        version: ``"2"`` or ``"2.1"``.
+        image_size: side of the square input, divisible by 32; default 1024 (nano 128).
+        pathways: P (Table 5).
+        iou_threshold: δ_IoU (Table 6).
+        confidence: δ_conf (Table 7).
+        modulation: [w_low, w_high] (Table 8); null = none.
+        selection: object-aware memory selection; false = SAM 2's memory.
+        reading: ``code`` (as released) or ``paper``.
+        max_lag: answer at most this many frames late; 0 = at once; null = as soon as the answer is final.
+        prompting: how training clips are prompted.
+        encoder_lr: factor on the learning rate of the image encoder.
+        layer_decay: factor on the learning rate per trunk block towards the input.
+        checkpoint_activations: recompute trunk and memory attention in the backward pass, for memory.
+        compile: ``torch.compile`` the image encoder.
+        kwargs: see ``VideoSegmenter``; ``weights`` may be ``nano``.
+    """
+
+    def __init__(
+        self,
+        size: Literal["tiny", "small", "base_plus", "large", "nano"] = "nano",
+        version: Literal["2", "2.1"] = "2.1",
+        image_size: int | None = None,
+        pathways: int = 3,
+        iou_threshold: float = 0.3,
+        confidence: float = 2.0,
+        modulation: tuple[float, float] | None = (0.95, 1.05),
+        selection: bool = True,
+        reading: Literal["code", "paper"] = "code",
+        max_lag: int | None = None,
+        prompting: PromptSampling | None = None,
+        encoder_lr: float = 1.0,
+        layer_decay: float = 1.0,
+        checkpoint_activations: bool = False,
+        compile: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.loss_weights = {"mask": 20.0, "dice": 1.0, "iou": 1.0, "occlusion": 1.0} | self.loss_weights
+        self.core = Sam2(size, version, image_size)
+        self.tree = TreeSettings(pathways, iou_threshold, confidence, modulation, selection, reading)
+        self.max_lag, self.prompting = max_lag, prompting or PromptSampling()
+        self.encoder_lr, self.layer_decay = encoder_lr, layer_decay
+        if self.weights not in (None, "random"):
+            load_sam2(self.core, self.weights)
+        if checkpoint_activations:
+            self.core.checkpoint_activations = True
+            self.core.net.vision_encoder.gradient_checkpointing_enable()
+        if compile:
+            self.core.net.vision_encoder.backbone.compile()
+
+    def session(self, length: int | None = None) -> SAM2LongSession:
+        """A session with this module's tree settings."""
+        return SAM2LongSession(self.core, self.tree, self.max_lag, length)
+
+    def losses(self, clip: Clip) -> dict[str, Tensor]:
+        """SAM 2's four terms, per object, summed over frames and prediction steps."""
+        return ClipPass(self.core, clip, self.prompting).run()
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Lower rates for the image encoder, the lower the nearer to the input; position tables are not decayed so."""
+        blocks = len(self.core.net.vision_encoder.backbone.blocks)
+
+        def scale(name: str) -> float:
+            if ".vision_encoder." not in name:
+                return 1.0
+            if "backbone" not in name or "pos_embed" in name:
+                return self.encoder_lr
+            block = re.search(r"\.blocks\.(\d+)\.", name)
+            depth = int(block[1]) + 1 if block else 0
+            return self.encoder_lr * self.layer_decay ** (blocks + 1 - depth)
+
+        return optim.parameter_groups(self, self.lr, self.weight_decay, scale)

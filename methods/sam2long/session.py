@@ -1,0 +1,164 @@
+"""SAM2Long on a stream: one memory tree per target, all of them fed by one pass over each frame."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from common.errors import InputError
+from common.nn.sam2 import Candidates, FrameFeatures, Sam2
+from common.segmenter import Session
+from common.video import FrameMasks, Prompt
+from methods.sam2long.tree import Branch, MemoryTree, Node, TreeSettings
+
+MAX_POINTERS = 16
+
+
+class SAM2LongSession(Session):
+    """Frame in, masks out. A frame is answered as soon as all pathways of all its targets share their past there.
+
+    Memory per target is bounded by P x 15 memory maps and pointers; frames not yet decided keep their S/4 logits.
+
+    Args:
+        model: the SAM 2 core, in eval mode.
+        settings: of the memory trees.
+        max_lag: answer a frame at most this many frames late, by the best pathway then; 0 = at once; None = when final.
+        length: number of frames, where known; SAM 2 scales pointer distances by min(length, 16) - 1.
+    """
+
+    def __init__(self, model: Sam2, settings: TreeSettings, max_lag: int | None = None, length: int | None = None) -> None:
+        self.model, self.settings, self.max_lag = model, settings, max_lag
+        self.max_pointers = min(length or MAX_POINTERS, MAX_POINTERS)
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything: the session is as new."""
+        self.trees: dict[int, MemoryTree] = {}
+        self.frame = -1
+        self.size: tuple[int, int] | None = None
+        self._due: dict[int, tuple[int, ...]] = {}  # frames not yet answered -> their targets
+        self._decided: dict[int, dict[int, Node]] = defaultdict(dict)
+
+    @torch.inference_mode()
+    def step(self, frame: Tensor, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
+        """Take the next frame; see ``Session.step``.
+
+        Raises:
+            InputError: a frame of another size, or a prompt that is neither mask nor box nor points.
+        """
+        self.frame += 1
+        size = (frame.shape[0], frame.shape[1])
+        if self.size not in (None, size):
+            raise InputError(f"frame {self.frame} is {size[0]}x{size[1]}, the video is {self.size[0]}x{self.size[1]}")  # type: ignore[index]
+        self.size = size
+        given = {prompt.target: prompt for prompt in prompts}
+        if self.trees or given:
+            features = self.model.encode(self.model.preprocess(frame.permute(2, 0, 1)[None]))
+            self._track(features, [tree for target, tree in self.trees.items() if target not in given])
+            for prompt in given.values():
+                self._prompt(features, prompt)
+        self._due[self.frame] = tuple(sorted(self.trees))
+        return self._answers(self.max_lag)
+
+    def finish(self) -> list[FrameMasks]:
+        """The frames still open, by the best pathway."""
+        return self._answers(0)
+
+    def drop(self, target: int) -> None:
+        """Stop following a target from the next frame on; its open frames are decided by its best pathway.
+
+        Raises:
+            InputError: the target is not followed.
+        """
+        if target not in self.trees:
+            raise InputError(f"target {target} is not followed; followed are {sorted(self.trees)}")
+        self._collect(target, self.trees.pop(target), 0)
+
+    def _track(self, features: FrameFeatures, trees: list[MemoryTree]) -> None:
+        """One frame for all targets: every distinct pathway of every target is a row of one batch."""
+        rows = [(tree, node) for tree in trees for node in tree.nodes]
+        if not rows:
+            return
+        embedding = self.model.read_many(features, [tree.bank(node, self.frame) for tree, node in rows])
+        answer = self.model.decode(embedding, features)
+        values = zip(answer.ious.tolist(), answer.score.tolist(), strict=True)
+        measured = {node: value for (_, node), value in zip(rows, values, strict=True)}
+        branches: list[tuple[MemoryTree, Branch]] = [
+            (tree, branch) for tree in trees for branch in tree.choose({node: measured[node] for node in tree.nodes})
+        ]
+        row_of = {node: row for row, (_, node) in enumerate(rows)}
+        index = torch.tensor([row_of[branch.parent] for _, branch in branches], device=embedding.device)
+        candidate = torch.tensor([branch.candidate for _, branch in branches], device=embedding.device)
+        picked = answer.rows(index).pick(candidate)
+        maps = self._memories(features, picked)
+        for tree in trees:
+            mine = [i for i, (owner, _) in enumerate(branches) if owner is tree]
+            chosen = [picked.rows(torch.tensor([i], device=index.device)) for i in mine]
+            tree.grow(self.frame, [branches[i][1] for i in mine], chosen, [maps[i : i + 1] for i in mine])
+
+    def _memories(self, features: FrameFeatures, picked: Candidates) -> Tensor:
+        """Memory maps as SAM 2 keeps them, in bfloat16."""
+        return self.model.encode_memory(features, picked).bfloat16()
+
+    def _prompt(self, features: FrameFeatures, prompt: Prompt) -> None:
+        """A mask is taken as the answer; points and boxes are decoded without memory."""
+        where, side = f"prompt of target {prompt.target} at frame {self.frame}", self.model.image_size
+        assert self.size is not None
+        height, width = self.size
+        device = features.embedding.device
+        if prompt.mask is not None and prompt.image is None:
+            if prompt.mask.shape != self.size:
+                raise InputError(f"{where}: the mask is {tuple(prompt.mask.shape)}, the frame is {self.size}")
+            mask = prompt.mask.to(device).float()[None, None]
+            if self.size != (side, side):
+                mask = F.interpolate(mask, (side, side), mode="bilinear", align_corners=False, antialias=True)
+            answer = self.model.take_mask(features, (mask >= 0.5).float())
+        elif prompt.box is not None or prompt.points is not None:
+            points, labels = self._points(prompt)
+            scale = torch.tensor([side / width, side / height])
+            points, labels = (points * scale).to(device)[None], labels.to(device)[None]
+            embedding = self.model.without_memory(features)
+            answer = self.model.decode(embedding, features, points, labels, multimask=points.shape[1] == 1).best()
+        else:
+            raise InputError(f"{where}: SAM 2 takes a mask, a box or points on a frame of the video")
+        tree = self.trees.setdefault(prompt.target, MemoryTree(self.settings, self.max_pointers))
+        tree.prompt(self.frame, answer, self._memories(features, answer))
+
+    @staticmethod
+    def _points(prompt: Prompt) -> tuple[Tensor, Tensor]:
+        """Points (P, 2) and labels (P,); a box is two points labelled 2 and 3 ahead of the others."""
+        points = torch.empty(0, 2) if prompt.points is None else prompt.points.float()
+        labels = torch.empty(0, dtype=torch.long) if prompt.labels is None else prompt.labels.long()
+        if prompt.box is not None:
+            points = torch.cat([torch.tensor(prompt.box).view(2, 2), points])
+            labels = torch.cat([torch.tensor([2, 3]), labels])
+        return points, labels
+
+    def _collect(self, target: int, tree: MemoryTree, max_lag: int | None) -> None:
+        for node in tree.decided(max_lag):
+            self._decided[node.frame][target] = node
+
+    def _answers(self, max_lag: int | None) -> list[FrameMasks]:
+        """The frames, in order, whose targets are all decided."""
+        for target, tree in self.trees.items():
+            self._collect(target, tree, max_lag)
+        out = []
+        while self._due:
+            frame, targets = next(iter(self._due.items()))
+            if len(self._decided[frame]) < len(targets):
+                break
+            del self._due[frame]
+            nodes = self._decided.pop(frame)
+            out.append(self._masks(frame, targets, [nodes[target] for target in targets]))
+        return out
+
+    def _masks(self, frame: int, targets: tuple[int, ...], nodes: list[Node]) -> FrameMasks:
+        assert self.size is not None
+        if not targets:
+            return FrameMasks(frame, (), torch.zeros(0, *self.size, dtype=torch.bool), torch.zeros(0))
+        logits = F.interpolate(torch.cat([n.logits for n in nodes]), self.size, mode="bilinear", align_corners=False)
+        return FrameMasks.from_logits(frame, targets, logits[:, 0], torch.tensor([n.score for n in nodes]))

@@ -1,0 +1,275 @@
+"""The constrained memory tree of SAM2Long for one object (paper, section 3; steps 2 to 7 of the released code).
+
+P pathways grow through the video. On every frame each proposes three candidate masks, P of all candidates survive.
+Pathways that share their last node are the same pathway until they branch, so the network runs once per distinct node.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from common.nn.sam2 import Bank, Candidates
+
+LOG_EPSILON = 1e-5  # released code; the paper does not give it
+PROMPT_SCORE = 10.0  # the occlusion score that a prompted entry counts with in the modulation
+TRACKED_MAPS = 6  # SAM 2's num_maskmem 7, less the prompted one
+PROMPT_SLOT = 6  # row of the temporal table for prompted frames
+
+
+@dataclass
+class TreeSettings:
+    """Hyper-parameters of the tree; the defaults are the paper's.
+
+    Attributes:
+        pathways: P, pathways kept alive (Table 5).
+        iou_threshold: δ_IoU, a memory frame needs a larger predicted IoU (Table 6).
+        confidence: δ_conf; a frame is certain if some pathway's \\|occlusion score\\| is larger (Table 7).
+        modulation: [w_low, w_high], key weights by rank of occlusion score (Table 8); None = none.
+        selection: object-aware memory selection; without it memory is SAM 2's, the newest frames.
+        reading: ``code`` = as released; ``paper`` = as the text has it (methods/sam2long/README.md lists both).
+    """
+
+    pathways: int = 3
+    iou_threshold: float = 0.3
+    confidence: float = 2.0
+    modulation: tuple[float, float] | None = (0.95, 1.05)
+    selection: bool = True
+    reading: str = "code"
+
+
+@dataclass(eq=False)
+class Memory:
+    """What later frames can read of one tracked or prompted frame."""
+
+    frame: int
+    pointer: Tensor  # (1, C)
+    score: float
+    map: Tensor  # bfloat16 (1, 64, S/16, S/16)
+
+
+@dataclass(eq=False)
+class Node:
+    """One distinct result on one frame.
+
+    ``recent`` holds the readable memories of its lineage up to and with this frame, oldest first; nothing older is
+    reachable, so what no pathway can read any more is freed.
+    """
+
+    frame: int
+    parent: Node | None
+    logits: Tensor  # float32 (1, 1, S/4, S/4), SAM 2's answer
+    score: float
+    memory: Memory | None  # None for a prompted frame, which every pathway reads anyway
+    recent: tuple[Memory, ...] = ()
+
+
+@dataclass
+class Pathway:
+    """A leaf of the tree and its cumulative score S."""
+
+    node: Node
+    total: float = 0.0
+
+
+@dataclass
+class Branch:
+    """A new distinct node to be: candidate ``candidate`` after ``parent``, and the pathways that will stand on it."""
+
+    parent: Node
+    candidate: int
+    totals: dict[int, float] = field(default_factory=dict)  # pathway -> its new S
+
+
+@dataclass
+class Pick:
+    """Candidate ``candidate`` of pathway ``pathway``, the S that it brings, and what tells it from others."""
+
+    pathway: int
+    candidate: int
+    total: float
+    value: float  # predicted IoU, negative where the object is absent
+
+
+def pick_candidates(
+    totals: Sequence[float], ious: Sequence[Sequence[float]], scores: Sequence[float], settings: TreeSettings
+) -> list[Pick]:
+    """Choose P of the P x K candidates (paper, equations 2 to 4).
+
+    Args:
+        totals: S of each pathway.
+        ious: predicted IoUs of each pathway's candidates.
+        scores: occlusion score of each pathway.
+
+    Returns:
+        P picks, best first. Certain frame: the P largest S + ln(IoU + ε), ties to the lower pathway and candidate.
+        Uncertain frame: only candidates of a new IoU, rounded to two digits; then pathways without any, then the rest.
+    """
+    count = settings.pathways
+    paper = settings.reading == "paper"
+    picks = [
+        Pick(p, k, total + math.log(iou + LOG_EPSILON), iou if score > 0 or paper else -iou)
+        for p, (total, row, score) in enumerate(zip(totals, ious, scores, strict=True))
+        for k, iou in enumerate(row)
+    ]
+    picks.sort(key=lambda pick: -pick.total)
+    if max(abs(score) for score in scores) > settings.confidence:
+        return picks[:count]
+    chosen: list[Pick] = []
+    seen: set[float] = set()
+    for pick in picks:
+        if round(pick.value, 2) not in seen:
+            seen.add(round(pick.value, 2))
+            chosen.append(pick)
+    chosen = chosen[:count]
+    if not paper:  # the released code represents every pathway before it repeats one
+        for pathway in range(len(totals)):
+            if len(chosen) < count and all(pick.pathway != pathway for pick in chosen):
+                chosen.append(next(pick for pick in picks if pick.pathway == pathway))
+    spare = (pick for pick in picks if pick not in chosen)
+    return chosen + [next(spare) for _ in range(min(count, len(picks)) - len(chosen))]
+
+
+def rank_weights(scores: Sequence[float], low: float, high: float) -> Tensor:
+    """Weights float (n,): linspace(low, high, n) in ascending order of the scores (paper, equation 6)."""
+    weights = torch.empty(len(scores))
+    weights[torch.tensor(scores).argsort(stable=True)] = torch.linspace(low, high, len(scores))
+    return weights
+
+
+class MemoryTree:
+    """The pathways of one object, from its first prompt on.
+
+    Args:
+        settings: the hyper-parameters.
+        max_pointers: M = min(number of frames, 16); 16 where the length is unknown.
+    """
+
+    def __init__(self, settings: TreeSettings, max_pointers: int = 16) -> None:
+        self.settings, self.max_pointers = settings, max_pointers
+        self.prompted: list[Memory] = []
+        self.pathways: list[Pathway] = []
+        self.open: int = 0  # first frame that is not decided
+        self.tracked = 0  # frames tracked since the first prompt
+
+    @property
+    def nodes(self) -> list[Node]:
+        """The distinct leaves, in pathway order."""
+        return list(dict.fromkeys(path.node for path in self.pathways))
+
+    def prompt(self, frame: int, candidates: Candidates, memory: Tensor) -> None:
+        """A prompted frame: every pathway goes through it, and reads it ever after."""
+        score = float(candidates.score)
+        self.prompted.append(Memory(frame, candidates.pointers[:, 0], score, memory))
+        if not self.pathways:
+            self.open = frame
+            root = Node(frame, None, candidates.visible_logits, score, None)
+            self.pathways = [Pathway(root) for _ in range(self.settings.pathways)]
+            return
+        after = {node: Node(frame, node, candidates.visible_logits, score, None, node.recent) for node in self.nodes}
+        self.pathways = [Pathway(after[path.node], path.total) for path in self.pathways]
+
+    def bank(self, node: Node, frame: int) -> Bank:
+        """What the lineage of ``node`` reads on ``frame``: prompted frames, tracked frames, pointers."""
+        if self.settings.selection:
+            maps, map_slots, pointers, offsets = self._selected(node)
+        else:
+            maps = [m for m in node.recent if frame - m.frame <= TRACKED_MAPS]
+            map_slots = [frame - m.frame - 1 for m in maps]
+            pointers = [m for m in reversed(node.recent) if frame - m.frame < self.max_pointers]
+            offsets = [frame - m.frame for m in pointers]
+        bank = Bank(
+            maps=[m.map for m in self.prompted + maps],
+            slots=[PROMPT_SLOT] * len(self.prompted) + map_slots,
+            pointers=[m.pointer for m in self.prompted + pointers],
+            offsets=[float(frame - m.frame) for m in self.prompted] + [float(d) for d in offsets],
+            max_pointers=self.max_pointers,
+        )
+        if self.settings.modulation and len(bank.maps) > 1:
+            self._modulate(bank, maps, pointers)
+        return bank
+
+    def _selected(self, node: Node) -> tuple[list[Memory], list[int], list[Memory], list[int]]:
+        """Object-aware selection: maps and pointers with temporal slots and offsets by rank, newest = first."""
+        kept = list(node.recent)
+        paper = self.settings.reading == "paper"
+        if node.memory is not None and node.memory not in kept and not paper:
+            kept.append(node.memory)  # the released code always reads the last frame
+        maps = kept[-TRACKED_MAPS:]
+        pointers = maps[::-1] if paper else kept[:0:-1]  # the oldest kept pointer is never read
+        return maps, list(range(len(maps) - 1, -1, -1)), pointers, list(range(1, len(pointers) + 1))
+
+    def _modulate(self, bank: Bank, maps: list[Memory], pointers: list[Memory]) -> None:
+        """Key weights by rank, for maps and pointers apart; the paper weighs maps only."""
+        assert self.settings.modulation is not None
+        low, high = self.settings.modulation
+        first = [PROMPT_SCORE] * len(self.prompted)
+        device = bank.maps[0].device
+        bank.map_weights = rank_weights(first + [m.score for m in maps], low, high)[None].to(device)
+        weights = rank_weights(first + [m.score for m in pointers], low, high)
+        if self.settings.reading == "paper":
+            weights = torch.ones_like(weights)
+        bank.pointer_weights = weights[None].to(device)
+
+    def choose(self, measured: dict[Node, tuple[list[float], float]]) -> list[Branch]:
+        """The survivors of a frame, from the predicted IoUs and the occlusion score at every distinct leaf."""
+        self.tracked += 1
+        if self.tracked == 1 and self.settings.reading == "code":  # the first tracked frame neither scores nor branches
+            (node,) = self.nodes
+            ious = measured[node][0]
+            return [Branch(node, ious.index(max(ious)), dict.fromkeys(range(self.settings.pathways), 0.0))]
+        leaves = [path.node for path in self.pathways]
+        picks = pick_candidates(
+            [path.total for path in self.pathways],
+            [measured[node][0] for node in leaves],
+            [measured[node][1] for node in leaves],
+            self.settings,
+        )
+        branches: dict[tuple[Node, int], Branch] = {}
+        for slot, pick in enumerate(picks):
+            parent = leaves[pick.pathway]
+            branch = branches.setdefault((parent, pick.candidate), Branch(parent, pick.candidate))
+            branch.totals[slot] = pick.total
+        return list(branches.values())
+
+    def grow(self, frame: int, branches: Sequence[Branch], picked: Sequence[Candidates], maps: Sequence[Tensor]) -> None:
+        """Put the survivors in place, each with its K = 1 candidate and its memory map."""
+        leaves: dict[int, Pathway] = {}
+        for branch, candidate, memory_map in zip(branches, picked, maps, strict=True):
+            node = self._child(frame, branch.parent, candidate, memory_map)
+            leaves.update({slot: Pathway(node, total) for slot, total in branch.totals.items()})
+        self.pathways = [leaves[slot] for slot in sorted(leaves)]
+
+    def _child(self, frame: int, parent: Node, candidate: Candidates, memory_map: Tensor) -> Node:
+        iou, score = float(candidate.ious), float(candidate.score)
+        memory = Memory(frame, candidate.pointers[:, 0], score, memory_map)
+        recent = parent.recent
+        if not self.settings.selection or (iou > self.settings.iou_threshold and score > 0):
+            recent = (*recent, memory)[-(self.max_pointers - 1) :]
+        return Node(frame, parent, candidate.visible_logits, score, memory, recent)
+
+    def decided(self, max_lag: int | None = None) -> list[Node]:
+        """Nodes that have just become final, in frame order: those on which all living pathways agree.
+
+        Args:
+            max_lag: frames further back are final at once, by the best pathway (0 = everything now).
+        """
+        levels = [self.nodes]  # the distinct nodes of the newest frame, the one before, ... the first open one
+        while levels[-1][0].frame > self.open:
+            levels.append(list(dict.fromkeys(node.parent for node in levels[-1] if node.parent)))
+        newest = levels[0][0].frame
+        final = next((level[0].frame for level in levels if len(level) == 1), self.open - 1)
+        if max_lag is not None:
+            final = max(final, newest - max_lag)
+        chain, node = [], self.pathways[0].node
+        for _ in levels:
+            chain.append(node)
+            node = node.parent or node
+        for node in levels[max(newest - final - 1, 0)] if final >= self.open else []:
+            node.parent = None  # what lies before is answered: let it go
+        self.open = max(self.open, final + 1)
+        return [node for node in reversed(chain) if node.frame <= final and node.frame >= newest - len(levels) + 1]
