@@ -110,12 +110,22 @@ def _checked(data: Any, path: str | Path) -> dict[str, Any]:
     if missing or surplus:
         what = f"lacks {', '.join(missing)}" if missing else f"has the unknown key {surplus[0]}"
         raise InputError(f"{path}: no record of this version of the suite: it {what}")
-    for group in (data["metrics"], *data.get("videos", {}).values()):
-        for name, value in group.items():
-            if value is not None and not isinstance(value, (int, float)):
-                raise InputError(f"{path}: the record is damaged: {name} is {value!r}, not a number")
-            group[name] = math.nan if value is None else float(value)
+    for key in ("metrics", "videos", "config", "machine", "versions"):
+        if not isinstance(data.get(key, {}), dict):
+            raise InputError(f"{path}: the record is damaged: {key} must be a table of names and values")
+    data["metrics"] = _numbers(data["metrics"], path)
+    data["videos"] = {name: _numbers(values, path) for name, values in data.get("videos", {}).items()}
     return data
+
+
+def _numbers(values: Any, path: str | Path) -> dict[str, float]:
+    """Numbers by name; null is NaN."""
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: the record is damaged: {values!r} should be numbers by name")
+    for name, value in values.items():
+        if value is not None and not isinstance(value, (int, float)):
+            raise InputError(f"{path}: the record is damaged: {name} is {value!r}, not a number")
+    return {name: math.nan if value is None else float(value) for name, value in values.items()}
 
 
 def _nan_to_null(data: Any) -> Any:

@@ -1,0 +1,66 @@
+"""Grids as Markdown and on the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from common.leaderboard.grid import Cell, Grid
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+WIDTH = 240  # characters of a line in a file
+LEADING = ("method", "weights / paper")
+
+
+def markdown(grids: Sequence[Grid]) -> str:
+    """GitHub's pipe tables; the best measured number of a column is bold."""
+    return "\n\n".join(_markdown_grid(grid) for grid in grids) + "\n"
+
+
+def terminal(grids: Sequence[Grid], plain: bool = False) -> str:
+    """What ``rich`` draws for this terminal; ``plain`` = for a file: no colours, as wide as it needs to be."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if plain or not console.is_terminal:
+        console = Console(highlight=False, width=WIDTH, color_system=None, force_terminal=False)
+    with console.capture() as capture:
+        for grid in grids:
+            console.print(_rich_grid(grid))
+            for note in grid.notes:
+                console.print(note, style="dim", markup=False)
+            console.print()
+    return "\n".join(line.rstrip() for line in capture.get().split("\n"))
+
+
+def _markdown_grid(grid: Grid) -> str:
+    lines = [[*LEADING, *grid.heads], ["---"] * len(LEADING) + ["---:"] * len(grid.heads)]
+    lines += [[row.method, row.weights, *map(_bold, row.cells)] for row in grid.rows]
+    body = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return f"### {grid.title}\n\n{body}\n\n" + "\n".join(f"- {note}" for note in grid.notes)
+
+
+def _bold(cell: Cell) -> str:
+    return f"**{cell.text}**" if cell.best else cell.text
+
+
+def _rich_grid(grid: Grid) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=grid.title, title_justify="left")
+    for head in LEADING:
+        table.add_column(head)
+    for head in grid.heads:
+        table.add_column(Text(head), justify="right")
+    was_published = False
+    for row in grid.rows:
+        if row.published and not was_published:
+            table.add_section()
+        was_published = row.published
+        style = "dim" if row.published else ""
+        cells = [Text(cell.text, style="bold" if cell.best else "") for cell in row.cells]
+        table.add_row(Text(row.method), Text(row.weights), *cells, style=style)
+    return table
