@@ -6,12 +6,14 @@ Source: Perazzi et al., "A Benchmark Dataset and Evaluation Methodology for Vide
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 TOLERANCE = 0.008  # of the image diagonal: the largest distance at which two boundary pixels match
+BATCH = 64  # mask pairs a GPU takes at a time
 CHUNK = 1 << 18  # boundary pixels matched at a time, which bounds the memory of a noisy mask
 
 
@@ -29,9 +31,7 @@ def region_similarity(pred: Tensor, target: Tensor, void: Tensor | None = None) 
     Raises:
         ValueError: masks that are not boolean or of different shapes; nothing is ever resized.
     """
-    pred, target = _checked(pred, target, void)
-    both = (pred & target).flatten(-2).sum(-1)
-    either = (pred | target).flatten(-2).sum(-1)
+    both, either = _per_pair(_overlap, _checked(pred, target, void))
     return torch.where(either > 0, both.double() / either.clamp(min=1), 1.0)
 
 
@@ -41,15 +41,9 @@ def boundary_accuracy(pred: Tensor, target: Tensor, void: Tensor | None = None) 
     It is decided by boundary pixels, not by area: a mask that fills the image has no boundary, so against an empty
     mask it scores 1. Arguments, shapes and errors are those of ``region_similarity``.
     """
-    pred, target = _checked(pred, target, void)
-    height, width = pred.shape[-2:]
-    radius = boundary_tolerance(height, width)
-    pairs = torch.stack([pred.reshape(-1, height, width), target.reshape(-1, height, width)])
-    if pairs.is_cuda or not pairs.shape[1]:
-        counts = _matches(_boundaries(pairs, True, True), radius)
-    else:  # where starting a kernel costs little, each pair in its own bounding box is much faster
-        counts = torch.cat([_cropped_matches(pair, radius) for pair in pairs.split(1, dim=1)], dim=-1)
-    return _f_measure(*counts.double()).reshape(pred.shape[:-2])
+    pair = _checked(pred, target, void)
+    radius = boundary_tolerance(*pair.shape[-2:])
+    return _f_measure(*_per_pair(lambda pairs, ends: _matches(_boundaries(pairs, *ends), radius), pair).double())
 
 
 def boundary_tolerance(height: int, width: int) -> int:
@@ -57,13 +51,48 @@ def boundary_tolerance(height: int, width: int) -> int:
     return math.ceil(TOLERANCE * math.hypot(height, width))
 
 
-def _checked(pred: Tensor, target: Tensor, void: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The masks without their void pixels."""
+def _checked(pred: Tensor, target: Tensor, void: Tensor | None) -> Tensor:
+    """The masks without their void pixels, stacked to (2, ..., H, W)."""
     if pred.dtype != torch.bool or target.dtype != torch.bool:
         raise ValueError(f"masks must be boolean, not {pred.dtype} and {target.dtype}")
     if pred.shape != target.shape or pred.ndim < 2:
         raise ValueError(f"masks must have one shape (..., H, W), not {tuple(pred.shape)} and {tuple(target.shape)}")
-    return (pred, target) if void is None else (pred & ~void, target & ~void)
+    pair = torch.stack([pred, target])
+    return pair if void is None else pair & ~void
+
+
+def _per_pair(count: Callable[[Tensor, tuple[bool, bool]], Tensor], pair: Tensor) -> Tensor:
+    """Counts of mask pairs bool (2, batch, H, W), int64 (..., batch), by a function of (2, K, H, W) giving (..., K).
+
+    The function is also told whether its part has the last row and the last column of the image. A GPU takes many pairs
+    at once; on a CPU, where starting a kernel costs little, one pair at a time in the box around both is much faster.
+    """
+    batch, pairs = pair.shape[1:-2], pair.reshape(2, -1, *pair.shape[-2:])
+    if pairs.is_cuda or not pairs.shape[1]:
+        counts = [count(some, (True, True)) for some in pairs.split(BATCH, dim=1)]
+    else:
+        counts = [count(*_crop(one)) for one in pairs.split(1, dim=1)]
+    joined = torch.cat(counts, dim=-1)
+    return joined.reshape(*joined.shape[:-1], *batch)
+
+
+def _crop(pair: Tensor) -> tuple[Tensor, tuple[bool, bool]]:
+    """The box around both masks of (2, 1, H, W), and whether it has the last row and column.
+
+    It starts one pixel above and left of the masks, where their boundary maps start.
+    """
+    marked = (pair[0, 0] | pair[1, 0]).view(torch.uint8)
+    box = []
+    for along in (marked.amax(1), marked.amax(0)):
+        inside = along.nonzero()
+        box.append(slice(max(int(inside[0]) - 1, 0), int(inside[-1]) + 1) if len(inside) else slice(0, 1))
+    return pair[..., box[0], box[1]], (box[0].stop == marked.shape[0], box[1].stop == marked.shape[1])
+
+
+def _overlap(pairs: Tensor, ends: tuple[bool, bool]) -> Tensor:
+    """Areas of intersection and union, int64 (2, K)."""
+    pred, target = pairs.flatten(2)
+    return torch.stack([(pred & target).count_nonzero(-1), (pred | target).count_nonzero(-1)])
 
 
 def _f_measure(hits: Tensor, totals: Tensor) -> Tensor:
@@ -72,19 +101,6 @@ def _f_measure(hits: Tensor, totals: Tensor) -> Tensor:
     precision, recall = torch.where(totals > 0, hits / totals.clamp(min=1), 1.0)
     total = precision + recall
     return torch.where(total > 0, 2 * precision * recall / total.clamp(min=1e-300), 0.0)
-
-
-def _cropped_matches(pair: Tensor, radius: int) -> Tensor:
-    """``_matches`` of one pair, bool (2, 1, H, W), inside the box that holds both masks."""
-    either = pair[0, 0] | pair[1, 0]
-    rows, columns = either.any(1).nonzero(), either.any(0).nonzero()
-    if not len(rows):
-        return torch.zeros(2, 2, 1, dtype=torch.int64, device=pair.device)
-    # The boundary map marks pixels up to one above and left of the mask.
-    top, bottom = max(int(rows[0]) - 1, 0), int(rows[-1]) + 1
-    left, right = max(int(columns[0]) - 1, 0), int(columns[-1]) + 1
-    crop = pair[..., top:bottom, left:right]
-    return _matches(_boundaries(crop, bottom == pair.shape[-2], right == pair.shape[-1]), radius)
 
 
 def _boundaries(masks: Tensor, last_row: bool, last_column: bool) -> Tensor:
@@ -116,19 +132,27 @@ def _matches(edges: Tensor, radius: int) -> Tensor:
         edges: bool (2, K, H, W). Returns int64 (2, 2, K): matched and all, each of both maps.
     """
     padded = F.pad(edges, (radius,) * 4)
-    flat = padded.flatten()
-    size = math.prod(padded.shape[-2:])
+    flat, stride = padded.flatten(), padded.shape[-1]
     count = F.pad(flat.cumsum(0, dtype=torch.int32), (1, 0))
     rows = torch.arange(-radius, radius + 1, device=edges.device)
-    reach = (radius**2 - rows**2).double().sqrt().floor().long()[:, None]
-    rows = rows[:, None] * padded.shape[-1]
-    points = flat.nonzero().squeeze(1)
+    reach = (radius**2 - rows**2).double().sqrt().long()
+    starts, stops = ((rows * stride + end).int()[:, None] for end in (-reach, reach + 1))
+    points = _nonzero(flat).int()
     half = flat.numel() // 2
-    found = []
+    found = [points.new_zeros(0, dtype=torch.bool)]
     for part in points.split(CHUNK):
-        centres = torch.where(part < half, part + half, part - half) + rows
-        found.append((count[centres + reach + 1] > count[centres - reach]).any(0))
-    owner = points // size
-    totals = torch.bincount(owner, minlength=2 * edges.shape[1])
-    hits = torch.bincount(owner[torch.cat(found)] if found else owner, minlength=2 * edges.shape[1])
-    return torch.stack([hits, totals]).view(2, 2, edges.shape[1])
+        centres = torch.where(part < half, part + half, part - half)
+        before, after = (count.index_select(0, (centres + ends).flatten()) for ends in (starts, stops))
+        found.append((after - before).view(len(rows), -1).amax(0) > 0)
+    owner = points // math.prod(padded.shape[-2:])
+    maps = 2 * edges.shape[1]
+    counts = [torch.bincount(some, minlength=maps) for some in (owner[torch.cat(found)], owner)]
+    return torch.stack(counts).view(2, 2, edges.shape[1])
+
+
+def _nonzero(flat: Tensor) -> Tensor:
+    """Indices of the true elements, int64, ascending; few in bool (L,), so whole words of 8 bytes are passed over."""
+    flat = F.pad(flat, (0, -len(flat) % 8))
+    words = flat.view(torch.int64).nonzero()
+    bytes_of = words * 8 + torch.arange(8, device=flat.device)
+    return bytes_of[flat.view(-1, 8)[words.squeeze(1)]]
