@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
 from transformers import Sam2VideoModel
 from transformers.models.sam2_video.modeling_sam2_video import get_1d_sine_pe
@@ -55,14 +57,17 @@ class Sam2(nn.Module):
         return self.image_size // 4
 
     def preprocess(self, frames: Tensor) -> Tensor:
-        """Frames uint8 (B, 3, H, W) to the network's input float32 (B, 3, S, S): bicubic as Pillow does, normalised."""
+        """Frames uint8 (B, 3, H, W) to the network's input float32 (B, 3, S, S): bicubic resize, then normalised.
+
+        On the CPU Pillow resizes, as in the official code; on a GPU torch does, within one grey level of it.
+        """
         side = (self.image_size, self.image_size)
+        if frames.shape[-2:] != side and frames.device.type == "cpu":
+            frames = torch.stack([_pillow_resize(frame, side) for frame in frames])
+        pixels = frames.float()
         if frames.shape[-2:] != side:
-            if frames.device.type != "cpu":  # the uint8 kernel that rounds as Pillow does exists on the CPU only
-                frames = frames.float()
-            frames = F.interpolate(frames, side, mode="bicubic", antialias=True)
-            frames = frames.round().clamp(0, 255) if frames.is_floating_point() else frames
-        return (frames.float() / 255 - self.mean) / self.std
+            pixels = F.interpolate(pixels, side, mode="bicubic", antialias=True).round().clamp(0, 255)
+        return (pixels / 255 - self.mean) / self.std
 
     def encode(self, images: Tensor) -> FrameFeatures:
         """Encode preprocessed images (B, 3, S, S)."""
@@ -199,3 +204,9 @@ class Sam2(nn.Module):
             absent = (candidates.score <= 0).view(-1, 1, 1, 1)
             memory = memory + absent * net.occlusion_spatial_embedding_parameter.view(1, -1, 1, 1)
         return memory
+
+
+def _pillow_resize(frame: Tensor, side: tuple[int, int]) -> Tensor:
+    """A frame uint8 (3, H, W) resized by Pillow's bicubic filter."""
+    image = Image.fromarray(frame.permute(1, 2, 0).contiguous().numpy())
+    return torch.from_numpy(np.array(image.resize(side, Image.Resampling.BICUBIC))).permute(2, 0, 1)
