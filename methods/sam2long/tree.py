@@ -21,7 +21,7 @@ TRACKED_MAPS = 6  # SAM 2's num_maskmem 7, less the prompted one
 PROMPT_SLOT = 6  # row of the temporal table for prompted frames
 
 
-@dataclass
+@dataclass(frozen=True)
 class TreeSettings:
     """Hyper-parameters of the tree; the defaults are the paper's.
 
