@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 HEADLINE = ("J&F", "J", "F")
 MARK = "†"  # of a row that was printed and not measured
@@ -29,12 +29,24 @@ class Row:
 
 @dataclass
 class Grid:
-    """A table with its heads (those of the cells only) and what must be read with it."""
+    """A table and what must be read with it. The head of a column of cells is (what was measured on, the number)."""
 
     title: str
-    heads: list[str]
+    heads: list[tuple[str, str]]
     rows: list[Row]
     notes: list[str] = field(default_factory=list)
+
+    def by_place(self) -> list[Grid]:
+        """A narrow grid for each place, with the rows that say something there."""
+        grids = []
+        for place in dict.fromkeys(place for place, _ in self.heads):
+            columns = [n for n, head in enumerate(self.heads) if head[0] == place]
+            rows = [replace(row, cells=[row.cells[n] for n in columns]) for row in self.rows]
+            rows = [row for row in rows if any(cell.text for cell in row.cells)]
+            title, heads = f"{self.title}: {place}".rstrip(": "), [("", self.heads[n][1]) for n in columns]
+            grids += [Grid(title, heads, rows)] if rows else []
+        grids[-1].notes = self.notes
+        return grids
 
 
 def shown(metrics: set[str]) -> list[str]:

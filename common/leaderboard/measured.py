@@ -40,7 +40,7 @@ def measured_grid(records: Sequence[ResultRecord], beside: Sequence[PublishedRow
     at = [(p.benchmark, p.split, m) if first[p.benchmark, p.split] == p else None for p, m in columns]
     return Grid(
         "Measured",
-        [f"{p.benchmark} {p.split}{marks[p]} {m}" for p, m in columns] + ["frames/s", "peak MB"],
+        [(f"{p.benchmark} {p.split}{marks[p]}", m) for p, m in columns] + [("", "frames/s"), ("", "peak MB")],
         [row for _, row in lines] + printed_rows(beside, [*at, None, None]),
         _notes(records, marks) + [MARK_NOTE] * bool(beside),
     )

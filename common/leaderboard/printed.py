@@ -15,7 +15,7 @@ def printed_grid(benchmark: str, split: str, rows: Sequence[PublishedRow]) -> Gr
     """A grid of its own for a benchmark that nobody measured."""
     metrics = shown({row.metric for row in rows})
     lines = printed_rows(rows, [(benchmark, split, metric) for metric in metrics])
-    return Grid(f"Published: {benchmark} {split}", metrics, lines, [MARK_NOTE])
+    return Grid(f"Published: {benchmark} {split}", [("", metric) for metric in metrics], lines, [MARK_NOTE])
 
 
 def printed_rows(rows: Sequence[PublishedRow], columns: Sequence[Column | None]) -> list[Row]:

@@ -20,7 +20,10 @@ def markdown(grids: Sequence[Grid]) -> str:
 
 
 def terminal(grids: Sequence[Grid], plain: bool = False) -> str:
-    """What ``rich`` draws for this terminal; ``plain`` = for a file: no colours, as wide as it needs to be."""
+    """What ``rich`` draws for this terminal; ``plain`` = for a file: no colours, as wide as it needs to be.
+
+    A grid that is wider than the terminal becomes one for each benchmark.
+    """
     from rich.console import Console
 
     console = Console(highlight=False)
@@ -28,18 +31,24 @@ def terminal(grids: Sequence[Grid], plain: bool = False) -> str:
         console = Console(highlight=False, width=WIDTH, color_system=None, force_terminal=False)
     with console.capture() as capture:
         for grid in grids:
-            console.print(_rich_grid(grid))
-            for note in grid.notes:
-                console.print(note, style="dim", markup=False)
-            console.print()
+            wanted = console.measure(_rich_grid(grid), options=console.options.update(max_width=10_000)).maximum
+            for part in [grid] if wanted <= console.width else grid.by_place():
+                console.print(_rich_grid(part))
+                for note in part.notes:
+                    console.print(note, style="dim", markup=False)
+                console.print()
     return "\n".join(line.rstrip() for line in capture.get().split("\n"))
 
 
 def _markdown_grid(grid: Grid) -> str:
-    lines = [[*LEADING, *grid.heads], ["---"] * len(LEADING) + ["---:"] * len(grid.heads)]
+    lines = [[*LEADING, *map(_head, grid.heads)], ["---"] * len(LEADING) + ["---:"] * len(grid.heads)]
     lines += [[row.method, row.weights, *map(_bold, row.cells)] for row in grid.rows]
     body = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
     return f"### {grid.title}\n\n{body}\n\n" + "\n".join(f"- {note}" for note in grid.notes)
+
+
+def _head(head: tuple[str, str]) -> str:
+    return " ".join(head).strip()
 
 
 def _bold(cell: Cell) -> str:
@@ -51,10 +60,10 @@ def _rich_grid(grid: Grid) -> Table:
     from rich.text import Text
 
     table = Table(title=grid.title, title_justify="left")
-    for head in LEADING:
-        table.add_column(head)
+    for name in LEADING:
+        table.add_column(name)
     for head in grid.heads:
-        table.add_column(Text(head), justify="right")
+        table.add_column(Text(_head(head)), justify="right")
     was_published = False
     for row in grid.rows:
         if row.published and not was_published:

@@ -69,7 +69,10 @@ def test_known_records_make_the_expected_table() -> None:
 def test_other_protocols_stand_in_columns_of_their_own() -> None:
     videos = {"bear": {"J": 1.0}}
     (grid,) = table([record("A", 0.5), record("B", 0.9, protocol_id="p2", protocol="one video", videos=videos)])
-    assert [head for head in grid.heads if "J&F" in head] == ["davis2016 val [1] J&F", "davis2016 val [2] J&F"]
+    assert [head for head in grid.heads if "J&F" in head] == [
+        ("davis2016 val [1]", "J&F"),
+        ("davis2016 val [2]", "J&F"),
+    ]
     assert [[cell.text for cell in row.cells[:6:3]] for row in grid.rows] == [["50.0", ""], ["", "90.0"]]
     assert not any(cell.best for row in grid.rows for cell in row.cells)
     assert "davis2016 val [2]: one video (1 videos)." in grid.notes
@@ -84,7 +87,7 @@ def test_other_weights_are_another_row() -> None:
 
 def test_a_benchmark_without_jandf_shows_its_own_metrics_and_nan_is_never_best() -> None:
     grids = table([record("A", metrics={"Q": 0.4, "A": float("nan")}), record("B", metrics={"Q": 0.3, "A": 0.2})])
-    assert grids[0].heads[:2] == ["davis2016 val A", "davis2016 val Q"]
+    assert grids[0].heads[:2] == [("davis2016 val", "A"), ("davis2016 val", "Q")]
     assert [[(cell.text, cell.best) for cell in row.cells[:2]] for row in grids[0].rows] == [
         [("20.0", False), ("30.0", False)],
         [("undefined", False), ("40.0", True)],
@@ -159,3 +162,17 @@ def test_terminal_shows_names_with_brackets_as_they_are() -> None:
     assert "A[bold] nano" in text
     assert "val [2] J&F" in text
     assert "SAM2Long Hiera-T †" in text
+
+
+def test_what_is_too_wide_becomes_one_table_for_each_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
+    presets = [f"tiny-{name}" for name in ("easy", "occlusion", "distractor", "reappear")]
+    grids = table([record("SAM2Long", benchmark=b, frames_per_second=9.0) for b in presets] + [record("Other")])
+    monkeypatch.setattr("common.leaderboard.render.WIDTH", 400)
+    assert terminal(grids, plain=True).count("SAM2Long nano") == 1
+    monkeypatch.setattr("common.leaderboard.render.WIDTH", 80)
+    text = terminal(grids, plain=True)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
+    assert text.count("SAM2Long nano") == 4 + 1  # and the table of the cost
+    assert text.count("Measured: tiny-reappear val") == text.count("Metrics in percent") == 1
+    assert text.count("Other nano") == 1
