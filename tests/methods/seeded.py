@@ -29,7 +29,7 @@ class Case:
 CASES = {
     "certain": Case("occlusion", 0, 0, 5.0, 0.0),
     "uncertain": Case("occlusion", 1, 1, 1.0, -0.8),
-    "mixed": Case("reappear", 2, 2, 1.6, -0.6),
+    "mixed": Case("reappear", 2, 2, 1.6, -0.6, settings=TreeSettings(confidence=1.385)),
 }
 
 
