@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from typing import Any, Literal
 
 from torch import Tensor
@@ -62,11 +63,14 @@ class SAM2Long(VideoSegmenter):
         super().__init__(**kwargs)
         self.loss_weights = {"mask": 20.0, "dice": 1.0, "iou": 1.0, "occlusion": 1.0} | self.loss_weights
         self.core = Sam2(size, version, image_size)
-        self.tree = TreeSettings(pathways, iou_threshold, confidence, modulation, selection, reading)
+        pair = None if modulation is None else (modulation[0], modulation[1])
+        self.tree = TreeSettings(pathways, iou_threshold, confidence, pair, selection, reading)
         self.max_lag, self.prompting = max_lag, prompting or PromptSampling()
         self.encoder_lr, self.layer_decay = encoder_lr, layer_decay
+        self.method_name, self.variant = _row(size, version, self.tree)
         if self.weights not in (None, "random"):
-            load_sam2(self.core, self.weights)
+            self.weights_file = load_sam2(self.core, self.weights)
+            self.weights_note = "ours" if self.weights == "nano" else self.weights_file.name
         if checkpoint_activations:
             self.core.checkpoint_activations = True
             self.core.net.vision_encoder.gradient_checkpointing_enable()
@@ -95,3 +99,18 @@ class SAM2Long(VideoSegmenter):
             return self.encoder_lr * self.layer_decay ** (blocks + 1 - depth)
 
         return optim.parameter_groups(self, self.lr, self.weight_decay, scale)
+
+
+def _row(size: str, version: str, tree: TreeSettings) -> tuple[str, str]:
+    """Method and variant of a table's row: the paper's names, and the settings that are not its defaults."""
+    trunk = {"tiny": "Hiera-T", "small": "Hiera-S", "base_plus": "Hiera-B+", "large": "Hiera-L"}.get(size, size)
+    if tree == TreeSettings(pathways=1, modulation=None, selection=False):
+        return ("SAM2.1" if version == "2.1" else "SAM2"), trunk
+    default = TreeSettings()
+    labels = {"pathways": "P", "iou_threshold": "δ_IoU", "confidence": "δ_conf", "modulation": "w"}
+    changed = [
+        f"{labels.get(field.name, field.name)}={getattr(tree, field.name)}"
+        for field in fields(tree)
+        if getattr(tree, field.name) != getattr(default, field.name)
+    ]
+    return "SAM2Long", ", ".join([trunk, *changed])

@@ -56,15 +56,15 @@ class Memory:
 class Node:
     """One distinct result on one frame.
 
-    ``recent`` holds the readable memories of its lineage up to and with this frame, oldest first; nothing older is
-    reachable, so what no pathway can read any more is freed.
+    ``recent`` holds the readable memories of its lineage up to and with this frame, oldest first. Only leaves hold
+    memory; an inner node waits with its logits alone, so what no pathway can read any more is freed.
     """
 
     frame: int
     parent: Node | None
     logits: Tensor  # float32 (1, 1, S/4, S/4), SAM 2's answer
     score: float
-    memory: Memory | None  # None for a prompted frame, which every pathway reads anyway
+    memory: Memory | None  # None for a prompted frame, which every pathway reads anyway, and for an inner node
     recent: tuple[Memory, ...] = ()
 
 
@@ -240,8 +240,11 @@ class MemoryTree:
         """Put the survivors in place, each with its K = 1 candidate and its memory map."""
         leaves: dict[int, Pathway] = {}
         for branch, candidate, memory_map in zip(branches, picked, maps, strict=True):
-            node = self._child(frame, branch.parent, candidate, memory_map)
+            # a copy: a view would keep the whole batch's maps alive for as long as any one of them
+            node = self._child(frame, branch.parent, candidate, memory_map.clone())
             leaves.update({slot: Pathway(node, total) for slot, total in branch.totals.items()})
+        for node in self.nodes:  # memory is read from leaves only
+            node.memory, node.recent = None, ()
         self.pathways = [leaves[slot] for slot in sorted(leaves)]
 
     def _child(self, frame: int, parent: Node, candidate: Candidates, memory_map: Tensor) -> Node:
@@ -265,6 +268,7 @@ class MemoryTree:
         final = next((level[0].frame for level in levels if len(level) == 1), self.open - 1)
         if max_lag is not None:
             final = max(final, newest - max_lag)
+        first = self.open
         chain, node = [], self.pathways[0].node
         for _ in levels:
             chain.append(node)
@@ -272,4 +276,4 @@ class MemoryTree:
         for node in levels[max(newest - final - 1, 0)] if final >= self.open else []:
             node.parent = None  # what lies before is answered: let it go
         self.open = max(self.open, final + 1)
-        return [node for node in reversed(chain) if node.frame <= final and node.frame >= newest - len(levels) + 1]
+        return [node for node in reversed(chain) if first <= node.frame <= final]

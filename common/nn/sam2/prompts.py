@@ -39,8 +39,8 @@ def uniform_click(region: Tensor) -> Tensor:
 
 
 def first_click(target: Tensor) -> tuple[Tensor, Tensor]:
-    """One positive click on each target bool (B, H, W): points (B, 1, 2), labels (B, 1)."""
-    return uniform_click(target)[:, None], torch.ones(len(target), 1, dtype=torch.long, device=target.device)
+    """One positive click on each target bool (B, H, W), a negative one where it is absent: points (B, 1, 2), labels (B, 1)."""
+    return correction_click(torch.zeros_like(target), target)
 
 
 def correction_click(predicted: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:

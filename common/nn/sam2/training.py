@@ -36,9 +36,10 @@ class ClipPass:
 
     def run(self) -> dict[str, Tensor]:
         """The four loss terms, summed over frames and steps, per object."""
-        by_points = bool(torch.rand(()) < self.sampling.points) or self.frames == 1
+        by_points = bool(torch.rand(()) < self.sampling.points)
         by_box = bool(torch.rand(()) < self.sampling.box)
         self.prompted = self._draw(self.sampling.prompted_frames)
+        by_points |= len(self.prompted) == self.frames  # masks on every frame would leave nothing to learn
         corrected = self._draw(self.sampling.corrected_frames) if by_points else []
         for frame in self.prompted:
             self._prompt(frame, by_points, by_box, frame in corrected)

@@ -92,12 +92,15 @@ def _translate(key: str) -> str:
     return key
 
 
-def load_sam2(model: Sam2, weights: str | Path) -> None:
+def load_sam2(model: Sam2, weights: str | Path) -> Path:
     """Load weights into ``model``; every key and size must fit.
 
     Args:
         weights: ``nano`` (the weights in this repository), a transformers folder, an official ``.pt`` file, or a
             checkpoint of ours (``.safetensors``, ``.ckpt``).
+
+    Returns:
+        The file that was read.
 
     Raises:
         InputError: no such file or folder (with where the published ones come from), or keys that do not fit.
@@ -110,6 +113,7 @@ def load_sam2(model: Sam2, weights: str | Path) -> None:
             f"(sam2.1_hiera_{model.size}.pt and so on); put one on disk and give its path"
         )
     load_strict(model.net, _ours(load_state(file)), file)
+    return file
 
 
 def _ours(state: dict[str, Tensor]) -> dict[str, Tensor]:
