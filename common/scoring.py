@@ -77,7 +77,7 @@ class Scoring:
         tally.frames += int(measured.pop("_frames"))
         tally.seconds += float(measured.pop("_seconds"))
         tally.videos[video.id] = self._alone(name, measured)
-        self.metrics[name].extend(**measured)
+        self.metrics[name].extend(**measured)  # type: ignore[operator]
 
     def fail(self, video_id: str, error: Exception) -> None:
         """Remember a video that could not be scored; a fault of ours is logged with its traceback."""
@@ -136,7 +136,7 @@ class Scoring:
     def _alone(self, name: str, measured: dict[str, Tensor]) -> dict[str, float]:
         """The numbers of one video by itself."""
         metric = self.benchmarks[name].metric()
-        metric.sync_on_compute = False
+        metric.distributed_available_fn = lambda: False
         metric.extend(**measured)  # type: ignore[operator]
         return {key: float(value) for key, value in metric.compute().items()}
 

@@ -1,0 +1,88 @@
+"""A parser's error as one line that names the key and the nearest valid one."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+from collections.abc import Iterable
+from importlib import import_module
+
+CLASS_OPTION = re.compile(r"Problem with given class_path '([^']+)':\s+(?:- )?Option '([^']+)' is not accepted")
+OPTION = re.compile(r"does not accept option '([^']+)'|unrecognized arguments: --([^\s=]+)")
+NO_CLASS = re.compile(r"Problem with given class_path '([^']+)':\s+(.+)")
+KEY = re.compile(r'Parser key "([^"]+)"')
+VALUE = re.compile(r"Expected an? .+? Got value: .+")
+NOISE = (
+    "Subtypes:",
+    "Errors:",
+    "Given value",
+    "Does not validate",
+    "Expected a <class 'NoneType'>",
+    "- Expected a path",
+)
+
+
+def one_line(message: str, keys: Iterable[str]) -> str:
+    """Shorten a parser's message.
+
+    Args:
+        message: of ``argparse.ArgumentError``, possibly many lines.
+        keys: all keys the parser knows, with dots.
+    """
+    if match := CLASS_OPTION.search(message):
+        path, option = match.groups()
+        return f"{path} has no option {option!r}{nearest(option, options_of(path))}"
+    if match := OPTION.search(message):
+        return unknown_key(match[1] or match[2], keys)
+    where = ".".join(dict.fromkeys(KEY.findall(message)))
+    if match := VALUE.search(message):
+        return f"{where}: {_plain(match[0])}"
+    if match := NO_CLASS.search(message):
+        return f"{where}: {match[1]}: {match[2]}"
+    lines = [line.strip(" -") for line in KEY.sub("", message).splitlines()]
+    text = "; ".join(line.lstrip(": ") for line in lines if line and not line.startswith(NOISE))
+    return f"{where}: {text}" if where else text
+
+
+def unknown_key(key: str, keys: Iterable[str]) -> str:
+    """Say that a key is not known; the part that is wrong is told first."""
+    keys = list(keys)
+    tops = dict.fromkeys(known.split(".")[0] for known in keys)
+    top = key.split(".")[0]
+    if top not in tops:
+        return f"unknown key {top!r}{nearest(top, tops)}"
+    return f"unknown key {key!r}{nearest(key, keys)}"
+
+
+def nearest(word: str, words: Iterable[str]) -> str:
+    """The end of a message: the closest known word, if one is close."""
+    words = list(words)
+    close = difflib.get_close_matches(word, words, n=1)
+    if close:
+        return f"; did you mean {close[0]!r}?"
+    return f"; known: {', '.join(words)}" if 0 < len(words) <= 20 else ""
+
+
+def options_of(class_path: str) -> list[str]:
+    """Constructor arguments of a class, those that it hands on to its bases included."""
+    module, _, name = class_path.rpartition(".")
+    target = getattr(import_module(module), name)
+    names: dict[str, None] = {}
+    for owner in target.__mro__ if inspect.isclass(target) else (target,):
+        if inspect.isclass(owner) and "__init__" not in vars(owner):
+            continue
+        parameters = inspect.signature(owner.__init__ if inspect.isclass(owner) else owner).parameters.values()
+        names.update(
+            dict.fromkeys(
+                p.name for p in parameters if p.name != "self" and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
+            )
+        )
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
+    return list(names)
+
+
+def _plain(text: str) -> str:
+    """Without Python's way of writing a class."""
+    return re.sub(r"<class '([\w.]+)'>", r"\1", text).replace("Expected", "expected", 1)

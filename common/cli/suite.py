@@ -1,0 +1,153 @@
+"""``fit``, ``validate``, ``test`` and ``predict``: LightningCLI with its traps closed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, ProgressBar, RichProgressBar
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.loggers import CSVLogger
+
+from common.checkpoints import load_pickled
+from common.cli.messages import one_line
+from common.data.datamodule import VideoDataModule
+from common.errors import InputError
+from common.provenance import class_path
+from common.segmenter import VideoSegmenter
+
+NOT_FROM_CHECKPOINT = ("weights", "save_predictions")  # its own weights come with it; the other is the user's to say
+
+
+class SaveConfig(SaveConfigCallback):
+    """Writes what was run to ``<root>/config.yaml`` (fit) or ``<root>/<verb>.yaml``; a rerun replaces it."""
+
+    def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Called on rank zero only."""
+        root = Path(trainer.default_root_dir)
+        root.mkdir(parents=True, exist_ok=True)
+        self.parser.save(self.config, str(root / self.config_filename), skip_none=False, overwrite=True)
+
+
+class SuiteCLI(LightningCLI):
+    """Any ``VideoSegmenter`` on any ``VideoDataModule``.
+
+    What is typed (flags, YAML) wins over the values stored in a checkpoint, which fill in the rest.
+    """
+
+    def __init__(self, argv: Sequence[str]) -> None:
+        self.parsers: list[LightningArgumentParser] = []
+        config_filename = "config.yaml" if argv[0] == "fit" else f"{argv[0]}.yaml"
+        super().__init__(
+            VideoSegmenter,
+            VideoDataModule,
+            subclass_mode_model=True,
+            subclass_mode_data=True,
+            auto_configure_optimizers=False,
+            seed_everything_default=0,
+            save_config_callback=SaveConfig,
+            save_config_kwargs={"save_to_log_dir": False, "config_filename": config_filename},
+            parser_kwargs={verb: {"exit_on_error": False} for verb in self.subcommands()} | {"exit_on_error": False},
+            args=list(argv),
+        )
+
+    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Also remember the parsers: their keys are needed to say which one was meant."""
+        super().add_core_arguments_to_parser(parser)
+        self.parsers.append(parser)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Parse; where a checkpoint is given, parse again with its stored values as a first config file."""
+        self.config = self._parse(parser, args)
+        settings = self.config[args[0]]
+        path = settings.get("ckpt_path")
+        if path and path not in ("best", "last", "hpc"):
+            stored = stored_values(path, settings.model.class_path)
+            self.config = self._parse(parser, [args[0], "--config", json.dumps({"model": stored}), *args[1:]])
+
+    def _parse(self, parser: LightningArgumentParser, args: list[str]) -> Any:
+        try:
+            return parser.parse_args(args)
+        except argparse.ArgumentError as error:
+            keys = dict(zip(self.subcommands(), self.parsers, strict=True))[args[0]].get_defaults().keys()
+            raise InputError(one_line(str(error), keys)) from None
+
+    def _parse_ckpt_path(self) -> None:
+        """Nothing: LightningCLI would here let the checkpoint overrule what was typed, the class included."""
+
+    def before_instantiate_classes(self) -> None:
+        """Without ``--trainer.default_root_dir`` a run goes to ``runs/<method>``."""
+        settings = self.config[self.subcommand]
+        if settings.trainer.default_root_dir is None:
+            settings.trainer.default_root_dir = f"runs/{settings.model.class_path.rpartition('.')[2].lower()}"
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Everything goes below the root folder; progress is drawn on a terminal only."""
+        settings = self.config_init[self.subcommand].trainer
+        root, given = Path(settings.default_root_dir), settings.callbacks or []
+        callbacks = list(given) if isinstance(given, (list, tuple)) else [given]
+        training = self.subcommand == "fit"
+        if training and settings.enable_checkpointing is not False and not _has(callbacks, Checkpoint):
+            callbacks.append(ModelCheckpoint(root / "checkpoints", save_last=True))
+        bar = sys.stderr.isatty() if settings.enable_progress_bar is None else settings.enable_progress_bar
+        if bar and not _has(callbacks, ProgressBar):
+            callbacks.append(RichProgressBar())
+        logger = settings.logger
+        if logger is None:
+            logger = CSVLogger(root, name="logs") if training else False
+        return super().instantiate_trainer(callbacks=callbacks, enable_progress_bar=bar, logger=logger, **kwargs)
+
+    def after_fit(self) -> None:
+        """Exit with an error where a video could not be scored."""
+        self._tell_failures()
+
+    after_validate = after_test = after_predict = after_fit
+
+    def _tell_failures(self) -> None:
+        failed = self.model.failed
+        if failed and self.trainer.is_global_zero:
+            what = "; ".join(f"{video} ({reason})" for video, reason in failed.items())
+            raise InputError(f"{len(failed)} of the videos failed, the rest is saved: {what}")
+
+
+def stored_values(path: str, typed: str) -> dict[str, Any]:
+    """The constructor arguments stored in a checkpoint, as a config of the model.
+
+    Raises:
+        InputError: no checkpoint of a training run, or of another class than ``typed``.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"--ckpt_path {path}: no such file")
+    checkpoint = load_pickled(path)
+    if "state_dict" not in checkpoint:
+        raise InputError(
+            f"--ckpt_path {path}: not a checkpoint of a training run; give bare weights as --model.weights"
+        )
+    stored = dict(checkpoint.get("hyper_parameters", {}))
+    module, _, name = typed.rpartition(".")
+    typed = class_path(getattr(import_module(module), name))
+    stored_class = checkpoint.get("class_path", typed)
+    if stored_class != typed:
+        raise InputError(
+            f"--ckpt_path {path}: of {stored_class}, but the model is {typed}; give --model {stored_class}"
+        )
+    kept = {key: value for key, value in stored.items() if not key.startswith("_") and key not in NOT_FROM_CHECKPOINT}
+    return {"class_path": typed, "init_args": kept}
+
+
+def _has(callbacks: Sequence[object], kind: type) -> bool:
+    return any(isinstance(callback, kind) for callback in callbacks)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run ``[verb, *flags]``."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    SuiteCLI(argv)
+    return 0
