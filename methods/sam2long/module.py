@@ -6,6 +6,7 @@ import re
 from dataclasses import fields
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 from common import optim
@@ -71,11 +72,9 @@ class SAM2Long(VideoSegmenter):
         if self.weights not in (None, "random"):
             self.weights_file = load_sam2(self.core, self.weights)
             self.weights_note = "ours" if self.weights == "nano" else self.weights_file.name
-        if checkpoint_activations:
-            self.core.checkpoint_activations = True
-            self.core.net.vision_encoder.gradient_checkpointing_enable()
+        self.core.checkpoint_activations = checkpoint_activations
         if compile:
-            self.core.net.vision_encoder.backbone.compile()
+            self.core.encode = torch.compile(self.core.encode)  # type: ignore[method-assign]
 
     def session(self, length: int | None = None) -> SAM2LongSession:
         """A session with this module's tree settings."""

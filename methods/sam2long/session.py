@@ -48,13 +48,12 @@ class SAM2LongSession(Session):
         """Take the next frame; see ``Session.step``.
 
         Raises:
-            InputError: a frame of another size, or a prompt that is neither mask nor box nor points.
+            InputError: a frame of another size, or a prompt that is neither mask nor box nor points, or does not fit,
+                or is the second of its target; the session is then as if the frame had not been given.
         """
-        self.frame += 1
         size = (frame.shape[0], frame.shape[1])
-        if self.size not in (None, size):
-            raise InputError(f"frame {self.frame} is {size[0]}x{size[1]}, the video is {self.size[0]}x{self.size[1]}")  # type: ignore[index]
-        self.size = size
+        self._check(size, prompts)
+        self.frame, self.size = self.frame + 1, size
         given = {prompt.target: prompt for prompt in prompts}
         if self.trees or given:
             features = self.model.encode(self.model.preprocess(frame.permute(2, 0, 1)[None]))
@@ -77,6 +76,22 @@ class SAM2LongSession(Session):
         if target not in self.trees:
             raise InputError(f"target {target} is not followed; followed are {sorted(self.trees)}")
         self._collect(target, self.trees.pop(target), 0)
+
+    def _check(self, size: tuple[int, int], prompts: Sequence[Prompt]) -> None:
+        """Refuse what ``step`` cannot take, before anything has changed."""
+        frame = self.frame + 1
+        if self.size not in (None, size):
+            raise InputError(f"frame {frame} is {size[0]}x{size[1]}, the video is {self.size[0]}x{self.size[1]}")  # type: ignore[index]
+        seen: set[int] = set()
+        for prompt in prompts:
+            where = f"prompt of target {prompt.target} at frame {frame}"
+            if prompt.image is not None or (prompt.mask is None and prompt.box is None and prompt.points is None):
+                raise InputError(f"{where}: SAM 2 takes a mask, a box or points on a frame of the video")
+            if prompt.mask is not None and prompt.mask.shape != size:
+                raise InputError(f"{where}: the mask is {tuple(prompt.mask.shape)}, the frame is {size}")
+            if prompt.target in seen:
+                raise InputError(f"{where}: there is another one already; give box and points in one prompt")
+            seen.add(prompt.target)
 
     def _track(self, features: FrameFeatures, trees: list[MemoryTree]) -> None:
         """One frame for all targets: every distinct pathway of every target is a row of one batch."""
@@ -106,25 +121,20 @@ class SAM2LongSession(Session):
 
     def _prompt(self, features: FrameFeatures, prompt: Prompt) -> None:
         """A mask is taken as the answer; points and boxes are decoded without memory."""
-        where, side = f"prompt of target {prompt.target} at frame {self.frame}", self.model.image_size
+        side, device = self.model.image_size, features.embedding.device
         assert self.size is not None
         height, width = self.size
-        device = features.embedding.device
-        if prompt.mask is not None and prompt.image is None:
-            if prompt.mask.shape != self.size:
-                raise InputError(f"{where}: the mask is {tuple(prompt.mask.shape)}, the frame is {self.size}")
+        if prompt.mask is not None:
             mask = prompt.mask.to(device).float()[None, None]
             if self.size != (side, side):
                 mask = F.interpolate(mask, (side, side), mode="bilinear", align_corners=False, antialias=True)
             answer = self.model.take_mask(features, (mask >= 0.5).float())
-        elif prompt.box is not None or prompt.points is not None:
+        else:
             points, labels = self._points(prompt)
             scale = torch.tensor([side / width, side / height])
             points, labels = (points * scale).to(device)[None], labels.to(device)[None]
             embedding = self.model.without_memory(features)
             answer = self.model.decode(embedding, features, points, labels, multimask=points.shape[1] == 1).best()
-        else:
-            raise InputError(f"{where}: SAM 2 takes a mask, a box or points on a frame of the video")
         tree = self.trees.setdefault(prompt.target, MemoryTree(self.settings, self.max_pointers))
         tree.prompt(self.frame, answer, self._memories(features, answer))
 

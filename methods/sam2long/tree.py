@@ -171,6 +171,7 @@ class MemoryTree:
             self.pathways = [Pathway(root) for _ in range(self.settings.pathways)]
             return
         after = {node: Node(frame, node, candidates.visible_logits, score, None, node.recent) for node in self.nodes}
+        self._release()
         self.pathways = [Pathway(after[path.node], path.total) for path in self.pathways]
 
     def bank(self, node: Node, frame: int) -> Bank:
@@ -243,9 +244,13 @@ class MemoryTree:
             # a copy: a view would keep the whole batch's maps alive for as long as any one of them
             node = self._child(frame, branch.parent, candidate, memory_map.clone())
             leaves.update({slot: Pathway(node, total) for slot, total in branch.totals.items()})
-        for node in self.nodes:  # memory is read from leaves only
-            node.memory, node.recent = None, ()
+        self._release()
         self.pathways = [leaves[slot] for slot in sorted(leaves)]
+
+    def _release(self) -> None:
+        """Let the leaves' memory go before others take their place: it is read from leaves only."""
+        for node in self.nodes:
+            node.memory, node.recent = None, ()
 
     def _child(self, frame: int, parent: Node, candidate: Candidates, memory_map: Tensor) -> Node:
         iou, score = float(candidate.ious), float(candidate.score)

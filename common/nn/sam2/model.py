@@ -18,6 +18,7 @@ from transformers.models.sam2_video.modeling_sam2_video import get_1d_sine_pe
 
 from common.nn.sam2.attention import read_memory
 from common.nn.sam2.config import sam2_config
+from common.nn.sam2.trunk import encode_trunk
 from common.nn.sam2.types import Bank, Candidates, FrameFeatures
 
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -72,7 +73,7 @@ class Sam2(nn.Module):
     def encode(self, images: Tensor) -> FrameFeatures:
         """Encode preprocessed images (B, 3, S, S)."""
         trunk, neck = self.net.vision_encoder.backbone, self.net.vision_encoder.neck
-        stages = trunk(images).intermediate_hidden_states
+        stages = encode_trunk(trunk, images, self.checkpoint_activations)
         lateral = [conv(x.permute(0, 3, 1, 2)) for conv, x in zip(neck.convs, stages[::-1], strict=True)]
         coarse = F.interpolate(lateral[0].float(), scale_factor=2.0, mode="nearest").to(lateral[1].dtype)
         decoder = self.net.mask_decoder
