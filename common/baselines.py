@@ -39,15 +39,10 @@ class CopySession(Session):
         size = tuple(frame.shape[:2])
         if self.size not in (None, size):
             raise InputError(f"frame {self.index}: {size} but the first frame is {self.size}; give frames of one size")
-        self.size = size
         for prompt in prompts:
-            if prompt.mask is None or prompt.image is not None:
-                raise InputError(f"prompt of target {prompt.target}: the copy baseline knows masks on frames only")
-            if tuple(prompt.mask.shape) != size:
-                raise InputError(
-                    f"prompt of target {prompt.target}: the mask is {tuple(prompt.mask.shape)} but the frame is {size}"
-                )
-            self.masks[prompt.target] = prompt.mask.to(frame.device)
+            _check(prompt, size)
+        self.size = size
+        self.masks |= {prompt.target: prompt.mask.to(frame.device) for prompt in prompts if prompt.mask is not None}
         targets = tuple(sorted(self.masks))
         masks = [self.masks[target] for target in targets]
         stacked = torch.stack(masks) if masks else torch.zeros((0, *size), dtype=torch.bool, device=frame.device)
@@ -60,11 +55,26 @@ class CopySession(Session):
         return []
 
     def drop(self, target: int) -> None:
-        """Stop repeating a target's mask."""
-        self.masks.pop(target, None)
+        """Stop repeating a target's mask.
+
+        Raises:
+            InputError: the target is not followed.
+        """
+        if target not in self.masks:
+            raise InputError(f"target {target} is not followed; followed are {sorted(self.masks)}")
+        del self.masks[target]
 
     def reset(self) -> None:
         """Forget the masks, the frame size and the frame count."""
         self.masks.clear()
         self.size = None
         self.index = 0
+
+
+def _check(prompt: Prompt, size: tuple[int, ...]) -> None:
+    """A mask on the frame itself, of the frame's size."""
+    if prompt.mask is None or prompt.image is not None:
+        raise InputError(f"prompt of target {prompt.target}: the copy baseline knows masks on frames only")
+    if tuple(prompt.mask.shape) != size:
+        have = tuple(prompt.mask.shape)
+        raise InputError(f"prompt of target {prompt.target}: the mask is {have} but the frame is {size}")

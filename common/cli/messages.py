@@ -10,9 +10,10 @@ from importlib import import_module
 
 CLASS_OPTION = re.compile(r"Problem with given class_path '([^']+)':\s+(?:- )?Option '([^']+)' is not accepted")
 OPTION = re.compile(r"does not accept option '([^']+)'|unrecognized arguments: --([^\s=]+)")
-NO_CLASS = re.compile(r"Problem with given class_path '([^']+)':\s+(.+)")
+REQUIRED = re.compile(r"the following arguments are required: (.+)")
+NO_CLASS = re.compile(r"Problem with given class_path '([^']+)':\s+(?!Parser key)(.+)")
 KEY = re.compile(r'Parser key "([^"]+)"')
-VALUE = re.compile(r"Expected an? .+? Got value: .+")
+VALUE = re.compile(r"Expected an? (.+?)\. Got value: (.+)")
 NOISE = (
     "Subtypes:",
     "Errors:",
@@ -35,9 +36,11 @@ def one_line(message: str, keys: Iterable[str]) -> str:
         return f"{path} has no option {option!r}{nearest(option, options_of(path))}"
     if match := OPTION.search(message):
         return unknown_key(match[1] or match[2], keys)
+    if match := REQUIRED.search(message):
+        return f"give --{' and --'.join(re.findall(r'[.](data|model)', match[1]))}, or a --config file that has them"
     where = ".".join(dict.fromkeys(KEY.findall(message)))
     if match := VALUE.search(message):
-        return f"{where}: {_plain(match[0])}"
+        return f"{where}: expected {_plain(match[1])}, not {match[2]}"
     if match := NO_CLASS.search(message):
         return f"{where}: {match[1]}: {match[2]}"
     lines = [line.strip(" -") for line in KEY.sub("", message).splitlines()]
@@ -84,5 +87,5 @@ def options_of(class_path: str) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """Without Python's way of writing a class."""
-    return re.sub(r"<class '([\w.]+)'>", r"\1", text).replace("Expected", "expected", 1)
+    """Without Python's way of writing a type."""
+    return re.sub(r"<class '([\w.]+)'>", r"\1", text).replace("typing.Literal", "one of ")

@@ -82,6 +82,16 @@ class SuiteCLI(LightningCLI):
     def _parse_ckpt_path(self) -> None:
         """Nothing: LightningCLI would here let the checkpoint overrule what was typed, the class included."""
 
+    def instantiate_classes(self) -> None:
+        """A constructor's ``InputError`` comes out as it is, not wrapped in the parser's words."""
+        try:
+            super().instantiate_classes()
+        except ValueError as error:
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, InputError):
+                cause = cause.__cause__
+            raise cause or error from None
+
     def before_instantiate_classes(self) -> None:
         """Without ``--trainer.default_root_dir`` a run goes to ``runs/<method>``."""
         settings = self.config[self.subcommand]

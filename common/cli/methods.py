@@ -1,0 +1,32 @@
+"""The verb ``methods``: what is under ``methods/``, read from its data files; nothing is imported."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import yaml
+from rich.console import Console
+from rich.table import Column, Table
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print one row a method."""
+    argparse.ArgumentParser(prog="cli.py methods", description="The methods of the suite.").parse_args(argv)
+    table = Table(Column("class", no_wrap=True), "paper", Column("arXiv", no_wrap=True), "tasks", "configs")
+    for row in rows(ROOT):
+        table.add_row(*row)
+    Console().print(table)
+    return 0
+
+
+def rows(root: Path) -> Iterator[tuple[str, str, str, str, str]]:
+    """Class, title, arXiv id, tasks and configs of every ``methods/<name>/method.yaml``."""
+    for path in sorted((root / "methods").glob("*/method.yaml")):
+        method = yaml.safe_load(path.read_text(encoding="utf-8"))
+        configs = sorted((root / "configs" / path.parent.name).glob("*.yaml"))
+        names = ", ".join(config.stem for config in configs)
+        yield method["class"], method["title"], str(method["arxiv"]), ", ".join(method["tasks"]), names
