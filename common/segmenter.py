@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,8 @@ class Session(ABC):
         The frame lies on the method's device; the tensors of a prompt may lie on the CPU.
 
         Raises:
-            InputError: a frame of another size than the first, a prompt kind the method does not know.
+            InputError: a frame of another size than the first, a prompt kind the method does not know; nothing has
+                changed then, and the session takes another frame in its place.
         """
 
     @abstractmethod
@@ -48,7 +50,11 @@ class Session(ABC):
 
     @abstractmethod
     def drop(self, target: int) -> None:
-        """Stop following a target from the next frame on."""
+        """Stop following a target from the next frame on.
+
+        Raises:
+            InputError: the target is not followed.
+        """
 
     @abstractmethod
     def reset(self) -> None:
@@ -120,13 +126,28 @@ class VideoSegmenter(L.LightningModule):
 
     @torch.inference_mode()
     def track(self, video: Video) -> Iterator[FrameMasks]:
-        """Answers for a whole video, frames in order: the loop over a session."""
+        """Answers for a whole video, frames in order: the loop over a session, without dropout whatever the mode.
+
+        Raises:
+            InputError: a prompt on a frame that the video does not have, or what ``Session.step`` raises.
+        """
         session, waiting = self.session(video.length), defaultdict(list)
         for prompt in video.prompts:
+            if video.length is not None and prompt.frame >= video.length:
+                raise InputError(
+                    f"{video.id}: prompt of target {prompt.target} at frame {prompt.frame}, but the video has "
+                    f"{video.length} frames, counted from 0"
+                )
             waiting[prompt.frame].append(prompt)
-        for index, frame in enumerate(video):
-            yield from session.step(frame.to(self.device), waiting.pop(index, ()))
-        yield from session.finish()
+        modes = [(module, module.training) for module in self.modules()]
+        self.eval()
+        try:
+            for index, frame in enumerate(video):
+                yield from session.step(frame.to(self.device), waiting.pop(index, ()))
+            yield from session.finish()
+        finally:
+            for module, training in modes:  # not self.train(): some part may be frozen in eval mode
+                module.training = training
 
     # Training.
 
@@ -148,8 +169,10 @@ class VideoSegmenter(L.LightningModule):
         return total
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Store whose weights these are."""
+        """Store whose weights these are, and the hyper-parameters as plain data: nothing else is read back safely."""
         checkpoint["class_path"] = class_path(type(self))
+        stored = checkpoint.get("hyper_parameters", {})
+        checkpoint["hyper_parameters"] = {k: asdict(v) if is_dataclass(v) else v for k, v in stored.items()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another class, and weights that do not fit, by name.

@@ -39,7 +39,11 @@ def uniform_click(region: Tensor) -> Tensor:
 
 
 def first_click(target: Tensor) -> tuple[Tensor, Tensor]:
-    """One positive click on each target bool (B, H, W), a negative one where it is absent: points (B, 1, 2), labels (B, 1)."""
+    """One positive click on each target bool (B, H, W), a negative one where it is absent.
+
+    Returns:
+        points (B, 1, 2), labels (B, 1).
+    """
     return correction_click(torch.zeros_like(target), target)
 
 

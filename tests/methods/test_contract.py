@@ -1,0 +1,401 @@
+"""What every method must do, whatever it is inside. A new method adds one line to ``METHODS``."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+from torch import Tensor
+
+from common.baselines import CopyFirstMask
+from common.checkpoints import load_state
+from common.data import VideoDataModule
+from common.data.clip import Clip
+from common.data.clips import ClipDataset, collate
+from common.errors import InputError
+from common.nn.sam2.prompts import PromptSampling
+from common.segmenter import Session, VideoSegmenter
+from common.video import FrameMasks, Prompt, Video, open_video
+from common.video.synthetic import SyntheticClips
+from methods.sam2long import SAM2Long
+from tests.nn.lively import enliven
+
+SIZE, LENGTH = (33, 47), 18  # odd sides; longer than any window of memory that depends on the length
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method, small and seeded.
+
+    Attributes:
+        build: a fresh module in eval mode, the same at every call.
+        trainable: whether it defines ``losses``.
+        kinds: prompt kinds it takes.
+        online: every frame is answered in its own step.
+    """
+
+    build: Callable[[], VideoSegmenter]
+    trainable: bool = False
+    kinds: tuple[str, ...] = ("mask",)
+    online: bool = False
+
+
+def sam2(visible: float = 4.0, **settings) -> Callable[[], VideoSegmenter]:
+    def build() -> VideoSegmenter:
+        module = SAM2Long(image_size=64, weights="random", prompting=MASKS, **settings).eval()
+        enliven(module, seed=2, visible=visible)
+        return module
+
+    return build
+
+
+MASKS = PromptSampling(points=0.0, prompted_frames=1)  # the same prompts at every step of training
+GREEDY = {"pathways": 1, "selection": False, "modulation": None}
+KINDS = ("mask", "box", "points")
+METHODS = {
+    "copy": Method(CopyFirstMask, online=True),
+    "sam2": Method(sam2(**GREEDY), trainable=True, kinds=KINDS, online=True),
+    "sam2long": Method(sam2(), trainable=True, kinds=KINDS),
+    "sam2long-uncertain": Method(sam2(visible=1.0), trainable=True, kinds=KINDS),
+    "sam2long-lag": Method(sam2(visible=1.0, max_lag=2), trainable=True, kinds=KINDS),
+}
+TRAINABLE = [name for name, method in METHODS.items() if method.trainable and name in ("sam2", "sam2long")]
+
+
+@pytest.fixture(params=METHODS)
+def method(request) -> Method:
+    return METHODS[request.param]
+
+
+@pytest.fixture(scope="module")
+def video() -> Video:
+    """Two targets, both on the first frame; all in memory."""
+    made = SyntheticClips("easy", length=1, frames=LENGTH, size=SIZE, seed=5, objects=2)[0]
+    assert len(made.prompts) == 2
+    return replace(open_video(torch.stack(list(made)), "clip"), prompts=made.prompts)
+
+
+def run(session: Session, frames: Iterable[Tensor], prompts: Sequence[Prompt]) -> list[FrameMasks]:
+    """Frame by frame by hand."""
+    out = []
+    for index, frame in enumerate(frames):
+        out += session.step(frame, [prompt for prompt in prompts if prompt.frame == index])
+    return out + session.finish()
+
+
+def assert_same(got: Sequence[FrameMasks], expected: Sequence[FrameMasks]) -> None:
+    assert [answer.frame for answer in got] == [answer.frame for answer in expected]
+    for a, b in zip(got, expected, strict=True):
+        assert a.targets == b.targets
+        assert torch.equal(a.masks, b.masks), f"frame {a.frame}"
+        assert torch.equal(a.scores, b.scores), f"frame {a.frame}"
+
+
+def assert_alike(got: FrameMasks, expected: FrameMasks, targets: Sequence[int]) -> None:
+    """The same up to rounding: a batch of another size or order adds up in another order."""
+    a, b = got.select(tuple(targets)), expected.select(tuple(targets))
+    assert (a ^ b).float().mean() < 2e-3, f"frame {got.frame}"
+    mine = [got.scores[got.targets.index(target)] for target in targets]
+    theirs = [expected.scores[expected.targets.index(target)] for target in targets]
+    torch.testing.assert_close(mine, theirs, atol=1e-3, rtol=1e-3)
+
+
+def shifted(prompt: Prompt, frame: int) -> Prompt:
+    return replace(prompt, frame=frame)
+
+
+# Answers.
+
+
+def test_every_frame_is_answered_once_and_in_order(method, video):
+    answers = list(method.build().track(video))
+    assert [answer.frame for answer in answers] == list(range(LENGTH))
+    for answer in answers:
+        assert answer.targets == (1, 2)
+        assert answer.masks.shape == (2, *SIZE)
+        assert answer.masks.dtype == torch.bool
+        assert answer.scores.shape == (2,)
+        assert answer.scores.dtype == torch.float32
+        assert answer.scores.isfinite().all()
+    assert any(answer.masks.any() and not answer.masks.all() for answer in answers[1:]), "nothing to compare"
+
+
+def test_stream_equals_offline(method, video):
+    module = method.build()
+    offline = list(module.track(video))
+    session, streamed, waits = module.session(LENGTH), [], []
+    for index, frame in enumerate(video):
+        new = session.step(frame, video.prompts if index == 0 else ())
+        waits.append(index + 1 - len(streamed) - len(new))
+        streamed += new
+    streamed += session.finish()
+    assert_same(streamed, offline)
+    assert min(waits) >= 0
+    assert max(waits) == 0 or not method.online
+
+
+def test_source_without_a_length_equals_a_long_one(method, video):
+    """Methods may use the length, but only of videos shorter than their memory."""
+    module = method.build()
+    stream = replace(open_video(frame for frame in video), prompts=video.prompts)
+    assert stream.length is None
+    assert_same(list(module.track(stream)), list(module.track(video)))
+
+
+def test_mode_of_the_module_does_not_matter_and_is_kept(method, video):
+    module = method.build()
+    expected = list(module.track(video))
+    module.train()
+    assert_same(list(module.track(video)), expected)
+    assert module.training
+
+
+# Targets.
+
+
+def test_permuting_targets_permutes_answers(method, video):
+    module = method.build()
+    swapped = [replace(prompt, target=3 - prompt.target) for prompt in video.prompts]
+    for a, b in zip(module.track(video), module.track(replace(video, prompts=tuple(swapped[::-1]))), strict=True):
+        assert b.targets == (1, 2)
+        assert_alike(FrameMasks(b.frame, b.targets, b.masks.flip(0), b.scores.flip(0)), a, (1, 2))
+
+
+def test_second_target_leaves_the_first_as_it_is(method, video):
+    """Overlaps apart: a pixel of the first may go to the second, but nothing else changes."""
+    module = method.build()
+    alone = [list(module.track(replace(video, prompts=(prompt,)))) for prompt in video.prompts]
+    for both, first, second in zip(module.track(video), *alone, strict=True):
+        union = first.masks[0] | second.masks[0]
+        assert (both.masks.any(0) ^ union).float().mean() < 2e-3, f"frame {both.frame}"
+        kept = both.masks & torch.stack([first.masks[0], second.masks[0]])
+        assert (both.masks ^ kept).float().mean() < 2e-3, f"frame {both.frame}"
+        torch.testing.assert_close(both.scores, torch.cat([first.scores, second.scores]), atol=1e-3, rtol=1e-3)
+
+
+def test_late_target_is_that_of_a_video_that_starts_there(method, video):
+    module, start = method.build(), 5
+    first, second = video.prompts[0], shifted(video.prompts[1], start)
+    late = run(module.session(LENGTH), video, [first, second])
+    assert [answer.targets for answer in late] == [(1,)] * start + [(1, 2)] * (LENGTH - start)
+    alone = run(module.session(LENGTH), list(video)[start:], [shifted(second, 0)])
+    for answer, expected in zip(late[start:], alone, strict=True):
+        lost = answer.select((2,)) ^ (expected.masks & ~answer.select((1,)))
+        assert lost.float().mean() < 2e-3, f"frame {answer.frame}"
+
+
+def test_video_without_prompts_at_first(method, video):
+    answers = run(method.build().session(LENGTH), video, [shifted(video.prompts[0], 4)])
+    assert [answer.frame for answer in answers] == list(range(LENGTH))
+    assert [len(answer.targets) for answer in answers] == [0] * 4 + [1] * (LENGTH - 4)
+    assert answers[0].masks.shape == (0, *SIZE)
+
+
+def test_dropped_target(method, video):
+    module, end = method.build(), 7
+    session, answers = module.session(LENGTH), []
+    for index, frame in enumerate(video):
+        answers += session.step(frame, video.prompts if index == 0 else ())
+        if index == end - 1:
+            session.drop(2)
+    answers += session.finish()
+    assert [answer.frame for answer in answers] == list(range(LENGTH))
+    assert [answer.targets for answer in answers] == [(1, 2)] * end + [(1,)] * (LENGTH - end)
+    alone = list(module.track(replace(video, prompts=video.prompts[:1])))
+    for answer, expected in zip(answers[end:], alone[end:], strict=True):
+        assert_alike(answer, expected, (1,))
+    with pytest.raises(InputError, match="target 2 is not followed"):
+        session.drop(2)
+
+
+def test_dropped_target_may_come_back(method, video):
+    session, answers = method.build().session(LENGTH), []
+    for index, frame in enumerate(video):
+        answers += session.step(frame, [video.prompts[0]] if index in (0, 8) else ())
+        if index == 4:
+            session.drop(1)
+    answers += session.finish()
+    assert [answer.targets for answer in answers] == [(1,)] * 5 + [()] * 3 + [(1,)] * (LENGTH - 8)
+    assert answers[8].select((1,)).any()
+
+
+def test_second_prompt_of_a_target(method, video):
+    prompts = [video.prompts[0], shifted(video.prompts[0], 6)]
+    answers = run(method.build().session(LENGTH), video, prompts)
+    assert [answer.frame for answer in answers] == list(range(LENGTH))
+    assert torch.equal(answers[6].masks, answers[0].masks)
+
+
+# State.
+
+
+def test_reset_leaves_nothing(method, video):
+    session = method.build().session(LENGTH)
+    first = run(session, video, video.prompts)
+    session.reset()
+    assert_same(run(session, video, video.prompts), first)
+    session.reset()
+    for index in range(5):  # another video, cut off
+        session.step(video[LENGTH - 1 - index], video.prompts[1:] if index == 0 else ())
+    session.reset()
+    assert_same(run(session, video, video.prompts), first)
+
+
+def test_two_sessions_do_not_meet(method, video):
+    module = method.build()
+    alone = list(module.track(video))
+    sessions = [module.session(LENGTH), module.session(LENGTH)]
+    answers: list[list[FrameMasks]] = [[], []]
+    for index, frame in enumerate(video):
+        for which, session in enumerate(sessions):
+            given = video.prompts if index == 0 and which == 0 else video.prompts[:1] if index == 0 else ()
+            answers[which] += session.step(frame, given)
+    assert_same(answers[0] + sessions[0].finish(), alone)
+
+
+@pytest.mark.parametrize("name", ["copy", "sam2", "sam2long", "sam2long-lag"])
+def test_memory_does_not_grow_with_the_length(name, video):
+    """Bytes of all live tensors after 20, 60 and 200 frames; the memory is full after 17."""
+    session, frames = METHODS[name].build().session(), list(video)
+    sizes = []
+    for index in range(201):
+        session.step(frames[index % LENGTH], video.prompts if index == 0 else ())
+        if index in (20, 60, 200):
+            sizes.append(live_bytes())
+    assert sizes[2] <= sizes[0] * 1.001
+    assert sizes[1] <= sizes[0] * 1.001
+
+
+def live_bytes() -> int:
+    """Bytes of all tensors that Python can still reach, each storage once."""
+    gc.collect()
+    storages = {}
+    for thing in gc.get_objects():
+        if issubclass(type(thing), Tensor) and not thing.is_mkldnn:
+            storage = thing.untyped_storage()
+            storages[storage.data_ptr()] = storage.nbytes()
+    return sum(storages.values())
+
+
+# Sizes and bad input.
+
+
+def test_one_frame_video(method, video):
+    single = replace(open_video(video[0][None]), prompts=video.prompts)
+    (answer,) = method.build().track(single)
+    assert answer.targets == (1, 2)
+    assert answer.masks.any()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (7, 100), (64, 64)])
+def test_any_size(method, size):
+    frames = torch.randint(0, 256, (3, *size, 3), dtype=torch.uint8)
+    mask = torch.ones(size, dtype=torch.bool)
+    answers = list(method.build().track(replace(open_video(frames), prompts=(Prompt(1, mask=mask),))))
+    assert [answer.masks.shape for answer in answers] == [(1, *size)] * 3
+
+
+def test_frame_of_another_size_is_refused_and_changes_nothing(method, video):
+    module = method.build()
+    expected = list(module.track(video))
+    session, answers = module.session(LENGTH), []
+    for index, frame in enumerate(video):
+        if index == 3:
+            with pytest.raises(InputError, match="frame 3") as error:
+                session.step(frame[:-1])
+            assert "\n" not in str(error.value)
+        answers += session.step(frame, video.prompts if index == 0 else ())
+    assert_same(answers + session.finish(), expected)
+
+
+PROMPTS = {
+    "mask": Prompt(1, mask=torch.ones(SIZE, dtype=torch.bool)),
+    "box": Prompt(1, box=(5.0, 6.0, 30.0, 20.0)),
+    "points": Prompt(1, points=torch.tensor([[10.0, 12.0]]), labels=torch.tensor([1])),
+    "text": Prompt(1, text="the red one"),
+    "vocabulary": Prompt(1, vocabulary=("cat",)),
+    "query": Prompt(1, mask=torch.ones(9, 9, dtype=torch.bool), image=torch.zeros(9, 9, 3, dtype=torch.uint8)),
+}
+
+
+@pytest.mark.parametrize("kind", PROMPTS)
+def test_prompt_kinds(method, video, kind):
+    session = method.build().session(LENGTH)
+    if kind in method.kinds:
+        answers = run(session, list(video)[:3], [PROMPTS[kind]])
+        assert [answer.targets for answer in answers] == [(1,)] * 3
+        return
+    with pytest.raises(InputError, match="target 1"):
+        session.step(video[0], [PROMPTS[kind]])
+    # the refused frame does not count
+    assert [answer.frame for answer in run(session, video, video.prompts)] == list(range(LENGTH))
+
+
+def test_mask_of_another_size_is_refused(method, video):
+    with pytest.raises(InputError, match="target 1"):
+        method.build().session().step(video[0], [Prompt(1, mask=torch.ones(SIZE[1], SIZE[0], dtype=torch.bool))])
+
+
+def test_empty_mask_is_refused():
+    with pytest.raises(InputError, match="empty"):
+        Prompt(1, mask=torch.zeros(SIZE, dtype=torch.bool))
+
+
+def test_prompt_after_the_end_is_refused(method, video):
+    late = replace(video, prompts=(shifted(video.prompts[0], LENGTH),))
+    with pytest.raises(InputError, match=f"frame {LENGTH}, but the video has {LENGTH} frames"):
+        list(method.build().track(late))
+
+
+# Training.
+
+
+@pytest.fixture(scope="module")
+def clip() -> Clip:
+    data = ClipDataset(SyntheticClips("easy", length=2, size=(64, 64), seed=1), frames=3, size=(64, 64), max_objects=2)
+    return collate([data[0], data[1]])
+
+
+@pytest.mark.parametrize("name", TRAINABLE)
+def test_loss_falls_when_overfitting_two_clips(name, clip):
+    module = METHODS[name].build().train()
+    optimizer = torch.optim.AdamW(module.parameters(), lr=1e-3)
+    history = []
+    for _ in range(25):
+        terms = module.losses(clip)
+        assert all(term.ndim == 0 and term.isfinite() for term in terms.values())
+        total = torch.stack([module.loss_weights.get(term, 1.0) * value for term, value in terms.items()]).sum()
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        history.append(total.item())
+    assert min(history[-3:]) < 0.6 * history[0], history
+
+
+@pytest.mark.parametrize("name", TRAINABLE)
+def test_checkpoint_round_trip_is_bit_equal(name, video, tmp_path: Path):
+    module = METHODS[name].build().train()
+    data = VideoDataModule(
+        [SyntheticClips("easy", length=2, size=(64, 64))], frames=2, size=(64, 64), batch_size=1, clips_per_epoch=1
+    )
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = L.Trainer(max_steps=1, accelerator="cpu", enable_checkpointing=False, **quiet)
+    trainer.fit(module, data)
+    trainer.save_checkpoint(file := tmp_path / "last.ckpt")
+    again = type(module).load_from_checkpoint(file, weights_only=True).eval()
+    stored = load_state(file)
+    assert stored.keys() == again.state_dict().keys()
+    for key, value in again.state_dict().items():
+        assert torch.equal(value, module.state_dict()[key]), key
+        assert torch.equal(value, stored[key]), key
+    assert_same(list(again.track(video)), list(module.eval().track(video)))
+
+
+def test_an_untrainable_method_says_so(clip):
+    with pytest.raises(TypeError, match="cannot be trained"):
+        CopyFirstMask().losses(clip)
