@@ -11,7 +11,7 @@ from importlib import import_module
 CLASS_OPTION = re.compile(r"Problem with given class_path '([^']+)':\s+(?:- )?Option '([^']+)' is not accepted")
 OPTION = re.compile(r"does not accept option '([^']+)'|unrecognized arguments: --([^\s=]+)")
 REQUIRED = re.compile(r"the following arguments are required: (.+)")
-NO_CLASS = re.compile(r"Problem with given class_path '([^']+)':\s+(?!Parser key)(.+)")
+NO_CLASS = re.compile(r"Problem with given class_path '([^']+)':\s+(?!\s|Parser key)(.+)")
 KEY = re.compile(r'Parser key "([^"]+)"')
 VALUE = re.compile(r"Expected an? (.+?)\. Got value: (.+)")
 NOISE = (
