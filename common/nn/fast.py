@@ -1,10 +1,12 @@
-"""Exact CPU speed-ups of two operations; everywhere else they are the ordinary ones.
+"""CPU speed-ups of matrix products and attention, exact up to rounding; everywhere else they are the ordinary ones.
 
 torch sends float32 matrix products on a CPU to MKL, which on many processors reaches half the rate of oneDNN, the
 library that torch already uses for convolutions. Products of oneDNN tensors go to oneDNN.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -38,7 +40,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
         query (B, n, C), key (B, m, C), value (B, m, D) with any D; the result is (B, n, D).
     """
     if query.shape[1] * key.shape[1] * query.shape[2] < _WORTHWHILE or not _use_onednn(query, key, value):
-        return F.scaled_dot_product_attention(query[:, None], key[:, None], value[:, None], scale=scale)[:, 0]
+        return sdpa(query[:, None], key[:, None], value[:, None], scale=scale)[:, 0]
     out = query.new_empty(*query.shape[:2], value.shape[-1])
     for row in range(len(query)):
         keys, values = key[row].contiguous().to_mkldnn(), value[row].t().contiguous().to_mkldnn()
@@ -47,3 +49,11 @@ def attend(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
             logits = F.linear((query[row, part] * scale).contiguous().to_mkldnn(), keys).to_dense()
             out[row, part] = F.linear(logits.softmax(-1).to_mkldnn(), values).to_dense()
     return out
+
+
+def sdpa(query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:
+    """``scaled_dot_product_attention``; on a CPU always in float32, whose kernel is the faster one there."""
+    if query.device.type != "cpu" or query.dtype == torch.float32 and not torch.is_autocast_enabled("cpu"):
+        return F.scaled_dot_product_attention(query, key, value, **options)
+    with torch.autocast("cpu", enabled=False):
+        return F.scaled_dot_product_attention(query.float(), key.float(), value.float(), **options).to(query.dtype)

@@ -8,11 +8,10 @@ frame; and values stay 64 wide until after the attention, since a weighted mean 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from common.nn.fast import attend, linear
+from common.nn.fast import attend, linear, sdpa
 
 Rotation = Tensor
 """RoPE as complex factors (tokens, C / 2)."""
@@ -97,7 +96,7 @@ def _heads(attention: nn.Module, query: Tensor, key: Tensor, value: Tensor) -> T
         return attend(query, key, value, attention.scaling)
     split = lambda t: t.unflatten(-1, (attention.num_attention_heads, -1)).transpose(1, 2)  # noqa: E731
     dropout = attention.dropout_p if attention.training else 0.0
-    out = F.scaled_dot_product_attention(split(query), split(key), split(value), dropout_p=dropout)
+    out = sdpa(split(query), split(key), split(value), dropout_p=dropout)
     return out.transpose(1, 2).flatten(2)
 
 

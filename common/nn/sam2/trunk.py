@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from common.nn.fast import linear
+from common.nn.fast import linear, sdpa
 
 
 def encode_trunk(trunk: nn.Module, images: Tensor, checkpointed: bool = False) -> list[Tensor]:
@@ -60,7 +60,7 @@ def _attention(attention: nn.Module, x: Tensor, stride: int) -> Tensor:
         height, width = query.shape[1:3]
         query = query.flatten(1, 2)
     query, key, value = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (query, key, value))
-    out = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).reshape(batch, height, width, -1)
+    out = sdpa(query, key, value).transpose(1, 2).reshape(batch, height, width, -1)
     return linear(attention.proj, out)
 
 
