@@ -129,12 +129,14 @@ def rle_decode(rles: Sequence[dict]) -> Tensor:
     return torch.from_numpy(coco.decode(list(rles)).transpose(2, 0, 1).astype(bool))
 
 
-def _pixels(counts: str | bytes) -> int | None:
+def _pixels(counts: object) -> int | None:
     """Sum of the runs, None if they cannot be read.
 
     A run is a signed number in groups of 5 bits, lowest first, each a character from "0" on; bit 6 says that another
     group follows. From the fourth run on, what is stored is the difference to the run two before.
     """
+    if not isinstance(counts, str | bytes):
+        return None
     runs: list[int] = []
     value = shift = 0
     for byte in counts.encode() if isinstance(counts, str) else counts:

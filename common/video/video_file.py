@@ -83,12 +83,16 @@ class VideoFile:
         yield _Cursor(os.getpid(), 0, self._decode())
 
     def _decode(self, first: int = 0, dts: int | None = None) -> Iterator[VideoFrame]:
-        """Frames in display order, from frame ``first``, a keyframe whose packet has this ``dts``."""
+        """Frames in display order, from frame ``first``, a keyframe whose packet has this ``dts``.
+
+        One thread, here and in ``_rgb``: a forked worker could never let go of a decoder that has more, and for
+        854x480 a second one gained nothing.
+        """
         import av
 
         with self._open() as container:
             stream, number, size = _stream(container), first, None
-            stream.thread_type = "AUTO"
+            stream.codec_context.thread_count = 1
             if dts is not None:
                 container.seek(dts, stream=stream)
             try:
@@ -218,5 +222,5 @@ def _frames(container: InputContainer, stream: VideoStream) -> Iterator[VideoFra
 
 
 def _rgb(frame: VideoFrame) -> Tensor:
-    pixels = torch.from_numpy(frame.to_ndarray(format="rgb24"))
+    pixels = torch.from_numpy(frame.to_ndarray(format="rgb24", threads=1))
     return torch.rot90(pixels, round(frame.rotation / 90)).contiguous()

@@ -36,12 +36,13 @@ def write_video(path: str | Path, frames: Iterable[Tensor], fps: float = 24.0) -
         stream.pix_fmt = "yuv420p"
         size = None
         for index, frame in enumerate(frames):
-            size = size or frame.shape
+            if size is None:
+                size = frame.shape
+                stream.height, stream.width = _even(frame).shape[:2]
             if frame.shape != size:
                 raise InputError(f"{path}: frame {index} is {tuple(frame.shape)}, not {tuple(size)} like the first")
-            frame = _even(frame)
-            stream.height, stream.width = frame.shape[:2]
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame.cpu().numpy(), format="rgb24")))
+            pixels = _even(frame).cpu().numpy()
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         if size is None:
             raise InputError(f"{path}: there are no frames to write")
         container.mux(stream.encode())

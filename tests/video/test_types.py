@@ -1,0 +1,101 @@
+"""Prompts and frame masks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.video import FrameMasks, Prompt
+
+MASK = torch.eye(4, dtype=torch.bool)
+POINTS = torch.tensor([[1.0, 2.0]])
+ONE = torch.tensor([1])
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"mask": MASK},
+        {"mask": MASK, "image": torch.zeros(4, 4, 3, dtype=torch.uint8)},
+        {"box": (0.0, 0.0, 2.0, 3.0)},
+        {"points": POINTS, "labels": ONE},
+        {"box": (0.0, 0.0, 2.0, 3.0), "points": POINTS, "labels": ONE},
+        {"text": "the small red blob"},
+        {"vocabulary": ("cat", "dog")},
+    ],
+)
+def test_each_kind_of_prompt(kind: dict[str, Any]) -> None:
+    assert Prompt(254, 3, **kind).frame == 3
+
+
+@pytest.mark.parametrize(
+    ("wrong", "word"),
+    [
+        ({}, "exactly one"),
+        ({"mask": MASK, "text": "a cat"}, "exactly one"),
+        ({"box": (0, 0, 2, 3), "vocabulary": ("cat",)}, "exactly one"),
+        ({"labels": ONE}, "exactly one"),
+        ({"mask": MASK.float()}, "boolean"),
+        ({"mask": MASK[None]}, "boolean"),
+        ({"mask": ~MASK & MASK}, "empty"),
+        ({"points": POINTS}, "label"),
+        ({"points": POINTS, "labels": torch.tensor([1, 0])}, "label"),
+        ({"points": POINTS[0], "labels": torch.tensor([1, 0])}, "(K, 2)"),
+        ({"points": POINTS[:0], "labels": ONE[:0]}, "(K, 2)"),
+        ({"box": (3, 0, 3, 4)}, "x0 < x1"),
+        ({"box": (0, 0, float("nan"), 4)}, "x0 < x1"),
+        ({"text": " "}, "text is empty"),
+        ({"vocabulary": ()}, "vocabulary is empty"),
+        ({"mask": MASK, "image": torch.zeros(4, 5, 3, dtype=torch.uint8)}, "(4, 5)"),
+    ],
+)
+def test_wrong_prompt_names_target_and_frame(wrong: dict[str, Any], word: str, refuses) -> None:
+    with refuses("target 2", "frame 7", word):
+        Prompt(2, 7, **wrong)
+
+
+@pytest.mark.parametrize(("target", "frame"), [(0, 0), (255, 0), (1, -1)])
+def test_ids_and_frames_out_of_range(target: int, frame: int, refuses) -> None:
+    with refuses(f"target {target}", f"frame {frame}"):
+        Prompt(target, frame, mask=MASK)
+
+
+def test_logits_become_masks_that_do_not_overlap() -> None:
+    logits = torch.tensor([[[1.0, 2.0, -1.0, 0.0]], [[1.0, 3.0, -2.0, 0.5]]])
+    scores = torch.tensor([0.1, 0.2])
+    answer = FrameMasks.from_logits(5, (2, 9), logits, scores)
+    assert (answer.frame, answer.targets) == (5, (2, 9))
+    assert answer.masks.tolist() == [[[True, False, False, False]], [[False, True, False, True]]]  # a tie: the first
+    both = FrameMasks.from_logits(5, (2, 9), logits, scores, overlap=True)
+    assert torch.equal(both.masks, logits > 0)
+
+
+@given(st.integers(0, 4), st.integers(0, 2**31))
+def test_without_overlap_a_pixel_has_one_target_and_none_is_lost(number: int, seed: int) -> None:
+    logits = torch.randn(number, 5, 6, generator=torch.Generator().manual_seed(seed)).round(decimals=1)
+    answer = FrameMasks.from_logits(0, tuple(range(1, number + 1)), logits, torch.zeros(number))
+    assert torch.equal(answer.masks.sum(0), (logits > 0).any(0).long())
+    assert (logits[answer.masks] > 0).all()
+
+
+def test_select_keeps_the_order_asked_for() -> None:
+    answer = FrameMasks(0, (3, 8), torch.stack([MASK, ~MASK]), torch.zeros(2))
+    assert torch.equal(answer.select((8, 5, 3)), torch.stack([~MASK, MASK & ~MASK, MASK]))
+    assert answer.select(()).shape == (0, 4, 4)
+
+
+def test_label_map_gives_overlaps_to_the_last_target() -> None:
+    answer = FrameMasks(0, (3, 8), torch.stack([torch.ones_like(MASK), MASK]), torch.zeros(2))
+    assert torch.equal(answer.label_map(), torch.where(MASK, 8, 3).byte())
+    nothing = FrameMasks(0, (), MASK[None][:0], torch.zeros(0))
+    assert nothing.label_map().tolist() == [[0] * 4] * 4
+
+
+def test_masks_must_fit_their_targets() -> None:
+    for masks in (MASK, MASK[None].float(), MASK[None].expand(2, 4, 4)):
+        with pytest.raises(ValueError, match="frame 6: masks must be boolean"):
+            FrameMasks(6, (1,), masks, torch.zeros(1))
