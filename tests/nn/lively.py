@@ -15,14 +15,14 @@ def enliven(model: nn.Module, seed: int = 0, visible: float = 4.0, iou: float = 
         seed: chooses the values.
         visible: added to the occlusion score; over 2 almost every frame is certain.
         iou: added to the logit of the predicted IoU.
-        head: gain of the occlusion score's last matrix: how much it moves from frame to frame.
+        head: gain of the last matrices of both: how much they move from frame to frame.
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, value in model.named_parameters():
             if value.ndim > 1 and "norm" not in name:
                 fan = value[0].numel() if value.ndim > 2 or "embed" not in name else value.shape[-1]
-                gain = head if "pred_obj_score_head.proj_out" in name else 1.0
+                gain = head if name.endswith(("score_head.proj_out.weight", "prediction_head.proj_out.weight")) else 1.0
                 value.copy_(torch.randn(value.shape, generator=generator) * gain / fan**0.5)
             elif name.endswith("pred_obj_score_head.proj_out.bias"):
                 value += visible
