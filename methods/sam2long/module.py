@@ -66,7 +66,9 @@ class SAM2Long(VideoSegmenter):
         self.core = Sam2(size, version, image_size)
         pair = None if modulation is None else (modulation[0], modulation[1])
         self.tree = TreeSettings(pathways, iou_threshold, confidence, pair, selection, reading)
-        self.max_lag, self.prompting = max_lag, prompting or PromptSampling()
+        # a checkpoint holds it as plain data
+        self.prompting = PromptSampling(**prompting) if isinstance(prompting, dict) else prompting or PromptSampling()
+        self.max_lag = max_lag
         self.encoder_lr, self.layer_decay = encoder_lr, layer_decay
         self.method_name, self.variant = _row(size, version, self.tree)
         if self.weights not in (None, "random"):
