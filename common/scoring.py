@@ -66,7 +66,8 @@ class Scoring:
         """
         name = self.names[index]
         if isinstance(video, Exception):
-            self.fail(f"{name}, video {len(self.failed) + 1} that failed", video)
+            rank, count = self.segmenter.global_rank, len(self.failed)
+            self.fail(f"{name}, not opened ({rank}.{count})", video)
             return
         try:
             measured = self._stored(name, video) or self._measure(name, video)

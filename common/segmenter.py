@@ -186,10 +186,6 @@ class VideoSegmenter(L.LightningModule):
             raise InputError(f"{where}: it is of {stored}, but the model is {class_path(type(self))}")
         check_fits(self, checkpoint["state_dict"], where)
 
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Clips move at once; a video stays where it is and its frames move one by one."""
-        return batch if isinstance(batch, Video) else super().transfer_batch_to_device(batch, device, dataloader_idx)
-
     # Scoring: validation and testing are the same, on other splits.
 
     def on_validation_epoch_start(self) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: two cores are shared by the test workers
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test never downloads
 
+import lightning  # noqa: F401  here, so that its log handler does not keep the captured stderr of the first test
 import pytest
 import torch
 

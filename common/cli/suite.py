@@ -6,6 +6,7 @@ import argparse
 import json
 import logging
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -25,6 +26,15 @@ from common.segmenter import VideoSegmenter
 
 NOT_FROM_CHECKPOINT = ("weights", "save_predictions")  # its own weights come with it; the other is the user's to say
 
+# Warnings of Lightning and torch about what is meant to be so here.
+QUIET = (
+    "predict returned None",
+    "Total length of `list` across ranks is zero",
+    "Be aware that when using `ckpt_path`, callbacks",
+    "`isinstance.treespec, LeafSpec.` is deprecated",
+    "The '.*dataloader' does not have many workers",
+)
+
 
 class SaveConfig(SaveConfigCallback):
     """Writes what was run to ``<root>/config.yaml`` (fit) or ``<root>/<verb>.yaml``; a rerun replaces it."""
@@ -33,7 +43,7 @@ class SaveConfig(SaveConfigCallback):
         """Called on rank zero only."""
         root = Path(trainer.default_root_dir)
         root.mkdir(parents=True, exist_ok=True)
-        self.parser.save(self.config, str(root / self.config_filename), skip_none=False, overwrite=True)
+        self.parser.save(self.config, str(root / self.config_filename), skip_unset=False, overwrite=True)
 
 
 class SuiteCLI(LightningCLI):
@@ -104,15 +114,19 @@ class SuiteCLI(LightningCLI):
         root, given = Path(settings.default_root_dir), settings.callbacks or []
         callbacks = list(given) if isinstance(given, (list, tuple)) else [given]
         training = self.subcommand == "fit"
-        if training and settings.enable_checkpointing is not False and not _has(callbacks, Checkpoint):
+        if not training:  # a config of a training run is used again here; there is nothing to keep
+            callbacks = [callback for callback in callbacks if not isinstance(callback, Checkpoint)]
+        elif settings.enable_checkpointing is not False and not _has(callbacks, Checkpoint):
             callbacks.append(ModelCheckpoint(root / "checkpoints", save_last=True))
+        keep = training and settings.enable_checkpointing is not False
         bar = sys.stderr.isatty() if settings.enable_progress_bar is None else settings.enable_progress_bar
         if bar and not _has(callbacks, ProgressBar):
             callbacks.append(RichProgressBar())
         logger = settings.logger
         if logger is None:
             logger = CSVLogger(root, name="logs") if training else False
-        return super().instantiate_trainer(callbacks=callbacks, enable_progress_bar=bar, logger=logger, **kwargs)
+        chosen = {"callbacks": callbacks, "enable_checkpointing": keep, "enable_progress_bar": bar, "logger": logger}
+        return super().instantiate_trainer(**chosen, **kwargs)
 
     def after_fit(self) -> None:
         """Exit with an error where a video could not be scored."""
@@ -159,5 +173,9 @@ def _has(callbacks: Sequence[object], kind: type) -> bool:
 def main(argv: Sequence[str]) -> int:
     """Run ``[verb, *flags]``."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    for message in QUIET:
+        warnings.filterwarnings("ignore", message)
+    lightning = logging.getLogger("lightning.pytorch.utilities.rank_zero")
+    lightning.addFilter(lambda record: "Tip:" not in record.getMessage())  # advertisements
     SuiteCLI(argv)
     return 0

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import lightning as L
+import torch
 from lightning.pytorch.overrides.distributed import UnrepeatedDistributedSampler
 from torch.utils.data import DataLoader, SequentialSampler
 
@@ -111,19 +113,40 @@ class VideoDataModule(L.LightningDataModule):
             raise InputError("data.predict is empty: name at least one video file, image folder or set of videos")
         return [self._videos(videos) for videos in self.predict_sets]
 
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        """Clips move at once; a video stays where it is, and its frames move one by one."""
+        return batch if isinstance(batch, Video) else super().transfer_batch_to_device(batch, device, dataloader_idx)
+
     def _videos(self, videos: VideoSet) -> DataLoader:
         """Videos one by one, shared out so that none is seen twice and none is lost."""
         processes, rank = self._place()
+        opened: Any = _Opened(videos)
         if processes == 1:
-            return DataLoader(videos, batch_size=None, sampler=SequentialSampler(videos))  # type: ignore[arg-type]
+            return DataLoader(opened, batch_size=None, sampler=SequentialSampler(opened))
         if len(videos) < processes:
             raise InputError(f"{len(videos)} videos cannot be shared by {processes} processes; use fewer devices")
-        sampler = UnrepeatedDistributedSampler(videos, processes, rank, shuffle=False)
-        return DataLoader(videos, batch_size=None, sampler=sampler)  # type: ignore[arg-type]
+        sampler = UnrepeatedDistributedSampler(opened, processes, rank, shuffle=False)
+        return DataLoader(opened, batch_size=None, sampler=sampler)
 
     def _place(self) -> tuple[int, int]:
         """Number of processes and the rank of this one."""
         return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+
+
+class _Opened:
+    """Videos opened when asked for; where that fails the error stands in the video's place, and the others go on."""
+
+    def __init__(self, videos: VideoSet) -> None:
+        self.videos = videos
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def __getitem__(self, index: int) -> Video | InputError:
+        try:
+            return self.videos[index]
+        except InputError as error:
+            return error
 
 
 class _Paths:

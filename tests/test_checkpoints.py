@@ -1,0 +1,95 @@
+"""Loading weights: every format, and every way to be wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from common.checkpoints import load_state, load_strict, state_digest
+from common.errors import InputError
+
+STATE = {"weight": torch.arange(6.0).view(2, 3), "bias": torch.tensor([1.0, -1.0])}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.pt", STATE),
+        ("a.pth", {"model": STATE}),
+        ("a.ckpt", {"state_dict": STATE, "epoch": 3, "hyper_parameters": {"lr": 0.1}}),
+        ("a.safetensors", STATE),
+    ],
+)
+def test_every_format(name: str, content: dict, tmp_path: Path) -> None:
+    path = tmp_path / name
+    save_file(content, path) if name.endswith("safetensors") else torch.save(content, path)
+    state = load_state(path)
+    assert state.keys() == STATE.keys()
+    assert all(torch.equal(state[key], STATE[key]) for key in STATE)
+
+
+class Harmful:
+    """Would run code where a pickle is trusted."""
+
+    def __reduce__(self) -> tuple:
+        return (print, ("this must not be run",))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("gone.pt", None, "no such file"),
+        ("text.pt", b"not a checkpoint", "not a readable checkpoint"),
+        ("text.safetensors", b"not a checkpoint", "not a readable safetensors file"),
+        ("empty.pt", b"", "not a readable checkpoint"),
+        ("list.pt", [1, 2], "holds a list"),
+        ("numbers.pt", {"weight": 3}, "weight"),
+        ("nothing.pt", {}, "it is empty"),
+        ("harmful.pt", {"model": Harmful()}, "not a readable checkpoint"),
+    ],
+)
+def test_unreadable_files_are_named(
+    name: str, content: object, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / name
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        torch.save(content, path)
+    with pytest.raises(InputError, match=words) as caught:
+        load_state(path)
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "must not be run" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        ({"weight": STATE["weight"]}, "1 missing: bias"),
+        ({**STATE, "scale": torch.ones(1)}, "1 not known: scale"),
+        ({**STATE, "bias": torch.ones(3)}, r"1 wrong size: bias \(3,\) instead of \(2,\)"),
+        ({f"x{i}": torch.ones(1) for i in range(9)}, "9 not known: x0, x1, x2 and 6 more"),
+    ],
+)
+def test_state_that_does_not_fit_names_its_keys_and_changes_nothing(state: dict[str, Tensor], words: str) -> None:
+    module = nn.Linear(3, 2)
+    before = state_digest(module)
+    with pytest.raises(InputError, match=f"a.pt: does not fit Linear: .*{words}"):
+        load_strict(module, state, "a.pt")
+    assert state_digest(module) == before
+
+
+def test_digest_follows_values_and_sizes_alone() -> None:
+    module, same = nn.Linear(3, 2), nn.Linear(3, 2)
+    load_strict(module, STATE, "a.pt")
+    load_strict(same, STATE, "a.pt")
+    assert state_digest(module) == state_digest(same)
+    with torch.no_grad():
+        same.weight[0, 0] = torch.nextafter(same.weight[0, 0], torch.tensor(1.0))
+    assert state_digest(module) != state_digest(same)
+    assert state_digest(nn.Linear(3, 2).half()) != state_digest(module)

@@ -1,0 +1,265 @@
+"""Training, scoring and prediction of ``VideoSegmenter``, shown on the copy baseline and a toy."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from lightning.pytorch import Trainer
+
+from common import optim
+from common.baselines import CopyFirstMask
+from common.benchmarks.tiny import Tiny
+from common.data.clip import Clip
+from common.data.datamodule import VideoDataModule
+from common.errors import InputError
+from common.provenance import class_path
+from common.segmenter import VideoSegmenter
+from common.video import Prompt, Video
+from common.video.masks import read_label_map
+from tests.toy import BrokenVideo, Toy
+
+SMALL: dict[str, Any] = {"videos": 3, "frames": 6, "size": (32, 32)}
+FOLDER = "tiny-easy-test"
+
+
+def trainer(root: Path, **kwargs: Any) -> Trainer:
+    quiet = {
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "enable_checkpointing": False,
+    }
+    return Trainer(accelerator="cpu", devices=1, default_root_dir=root, **{**quiet, **kwargs})
+
+
+def score(root: Path, method: VideoSegmenter, *benchmarks: Tiny) -> dict[str, float]:
+    """Test; the numbers that were logged."""
+    runner = trainer(root)
+    runner.test(method, datamodule=VideoDataModule(test=list(benchmarks)), verbose=False)
+    return {name: float(value) for name, value in runner.callback_metrics.items()}
+
+
+def clip() -> Clip:
+    frames = torch.randint(0, 256, (2, 3, 3, 16, 16), dtype=torch.uint8)
+    return Clip(frames, (frames[:, :, :1] > 128), torch.ones(2, 1, dtype=torch.bool))
+
+
+class TestScoring:
+    def test_numbers_equal_a_plain_loop_over_the_benchmark(self, tmp_path: Path) -> None:
+        benchmark, method = Tiny(**SMALL), CopyFirstMask()
+        metric = benchmark.metric()
+        for index in range(len(benchmark)):
+            video = benchmark[index]
+            metric.extend(**benchmark.measure(video, method.track(video)))
+        logged = score(tmp_path, method, benchmark)
+        assert logged[f"{FOLDER}/J&F"] == pytest.approx(float(metric.compute()["J&F"]), abs=1e-6)
+        record = json.loads((tmp_path / FOLDER / "results.json").read_text())
+        assert record["metrics"]["J&F"] == float(metric.compute()["J&F"])
+        assert record["method"] == "CopyFirstMask"
+        assert set(record["videos"]) == {benchmark[index].id for index in range(3)}
+        assert record["frames_per_second"] > 0
+        assert record["peak_memory_mb"] > 10
+
+    def test_two_benchmarks_have_a_folder_each(self, tmp_path: Path) -> None:
+        logged = score(tmp_path, CopyFirstMask(), Tiny(**SMALL), Tiny("occlusion", **SMALL))
+        assert {f"{FOLDER}/J&F", "tiny-occlusion-test/J&F"} <= set(logged)
+        assert (tmp_path / "tiny-occlusion-test" / "results.json").is_file()
+
+    def test_the_same_benchmark_twice_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="given twice"):
+            score(tmp_path, CopyFirstMask(), Tiny(**SMALL), Tiny(**SMALL))
+
+    def test_a_rerun_reads_what_was_measured(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        first = score(tmp_path, CopyFirstMask(), Tiny(**SMALL))
+        tracked = count_tracking(monkeypatch)
+        assert score(tmp_path, CopyFirstMask(), Tiny(**SMALL)) == first
+        assert tracked == []
+
+    @pytest.mark.parametrize("change", ["settings", "weights", "protocol"])
+    def test_a_changed_run_measures_again(self, change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        score(tmp_path, Toy(weights="random"), Tiny(**SMALL))
+        tracked = count_tracking(monkeypatch)
+        torch.manual_seed(0 if change != "weights" else 1)
+        other = Toy(weights="random", loss_weights={"size": 2.0} if change == "settings" else None)
+        score(tmp_path, other, Tiny(**{**SMALL, "frames": 7}) if change == "protocol" else Tiny(**SMALL))
+        assert len(tracked) == 3
+
+    def test_the_same_weights_from_elsewhere_count_as_the_same(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        method = Toy(weights="random")
+        score(tmp_path, method, Tiny(**SMALL))
+        tracked = count_tracking(monkeypatch)
+        again = Toy(weights="random")
+        again.load_state_dict(method.state_dict())
+        score(tmp_path, again, Tiny(**SMALL))
+        assert tracked == []
+
+    @pytest.mark.parametrize("closed", [False, True])
+    def test_failed_videos_do_not_lose_the_others(self, closed: bool, tmp_path: Path) -> None:
+        method = CopyFirstMask()
+        score(tmp_path, method, BrokenVideo(closed))
+        reasons = {"clip2.mp4: frame 3 is truncated"} | ({"clip3.mp4: not a video file"} if closed else set())
+        assert set(method.failed.values()) == reasons
+        assert len(list((tmp_path / FOLDER / "per_video").glob("*.json"))) == 3 - len(reasons)
+        assert not (tmp_path / FOLDER / "results.json").exists()
+
+    def test_a_part_of_a_benchmark_makes_no_record(self, tmp_path: Path) -> None:
+        runner = trainer(tmp_path, limit_test_batches=2)
+        runner.test(CopyFirstMask(), datamodule=VideoDataModule(test=[Tiny(**SMALL)]), verbose=False)
+        assert not (tmp_path / FOLDER / "results.json").exists()
+
+    def test_predictions_are_the_answers(self, tmp_path: Path) -> None:
+        method, benchmark = CopyFirstMask(save_predictions=True), Tiny(**SMALL)
+        score(tmp_path, method, benchmark)
+        video = benchmark[0]
+        for answer in method.track(video):
+            path = tmp_path / FOLDER / "predictions" / video.id / f"{video.name(answer.frame)}.png"
+            assert torch.equal(read_label_map(path), answer.label_map())
+
+    def test_validation_while_training_keeps_nothing(self, tmp_path: Path) -> None:
+        data = VideoDataModule(train=[Tiny(**SMALL)], val=[Tiny(**SMALL)], batch_size=2, frames=2, clips_per_epoch=2)
+        runner = trainer(tmp_path, max_steps=1)
+        runner.fit(Toy(), datamodule=data)
+        assert f"{FOLDER}/J&F" in runner.callback_metrics
+        assert not (tmp_path / FOLDER).exists()
+
+
+def count_tracking(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Ids of the videos that are tracked from now on."""
+    tracked: list[str] = []
+    track = VideoSegmenter.track
+
+    def counting(self: VideoSegmenter, video: Video) -> Any:
+        tracked.append(video.id)
+        return track(self, video)
+
+    monkeypatch.setattr(VideoSegmenter, "track", counting)
+    return tracked
+
+
+class TestTraining:
+    def test_loss_falls_on_one_batch(self) -> None:
+        method, batch = Toy(loss_weights={"size": 0.0}, lr=0.05), clip()
+        optimizer = torch.optim.AdamW(method.parameter_groups())
+        losses = []
+        for _ in range(80):
+            optimizer.zero_grad()
+            loss = method.training_step(batch, 0)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+        assert losses[-1] < 0.6 * losses[0]
+
+    def test_loss_weights(self) -> None:
+        method, batch = Toy(), clip()
+        terms = method.losses(batch)
+        assert method.training_step(batch, 0) == terms["mask"] + terms["size"]
+        method.loss_weights = {"size": 0.25}
+        torch.testing.assert_close(method.training_step(batch, 0), terms["mask"] + 0.25 * terms["size"])
+        method.loss_weights = {"szie": 1.0}
+        with pytest.raises(InputError, match="'szie'; the terms are mask, size"):
+            method.training_step(batch, 0)
+
+    def test_biases_are_not_decayed_and_layers_are_scaled(self) -> None:
+        groups = optim.parameter_groups(Toy(), 0.1, 0.01, lambda name: 0.5 if name.startswith("net.0") else 1.0)
+        found = {(group["lr"], group["weight_decay"], group["params"][0].ndim) for group in groups}
+        assert found == {(0.05, 0.01, 4), (0.05, 0.0, 1), (0.1, 0.01, 4), (0.1, 0.0, 1)}
+
+    def test_frozen_parameters_are_left_out(self) -> None:
+        method = Toy()
+        method.net[0].requires_grad_(False)
+        assert sum(len(group["params"]) for group in method.parameter_groups()) == 2
+
+    def test_learning_rate_warms_up_and_ends_at_its_fraction(self) -> None:
+        chosen = optim.adamw(Toy().parameter_groups(), 1.0, warmup_steps=4, total_steps=10, final_fraction=0.1)
+        schedule, rates = chosen["lr_scheduler"]["scheduler"], []
+        for _ in range(11):
+            rates.append(schedule.get_last_lr()[0] / 1e-4)
+            chosen["optimizer"].step()
+            schedule.step()
+        assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+        assert rates[7] == pytest.approx(0.1 + 0.9 * 0.5)  # half of the cosine
+        assert rates[10] == pytest.approx(0.1)
+
+    def test_without_an_end_the_rate_stays(self) -> None:
+        schedule = optim.warmup_cosine(torch.optim.SGD(Toy().parameters(), 1.0), 0, math.inf, 0.1)
+        schedule.optimizer.step()
+        schedule.step()
+        assert schedule.get_last_lr() == [1.0]
+
+
+class TestContracts:
+    def test_a_class_is_named_by_the_package_that_exports_it(self) -> None:
+        assert class_path(VideoDataModule) == "common.data.VideoDataModule"
+        assert class_path(CopyFirstMask) == "common.baselines.CopyFirstMask"
+
+    def test_what_a_method_does_not_define(self) -> None:
+        with pytest.raises(TypeError, match=r"must define session\(\)"):
+            VideoSegmenter().session()
+        with pytest.raises(TypeError, match="cannot be trained"):
+            VideoSegmenter().losses(clip())
+
+    def test_copy_repeats_each_mask_from_where_it_is_given(self) -> None:
+        frame, session = torch.zeros(4, 5, 3, dtype=torch.uint8), CopyFirstMask().session()
+        left, right = torch.zeros(2, 4, 5, dtype=torch.bool)
+        left[:, 0], right[:, 4] = True, True
+        assert session.step(frame)[0].targets == ()
+        assert session.step(frame, [Prompt(2, mask=right)])[0].targets == (2,)
+        answer = session.step(frame, [Prompt(1, mask=left)])[0]
+        assert (answer.frame, answer.targets) == (2, (1, 2))
+        assert torch.equal(answer.masks, torch.stack([left, right]))
+        session.drop(2)
+        assert session.step(frame)[0].targets == (1,)
+        session.reset()
+        assert session.step(frame)[0].targets == ()
+
+    def test_copy_refuses_what_it_cannot_use(self) -> None:
+        frame, session = torch.zeros(4, 5, 3, dtype=torch.uint8), CopyFirstMask().session()
+        with pytest.raises(InputError, match="masks on frames only"):
+            session.step(frame, [Prompt(1, box=(0, 0, 2, 2))])
+        with pytest.raises(InputError, match=r"\(5, 4\) but the frame is \(4, 5\)"):
+            session.step(frame, [Prompt(1, mask=torch.ones(5, 4, dtype=torch.bool))])
+        with pytest.raises(InputError, match="not followed"):
+            session.drop(1)
+        session.step(frame)
+        with pytest.raises(InputError, match="frames of one size"):
+            session.step(frame[:3])
+
+
+def test_predict_writes_masks_and_an_overlay_and_goes_on_after_a_failure(tmp_path: Path) -> None:
+    method, data = CopyFirstMask(), VideoDataModule(predict=[BrokenVideo(closed=True)])
+    trainer(tmp_path).predict(method, datamodule=data)
+    done = BrokenVideo()[0].id
+    assert len(list((tmp_path / "predictions" / done).glob("*.png"))) == 6
+    assert (tmp_path / "predictions" / f"{done}.mp4").stat().st_size > 0
+    assert sorted(method.failed.values()) == ["clip2.mp4: frame 3 is truncated", "clip3.mp4: not a video file"]
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_numbers_of_one(tmp_path: Path, repository: Path) -> None:
+    """Three videos on two processes: shared out, none twice, none lost, and not a digit differs."""
+    benchmark = {"class_path": "common.benchmarks.tiny.Tiny", "init_args": {**SMALL, "size": [32, 32]}}
+    config = tmp_path / "copy.yaml"
+    config.write_text(
+        yaml.safe_dump({"model": {"class_path": "common.baselines.CopyFirstMask"}, "data": {"test": [benchmark]}})
+    )
+    flags = ["--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp"]
+    command = [sys.executable, "cli.py", "test", "--config", str(config), *flags]
+    done = subprocess.run(
+        [*command, "--trainer.default_root_dir", str(tmp_path / "two")],
+        cwd=repository, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    score(tmp_path / "one", CopyFirstMask(), Tiny(**SMALL))
+    one, two = (json.loads((tmp_path / name / FOLDER / "results.json").read_text()) for name in ("one", "two"))
+    for key in ("metrics", "videos", "protocol_id"):
+        assert one[key] == two[key]
