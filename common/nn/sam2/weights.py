@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from common.checkpoints import load_state, load_strict
@@ -114,6 +115,12 @@ def load_sam2(model: Sam2, weights: str | Path) -> Path:
         )
     load_strict(model.net, _ours(load_state(file)), file)
     return file
+
+
+def export(checkpoint: str | Path, path: str | Path) -> None:
+    """Write the SAM 2 weights of any readable file in half precision, as safetensors."""
+    state = _ours(load_state(checkpoint))
+    save_file({key: value.half().contiguous().clone() for key, value in state.items()}, path)
 
 
 def _ours(state: dict[str, Tensor]) -> dict[str, Tensor]:
