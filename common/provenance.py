@@ -62,7 +62,7 @@ def fill_record(
         config=settings(segmenter),
         weights=str(file or segmenter.weights or ""),
         weights_sha256=file_sha256(file) if file and Path(file).is_file() else "",
-        weights_note=segmenter.weights_note,
+        weights_note="trained here" if segmenter.trainer.ckpt_path else segmenter.weights_note,
         seed=_seed(),
         **environment(),
     )

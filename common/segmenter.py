@@ -172,7 +172,10 @@ class VideoSegmenter(L.LightningModule):
         """Store whose weights these are, and the hyper-parameters as plain data: nothing else is read back safely."""
         checkpoint["class_path"] = class_path(type(self))
         stored = checkpoint.get("hyper_parameters", {})
-        checkpoint["hyper_parameters"] = {k: asdict(v) if is_dataclass(v) else v for k, v in stored.items()}
+        checkpoint["hyper_parameters"] = {
+            key: asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+            for key, value in stored.items()
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another class, and weights that do not fit, by name.

@@ -128,17 +128,38 @@ class SuiteCLI(LightningCLI):
         chosen = {"callbacks": callbacks, "enable_checkpointing": keep, "enable_progress_bar": bar, "logger": logger}
         return super().instantiate_trainer(**chosen, **kwargs)
 
+    @staticmethod
+    def subcommands() -> dict[str, set[str]]:
+        """Lightning's own table of results is left out: it has a column for each benchmark and cuts the names off."""
+        return {verb: skipped | {"verbose"} for verb, skipped in LightningCLI.subcommands().items()}
+
+    def validate(self, **kwargs: Any) -> None:
+        """Score, then print one line a benchmark."""
+        self.trainer.validate(verbose=False, **kwargs)
+        self._print_numbers()
+
+    def test(self, **kwargs: Any) -> None:
+        """Score, then print one line a benchmark."""
+        self.trainer.test(verbose=False, **kwargs)
+        self._print_numbers()
+
+    def _print_numbers(self) -> None:
+        """The first three numbers of each benchmark, which are those of its tables; the record has the others."""
+        lines: dict[str, list[str]] = {}
+        for name, value in self.trainer.callback_metrics.items():
+            benchmark, _, number = name.partition("/")
+            lines.setdefault(benchmark, []).append(f"{number} {float(value):.4f}")
+        for benchmark, numbers in lines.items() if self.trainer.is_global_zero else ():
+            print(f"{self.model.method_name} on {benchmark}:  {'  '.join(numbers[:3])}")
+
     def after_fit(self) -> None:
         """Exit with an error where a video could not be scored."""
-        self._tell_failures()
-
-    after_validate = after_test = after_predict = after_fit
-
-    def _tell_failures(self) -> None:
         failed = self.model.failed
         if failed and self.trainer.is_global_zero:
             what = "; ".join(f"{video} ({reason})" for video, reason in failed.items())
             raise InputError(f"{len(failed)} of the videos failed, the rest is saved: {what}")
+
+    after_validate = after_test = after_predict = after_fit
 
 
 def stored_values(path: str, typed: str) -> dict[str, Any]:
