@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -127,21 +128,26 @@ class VideoFile:
             raise InputError(f"{self.path}: there is no video in this file")
         return container
 
+    def _count(self) -> int:
+        number = 0
+        with suppress(InputError):  # what is there counts; reading the frame after it will say what is wrong
+            for _ in self._decode():
+                number += 1
+        return number
+
     @cached_property
     def _index(self) -> _Index:
         packets = []
         with self._open() as container:
             stream = _stream(container)
             hides_packets = stream.codec_context.name == "vp8"  # its packets are not all shown
-            try:
+            with suppress(_CutOff):
                 for packet in _packets(container, stream):
                     if not packet.is_discard:
                         packets.append((packet.pts, packet.dts, packet.is_keyframe))
-            except _CutOff:
-                pass  # what is there counts; decoding will say where it breaks off
         stamps = sorted({pts for pts, _, _ in packets if pts is not None})
         if hides_packets or len(stamps) < len(packets):
-            return _Index(range(sum(1 for _ in self._decode())), [])
+            return _Index(range(self._count()), [])
         return _Index(stamps, sorted((p, d) for p, d, key in packets if key and p is not None and d is not None))
 
 
@@ -199,7 +205,8 @@ def _packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet]
         raise _CutOff(error.strerror) from error
     end -= (container.start_time or 0) / av.time_base
     stated = (container.duration or 0) / av.time_base
-    if end < stated - MISSING_SECONDS:
+    last = float(1 / stream.average_rate) if stream.average_rate else 0.0  # how long it shows is not always stored
+    if end < stated - last - MISSING_SECONDS:
         raise _CutOff(f"{end:.1f} of {stated:.1f} seconds are there")
 
 
