@@ -41,7 +41,7 @@ TRAINED := --ckpt_path runs/demo/train/checkpoints/last.ckpt
 demo: setup  ## train and compare on generated clips, in under ten minutes on two cores
 	rm -rf runs/demo
 	$(DEMO) fit $(NANO) --trainer.default_root_dir runs/demo/train
-	$(DEMO) test --config configs/sam2long/copy.yaml --trainer.default_root_dir runs/demo/copy
+	$(DEMO) test $(NANO) --model common.baselines.CopyFirstMask --trainer.default_root_dir runs/demo/copy
 	$(DEMO) test $(NANO) --config configs/sam2long/sam2.yaml $(TRAINED) --trainer.default_root_dir runs/demo/sam2
 	$(DEMO) test $(NANO) $(TRAINED) --trainer.default_root_dir runs/demo/sam2long
 	$(DEMO) leaderboard runs/demo --output runs/demo/leaderboard.md
