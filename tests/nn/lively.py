@@ -30,8 +30,8 @@ def enliven(model: nn.Module, seed: int = 0, visible: float = 4.0, iou: float = 
                 value += iou
 
 
-def lively_sam2(version: str = "2.1", image_size: int = 64, **how: float) -> Sam2:
-    """A nano core on a small image, in eval mode; see ``enliven``."""
-    model = Sam2("nano", version, image_size).eval()
+def lively_sam2(version: str = "2.1", image_size: int = 64, size: str = "nano", **how: float) -> Sam2:
+    """A core on a small image, in eval mode; see ``enliven``."""
+    model = Sam2(size, version, image_size).eval()
     enliven(model, **how)  # type: ignore[arg-type]
     return model

@@ -43,6 +43,9 @@ class Sam2(nn.Module):
         self.checkpoint_activations = False
         for layer in self.net.memory_encoder.memory_fuser.layers:
             nn.init.constant_(layer.scale, config.memory_fuser_layer_scale_init_value)
+        # points and image positions are encoded by one Fourier matrix, which transformers stores twice
+        fourier = self.net.shared_image_embedding.positional_embedding
+        self.net.prompt_encoder.shared_embedding.positional_embedding.data.copy_(fourier)
         grid, width = self.image_size // 16, config.vision_config.fpn_hidden_size
         sine = self.net.vision_encoder.neck.position_encoding
         memory_sine = self.net.memory_encoder.position_encoding

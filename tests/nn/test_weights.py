@@ -1,0 +1,286 @@
+"""Weights in and out: official names, transformers folders, our checkpoints, and files that do not fit."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from transformers import Sam2VideoModel
+
+from common.errors import InputError
+from common.nn.sam2 import Sam2, sam2_config
+from common.nn.sam2.weights import from_official, load_sam2
+from methods.sam2long import SAM2Long
+from tests.nn.lively import lively_sam2
+
+# transformers -> official, written down from the modules of both: whole prefixes first, then parts of names.
+PREFIXES = {
+    "vision_encoder.backbone.patch_embed.projection.": "image_encoder.trunk.patch_embed.proj.",
+    "vision_encoder.backbone.": "image_encoder.trunk.",
+    "memory_temporal_positional_encoding": "maskmem_tpos_enc",
+    "no_memory_embedding": "no_mem_embed",
+    "no_memory_positional_encoding": "no_mem_pos_enc",
+    "no_object_pointer": "no_obj_ptr",
+    "occlusion_spatial_embedding_parameter": "no_obj_embed_spatial",
+    "object_pointer_proj.": "obj_ptr_proj.",
+    "temporal_positional_encoding_projection_layer.": "obj_ptr_tpos_proj.",
+    "shared_image_embedding.positional_embedding": "sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix",
+    "prompt_encoder.mask_embed.conv1.": "sam_prompt_encoder.mask_downscaling.0.",
+    "prompt_encoder.mask_embed.layer_norm1.": "sam_prompt_encoder.mask_downscaling.1.",
+    "prompt_encoder.mask_embed.conv2.": "sam_prompt_encoder.mask_downscaling.3.",
+    "prompt_encoder.mask_embed.layer_norm2.": "sam_prompt_encoder.mask_downscaling.4.",
+    "prompt_encoder.mask_embed.conv3.": "sam_prompt_encoder.mask_downscaling.6.",
+    "prompt_encoder.": "sam_prompt_encoder.",
+    "mask_decoder.upscale_conv1.": "sam_mask_decoder.output_upscaling.0.",
+    "mask_decoder.upscale_layer_norm.": "sam_mask_decoder.output_upscaling.1.",
+    "mask_decoder.upscale_conv2.": "sam_mask_decoder.output_upscaling.3.",
+    "mask_decoder.": "sam_mask_decoder.",
+    "memory_attention.layer_norm.": "memory_attention.norm.",
+    "memory_encoder.mask_downsampler.final_conv.": "memory_encoder.mask_downsampler.encoder.12.",
+    "memory_encoder.feature_projection.": "memory_encoder.pix_feat_proj.",
+    "memory_encoder.projection.": "memory_encoder.out_proj.",
+    "memory_encoder.memory_fuser.": "memory_encoder.fuser.",
+}
+PARTS = {".o_proj.": ".out_proj.", ".scale": ".gamma", ".depthwise_conv.": ".dwconv.", ".pointwise_conv": ".pwconv"}
+
+
+def official_name(key: str) -> str:
+    if match := re.match(r"vision_encoder\.neck\.convs\.(\d)\.(.*)", key):
+        return f"image_encoder.neck.convs.{match[1]}.conv.{match[2]}"
+    if match := re.match(r"memory_encoder\.mask_downsampler\.layers\.(\d)\.(conv|layer_norm)\.(.*)", key):
+        return f"memory_encoder.mask_downsampler.encoder.{3 * int(match[1]) + (match[2] == 'layer_norm')}.{match[3]}"
+    three = key.startswith(
+        ("object_pointer_proj.", "mask_decoder.output_hyper", "mask_decoder.iou_", "mask_decoder.pred_")
+    )
+    for prefix, official in PREFIXES.items():
+        if key.startswith(prefix):
+            key = official + key[len(prefix) :]
+            break
+    for part, official in PARTS.items():
+        if key.startswith("memory_encoder.") or part == ".o_proj.":
+            key = key.replace(part, official)
+    if three:
+        key = (
+            key.replace(".layers.0.", ".layers.1.")
+            .replace(".proj_in.", ".layers.0.")
+            .replace(".proj_out.", ".layers.2.")
+        )
+    key = key.replace(".proj_in.", ".layers.0.").replace(".proj_out.", ".layers.1.")
+    if ".mask_downscaling." in key or ".output_upscaling." in key:
+        return key
+    return re.sub(r"\.layer_norm(\d|_final_attn|)\.", r".norm\1.", key)
+
+
+def to_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    out = {}
+    for key, value in state.items():
+        if key == "prompt_encoder.point_embed.weight":
+            for row in range(4):
+                out[f"sam_prompt_encoder.point_embeddings.{row}.weight"] = value[row : row + 1].clone()
+        elif key != "prompt_encoder.shared_embedding.positional_embedding":
+            out[official_name(key)] = value
+    return out
+
+
+# A few names of the published file, so that the two tables above cannot err together.
+KNOWN = """
+image_encoder.trunk.pos_embed_window
+image_encoder.trunk.patch_embed.proj.weight
+image_encoder.trunk.blocks.1.proj.weight
+image_encoder.trunk.blocks.0.norm1.weight
+image_encoder.trunk.blocks.3.attn.qkv.bias
+image_encoder.trunk.blocks.3.mlp.layers.1.weight
+image_encoder.neck.convs.2.conv.bias
+maskmem_tpos_enc
+no_mem_pos_enc
+no_obj_embed_spatial
+mask_downsample.weight
+obj_ptr_proj.layers.1.bias
+obj_ptr_tpos_proj.weight
+sam_prompt_encoder.point_embeddings.3.weight
+sam_prompt_encoder.not_a_point_embed.weight
+sam_prompt_encoder.mask_downscaling.6.weight
+sam_mask_decoder.transformer.layers.0.self_attn.out_proj.weight
+sam_mask_decoder.transformer.layers.1.mlp.layers.0.bias
+sam_mask_decoder.transformer.norm_final_attn.weight
+sam_mask_decoder.output_upscaling.3.bias
+sam_mask_decoder.output_hypernetworks_mlps.3.layers.2.weight
+sam_mask_decoder.iou_prediction_head.layers.1.weight
+sam_mask_decoder.pred_obj_score_head.layers.0.weight
+sam_mask_decoder.conv_s0.weight
+memory_attention.layers.1.cross_attn_image.out_proj.bias
+memory_attention.layers.0.norm3.weight
+memory_attention.norm.weight
+memory_encoder.mask_downsampler.encoder.10.weight
+memory_encoder.mask_downsampler.encoder.12.bias
+memory_encoder.fuser.layers.1.gamma
+memory_encoder.fuser.layers.0.pwconv2.weight
+memory_encoder.out_proj.weight
+""".split()
+
+
+@pytest.fixture(scope="module")
+def source() -> Sam2:
+    return lively_sam2(seed=3)
+
+
+@pytest.fixture
+def target() -> Sam2:
+    return Sam2("nano", "2.1", 64)
+
+
+def assert_loaded(target: Sam2, source: Sam2, exact: bool = True) -> None:
+    wanted = source.net.state_dict()
+    for key, value in target.net.state_dict().items():
+        expected = wanted[key] if exact else wanted[key].half().float()
+        assert torch.equal(value, expected), key
+
+
+def test_official_names_and_back(source):
+    official = to_official(source.net.state_dict())
+    assert set(KNOWN) <= official.keys()
+    again = from_official(official)
+    assert again.keys() == source.net.state_dict().keys()
+    for key, value in source.net.state_dict().items():
+        assert torch.equal(again[key], value), key
+
+
+@pytest.mark.parametrize(("size", "version"), [("tiny", "2.1"), ("tiny", "2"), ("large", "2.1")])
+def test_every_name_of_the_published_sizes(size, version):
+    with torch.device("meta"):
+        state = Sam2VideoModel(sam2_config(size, version)).state_dict()
+    official = to_official(state)
+    assert len(official) == len(state) + 2  # four point embeddings for one, one Fourier matrix for two
+    if (size, version) == ("tiny", "2.1"):
+        assert len(official) == 471
+    again = from_official(official)
+    assert {key: value.shape for key, value in again.items()} == {key: value.shape for key, value in state.items()}
+
+
+def test_official_file(source, target, tmp_path: Path):
+    torch.save({"model": to_official(source.net.state_dict())}, file := tmp_path / "sam2.1_hiera_nano.pt")
+    assert load_sam2(target, file) == file
+    assert_loaded(target, source)
+
+
+def test_transformers_folder(source, target, tmp_path: Path):
+    source.net.save_pretrained(tmp_path / "hub")
+    load_sam2(target, tmp_path / "hub")
+    assert_loaded(target, source)
+
+
+def test_our_checkpoint_of_a_training_run(source, target, tmp_path: Path):
+    module = SAM2Long(image_size=64)
+    module.core.load_state_dict(source.state_dict())
+    torch.save({"state_dict": module.state_dict(), "epoch": 3}, file := tmp_path / "last.ckpt")
+    load_sam2(target, str(file))
+    assert_loaded(target, source)
+
+
+def test_our_weights_in_half_precision(source, target, tmp_path: Path):
+    state = {key: value.half() for key, value in source.state_dict().items()}
+    save_file(state, file := tmp_path / "nano.safetensors")
+    load_sam2(target, file)
+    assert_loaded(target, source, exact=False)
+    assert all(value.dtype == torch.float32 for value in target.net.state_dict().values())
+
+
+def test_module_takes_weights_by_path(source, tmp_path: Path):
+    save_file(source.state_dict(), file := tmp_path / "nano.safetensors")
+    module = SAM2Long(image_size=64, weights=str(file))
+    assert_loaded(module.core, source)
+    assert module.weights_file == file
+
+
+def test_weights_do_not_depend_on_the_image_size(source, tmp_path: Path):
+    save_file(source.state_dict(), file := tmp_path / "nano.safetensors")
+    load_sam2(larger := Sam2("nano", "2.1", 128), file)
+    assert_loaded(larger, source)
+
+
+# What does not fit.
+
+
+def refused(target: Sam2, file: Path, *parts: str) -> None:
+    before = {key: value.clone() for key, value in target.net.state_dict().items()}
+    with pytest.raises(InputError) as error:
+        load_sam2(target, file)
+    message = str(error.value)
+    assert "\n" not in message
+    assert str(file) in message
+    for part in parts:
+        assert part in message, message
+    assert all(torch.equal(value, before[key]) for key, value in target.net.state_dict().items())
+
+
+def test_missing_file_tells_where_to_get_it(target, tmp_path: Path):
+    refused(target, tmp_path / "sam2.1.pt", "no such weights", "facebookresearch/sam2")
+    (tmp_path / "hub").mkdir()
+    refused(target, tmp_path / "hub", "hub/model.safetensors")
+
+
+def test_missing_extra_and_wrong_keys_are_named(source, target, tmp_path: Path):
+    state = dict(source.state_dict())
+    gone = state.pop("net.no_memory_embedding")
+    state["net.mask_decoder.extra"] = gone
+    state["net.no_object_pointer"] = torch.zeros(1, 7)
+    save_file(state, file := tmp_path / "nano.safetensors")
+    refused(
+        target,
+        file,
+        "1 missing: no_memory_embedding",
+        "1 not known: mask_decoder.extra",
+        "1 wrong size: no_object_pointer (1, 7) instead of (1, 64)",
+    )
+
+
+def test_another_version_does_not_fit(source, tmp_path: Path):
+    torch.save({"model": to_official(source.net.state_dict())}, file := tmp_path / "sam2.1.pt")
+    refused(Sam2("nano", "2", 64), file, "3 not known", "occlusion_spatial_embedding_parameter")
+    older = lively_sam2("2")
+    torch.save({"model": to_official(older.net.state_dict())}, file := tmp_path / "sam2.pt")
+    refused(Sam2("nano", "2.1", 64), file, "3 missing", "occlusion_spatial_embedding_parameter")
+
+
+def test_another_size_does_not_fit(target, tmp_path: Path):
+    with torch.device("meta"):
+        other = Sam2VideoModel(sam2_config("tiny")).state_dict()
+    state = {key: torch.zeros(value.shape) for key, value in other.items() if "blocks" not in key}
+    save_file(state, file := tmp_path / "tiny.safetensors")
+    refused(target, file, "missing", "wrong size", "and")
+
+
+class Evil:
+    """Would create a file on being unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_code_in_a_file_is_not_run(target, tmp_path: Path):
+    torch.save({"model": {"weight": Evil(tmp_path / "owned")}}, file := tmp_path / "evil.pt")
+    refused(target, file, "not a readable checkpoint")
+    assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize("name", ["cut.pt", "cut.safetensors", "cut.ckpt"])
+def test_a_cut_off_file_is_refused(source, target, tmp_path: Path, name):
+    file = tmp_path / name
+    save_file(source.state_dict(), file) if name.endswith("safetensors") else torch.save(source.state_dict(), file)
+    file.write_bytes(file.read_bytes()[:5000])
+    refused(target, file, "not a readable")
+
+
+@pytest.mark.parametrize("content", [{}, {"model": {}}, {"epoch": 3}, [1, 2]], ids=str)
+def test_a_file_of_something_else_is_refused(target, tmp_path: Path, content):
+    torch.save(content, file := tmp_path / "other.pt")
+    refused(target, file)
