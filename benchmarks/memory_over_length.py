@@ -55,7 +55,9 @@ def main() -> int:
         command = [sys.executable, __file__, "--weights", args.weights, "--child", str(length)]
         out = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
         base = base or out["peak"]
-        print(f"| {length} | {out['peak']:.0f} | {out['peak'] / base:.3f} | {out['fps']:.1f} | {out['lag']} |", flush=True)
+        print(
+            f"| {length} | {out['peak']:.0f} | {out['peak'] / base:.3f} | {out['fps']:.1f} | {out['lag']} |", flush=True
+        )
     return 0
 
 

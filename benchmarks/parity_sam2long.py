@@ -112,8 +112,8 @@ def main() -> int:
         print(
             f"{name}: {len(video)} frames, pixels that differ {differ}, S differs by {drift:.1e}, occlusion score by "
             f"{score:.1e}, distinct pathways {ours['distinct']}, certain frames "
-            f"{sum(abs(s) > case.settings.confidence for s in theirs['scores'])}, seconds a frame {theirs['seconds']:.2f} "
-            f"official, {ours['seconds']:.2f} ours",
+            f"{sum(abs(s) > case.settings.confidence for s in theirs['scores'])}, seconds a frame "
+            f"{theirs['seconds']:.2f} official, {ours['seconds']:.2f} ours",
             flush=True,
         )
         failed |= differ > 0

@@ -49,7 +49,11 @@ def child(name: str, args: argparse.Namespace) -> dict:
     video = case_video(case)
     seconds = run_ours(name, case, video, args) if name in CONTENDERS else run_official(name, case, video, args)
     on_gpu = args.device == "cuda"
-    peak = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = (
+        torch.cuda.max_memory_allocated() / 2**20
+        if on_gpu
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    )
     return {"seconds": seconds[FULL:], "peak": peak}
 
 
@@ -153,7 +157,9 @@ def main() -> int:
             results[name]["seconds"] += out["seconds"]
             results[name]["peak"].append(out["peak"])
     kind = "uncertain" if args.uncertain else "certain"
-    print(f"SAM 2.1 {args.size}, 1024 px, float32, {kind} clip, {args.device}, {args.threads} threads, {platform.processor() or platform.machine()}")
+    print(
+        f"SAM 2.1 {args.size}, 1024 px, float32, {kind} clip, {args.device}, {args.threads} threads, {platform.processor() or platform.machine()}"
+    )
     print(f"| contender | s / frame | ratio | peak MB |\n| --- | ---: | ---: | ---: |")
     base = None
     for name, result in results.items():

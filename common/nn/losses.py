@@ -34,9 +34,7 @@ def mask_iou(logits: Tensor, target: Tensor) -> Tensor:
     return overlap / (mask | truth).sum((-2, -1)).clamp(min=1)
 
 
-def sam2_losses(
-    logits: Tensor, ious: Tensor, score: Tensor, target: Tensor, iou_l1: bool = True
-) -> dict[str, Tensor]:
+def sam2_losses(logits: Tensor, ious: Tensor, score: Tensor, target: Tensor, iou_l1: bool = True) -> dict[str, Tensor]:
     """SAM 2's four terms for one prediction step, summed over objects (divide by their number).
 
     Mask and dice supervise only the candidate of lowest 20 focal + dice; the IoU term is averaged over all candidates;

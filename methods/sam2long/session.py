@@ -30,7 +30,9 @@ class SAM2LongSession(Session):
         length: number of frames, where known; SAM 2 scales pointer distances by min(length, 16) - 1.
     """
 
-    def __init__(self, model: Sam2, settings: TreeSettings, max_lag: int | None = None, length: int | None = None) -> None:
+    def __init__(
+        self, model: Sam2, settings: TreeSettings, max_lag: int | None = None, length: int | None = None
+    ) -> None:
         self.model, self.settings, self.max_lag = model, settings, max_lag
         self.max_pointers = min(length or MAX_POINTERS, MAX_POINTERS)
         self.reset()
@@ -81,7 +83,7 @@ class SAM2LongSession(Session):
         """Refuse what ``step`` cannot take, before anything has changed."""
         frame = self.frame + 1
         if self.size not in (None, size):
-            raise InputError(f"frame {frame} is {size[0]}x{size[1]}, the video is {self.size[0]}x{self.size[1]}")  # type: ignore[index]
+            raise InputError(f"frame {frame} is {size[0]}x{size[1]}, the video is {self.size[0]}x{self.size[1]}")
         seen: set[int] = set()
         for prompt in prompts:
             where = f"prompt of target {prompt.target} at frame {frame}"

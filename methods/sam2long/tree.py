@@ -237,7 +237,9 @@ class MemoryTree:
             branch.totals[slot] = pick.total
         return list(branches.values())
 
-    def grow(self, frame: int, branches: Sequence[Branch], picked: Sequence[Candidates], maps: Sequence[Tensor]) -> None:
+    def grow(
+        self, frame: int, branches: Sequence[Branch], picked: Sequence[Candidates], maps: Sequence[Tensor]
+    ) -> None:
         """Put the survivors in place, each with its K = 1 candidate and its memory map."""
         leaves: dict[int, Pathway] = {}
         for branch, candidate, memory_map in zip(branches, picked, maps, strict=True):

@@ -7,8 +7,10 @@ frame; and values stay 64 wide until after the attention, since a weighted mean 
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from common.nn.fast import attend, linear, sdpa
@@ -18,7 +20,7 @@ Rotation = Tensor
 
 
 def read_memory(
-    attention: nn.Module,
+    attention: Any,
     embedding: Tensor,
     position: Tensor,
     tokens: Tensor,
@@ -57,7 +59,7 @@ def read_memory(
     return attention.layer_norm(x).transpose(1, 2).unflatten(2, (height, width))
 
 
-def _layer(layer: nn.Module, x: Tensor, keys: Tensor, tokens: Tensor, rotation: Rotation, pointer_tokens: int) -> Tensor:
+def _layer(layer: Any, x: Tensor, keys: Tensor, tokens: Tensor, rotation: Rotation, pointer_tokens: int) -> Tensor:
     """One layer: self-attention, cross-attention to memory, feed-forward; all pre-norm."""
     x = x + layer.dropout1(_self_attention(layer.self_attn, layer.layer_norm1(x), rotation))
     seen = _cross_attention(layer.cross_attn_image, layer.layer_norm2(x), keys, tokens, rotation, pointer_tokens)
@@ -66,7 +68,7 @@ def _layer(layer: nn.Module, x: Tensor, keys: Tensor, tokens: Tensor, rotation: 
     return x + layer.dropout3(linear(layer.linear2, hidden))
 
 
-def _self_attention(attention: nn.Module, x: Tensor, rotation: Rotation) -> Tensor:
+def _self_attention(attention: Any, x: Tensor, rotation: Rotation) -> Tensor:
     query = _rotate(linear(attention.q_proj, x), rotation)
     key = _rotate(linear(attention.k_proj, x), rotation)
     value = linear(attention.v_proj, x)
@@ -74,7 +76,7 @@ def _self_attention(attention: nn.Module, x: Tensor, rotation: Rotation) -> Tens
 
 
 def _cross_attention(
-    attention: nn.Module, x: Tensor, keys: Tensor, tokens: Tensor, rotation: Rotation, pointer_tokens: int
+    attention: Any, x: Tensor, keys: Tensor, tokens: Tensor, rotation: Rotation, pointer_tokens: int
 ) -> Tensor:
     query = _rotate(linear(attention.q_proj, x), rotation)
     query = query.expand(len(keys), -1, -1)
@@ -90,7 +92,7 @@ def _cross_attention(
     return linear(attention.o_proj, _heads(attention, query, key, linear(attention.v_proj, tokens)))
 
 
-def _heads(attention: nn.Module, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def _heads(attention: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Scaled dot-product attention over (B, tokens, heads x width)."""
     if attention.num_attention_heads == 1 and not torch.is_grad_enabled():
         return attend(query, key, value, attention.scaling)
@@ -100,7 +102,7 @@ def _heads(attention: nn.Module, query: Tensor, key: Tensor, value: Tensor) -> T
     return out.transpose(1, 2).flatten(2)
 
 
-def _rotation(attention: nn.Module, device: torch.device) -> Rotation:
+def _rotation(attention: Any, device: torch.device) -> Rotation:
     """Axial RoPE factors of the frame's grid: exp(i position x frequency), rows first half x, second half y."""
     ids, frequencies = attention.position_ids.to(device), attention.rotary_emb.inv_freq.to(device)
     angles = (ids[..., None].float() * frequencies).flatten(1)

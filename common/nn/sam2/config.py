@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from transformers import Sam2HieraDetConfig, Sam2VideoConfig, Sam2VisionConfig
 from transformers.models.sam2_video.configuration_sam2_video import (
     Sam2VideoMaskDecoderConfig,
@@ -12,7 +14,9 @@ from common.errors import InputError
 
 # Hiera trunks: widths and blocks per stage, heads, windows, blocks with global attention, position grid.
 _TRUNKS: dict[str, dict] = {
-    "tiny": dict(widths=(96, 192, 384, 768), blocks=(1, 2, 7, 2), heads=1, windows=(8, 4, 14, 7), whole=(5, 7, 9), grid=7),
+    "tiny": dict(
+        widths=(96, 192, 384, 768), blocks=(1, 2, 7, 2), heads=1, windows=(8, 4, 14, 7), whole=(5, 7, 9), grid=7
+    ),
     "small": dict(
         widths=(96, 192, 384, 768), blocks=(1, 2, 11, 2), heads=1, windows=(8, 4, 14, 7), whole=(7, 10, 13), grid=7
     ),
@@ -28,7 +32,7 @@ SIZES = tuple(_TRUNKS)
 VERSIONS = ("2", "2.1")
 
 # What nano shrinks behind the trunk; the published sizes share transformers' defaults.
-_NANO = dict(
+_NANO: dict[str, Any] = dict(
     memory_attention_hidden_size=64,
     memory_attention_num_layers=2,
     memory_attention_feed_forward_hidden_size=256,

@@ -7,6 +7,7 @@ of objects, or objects x pathways, everywhere. This package is the only place th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,11 +36,18 @@ class Sam2(nn.Module):
         image_size: side of the square input, divisible by 32; default 1024 (nano 128).
     """
 
+    net: Any  # transformers' Sam2VideoModel; its attributes are not typed
+    position: Tensor
+    memory_position: Tensor
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, size: str = "tiny", version: str = "2.1", image_size: int | None = None) -> None:
         super().__init__()
-        config = sam2_config(size, version, image_size)
+        config: Any = sam2_config(size, version, image_size)
         self.net = Sam2VideoModel(config)
-        self.size, self.version, self.image_size = size, version, config.image_size
+        self.size, self.version = size, version
+        self.image_size: int = config.image_size
         self.checkpoint_activations = False
         for layer in self.net.memory_encoder.memory_fuser.layers:
             nn.init.constant_(layer.scale, config.memory_fuser_layer_scale_init_value)
@@ -174,7 +182,9 @@ class Sam2(nn.Module):
             sparse_prompt_embeddings=sparse,
             dense_prompt_embeddings=dense,
             multimask_output=multimask,
-            high_resolution_features=list(features.expand(batch).fine if len(features.embedding) == 1 else features.fine),
+            high_resolution_features=list(
+                features.expand(batch).fine if len(features.embedding) == 1 else features.fine
+            ),
         )
         score = score[:, 0, 0]
         return Candidates(logits[:, 0], ious[:, 0], score, self._pointers(tokens[:, 0], score > 0))
@@ -193,7 +203,9 @@ class Sam2(nn.Module):
         frame = features.expand(batch) if len(features.embedding) == 1 else features
         seen = self.decode(frame.embedding, frame, mask=self.net.mask_downsample(masks), multimask=False)
         present = masks.flatten(1).any(1)
-        pointers = torch.where(present.view(-1, 1, 1), seen.pointers, self.net.no_object_pointer.to(seen.pointers.dtype))
+        pointers = torch.where(
+            present.view(-1, 1, 1), seen.pointers, self.net.no_object_pointer.to(seen.pointers.dtype)
+        )
         score = torch.where(present, 10.0, -10.0)
         return Candidates(logits, torch.ones_like(logits[:, :, 0, 0]), score, pointers)
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from common.nn.fast import linear, sdpa
 
 
-def encode_trunk(trunk: nn.Module, images: Tensor, checkpointed: bool = False) -> list[Tensor]:
+def encode_trunk(trunk: Any, images: Tensor, checkpointed: bool = False) -> list[Tensor]:
     """Ends of the four stages, strides 4 to 32.
 
     Args:
@@ -34,7 +36,7 @@ def encode_trunk(trunk: nn.Module, images: Tensor, checkpointed: bool = False) -
     return ends
 
 
-def _block(block: nn.Module, x: Tensor) -> Tensor:
+def _block(block: Any, x: Tensor) -> Tensor:
     """Window (or global) attention and an MLP, pre-norm; the first block of stages 2 to 4 halves the grid."""
     normed = block.layer_norm1(x)
     stride = block.query_stride[0] if block.query_stride else 1
@@ -50,7 +52,7 @@ def _block(block: nn.Module, x: Tensor) -> Tensor:
     return x + linear(block.mlp.proj_out, hidden)
 
 
-def _attention(attention: nn.Module, x: Tensor, stride: int) -> Tensor:
+def _attention(attention: Any, x: Tensor, stride: int) -> Tensor:
     """Multi-head attention inside each (B, H, W, C); with a stride the queries are max-pooled."""
     batch, height, width, _ = x.shape
     heads = attention.num_attention_heads

@@ -33,7 +33,10 @@ _RENAME = [
     (r"^no_obj_embed_spatial$", "occlusion_spatial_embedding_parameter"),
     (r"^obj_ptr_proj\.", "object_pointer_proj."),
     (r"^obj_ptr_tpos_proj\.", "temporal_positional_encoding_projection_layer."),
-    (r"^sam_prompt_encoder\.pe_layer\.positional_encoding_gaussian_matrix$", "shared_image_embedding.positional_embedding"),
+    (
+        r"^sam_prompt_encoder\.pe_layer\.positional_encoding_gaussian_matrix$",
+        "shared_image_embedding.positional_embedding",
+    ),
     (r"^sam_prompt_encoder\.mask_downscaling\.0\.", "prompt_encoder.mask_embed.conv1."),
     (r"^sam_prompt_encoder\.mask_downscaling\.1\.", "prompt_encoder.mask_embed.layer_norm1."),
     (r"^sam_prompt_encoder\.mask_downscaling\.3\.", "prompt_encoder.mask_embed.conv2."),
@@ -89,7 +92,7 @@ def _translate(key: str) -> str:
         blocks = ".blocks." in key or ".transformer.layers." in key  # two-layer MLPs
         names = {0: "proj_in", (1 if blocks else 2): "proj_out"}
         new = names.get(int(match[2]), f"layers.{int(match[2]) - 1}")
-        key = f"{match[1]}.{new}.{key[match.end():]}"
+        key = f"{match[1]}.{new}.{key[match.end() :]}"
     return key
 
 
