@@ -23,11 +23,10 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.nn.sam2 import Sam2
-from common.nn.sam2.weights import from_official
 from common.video.masks import rle_encode
 from methods.sam2long.session import SAM2LongSession
 from methods.sam2long.tree import TreeSettings
-from tests.methods.seeded import CASES, case_video, seeded_state
+from tests.methods.seeded import CASES, case_video, seed_official, seed_ours
 
 
 def official_run(predictor, folder: str, mask: torch.Tensor, settings: TreeSettings) -> dict:
@@ -96,10 +95,8 @@ def main() -> int:
         predictor = build_sam2_video_predictor(
             "configs/sam2.1/sam2.1_hiera_t.yaml", None, device="cpu", apply_postprocessing=False
         )
-        state = seeded_state(predictor.state_dict(), case)
-        predictor.load_state_dict(state)
-        model = Sam2("tiny", "2.1").eval()
-        model.net.load_state_dict(from_official(state))
+        predictor.load_state_dict(seed_official(predictor.state_dict(), case))
+        model = seed_ours(Sam2("tiny", "2.1"), case)
         video = case_video(case)
         with tempfile.TemporaryDirectory() as folder:
             for index, frame in enumerate(video):  # PNG data under the name the loader wants, so that nothing is lost

@@ -1,4 +1,4 @@
-"""Seconds a frame and peak memory: our SAM 2 against the sam2 package, SAM2Long at P = 1 to 4 against the official code.
+"""Seconds a frame and peak memory: our SAM 2 against the sam2 package, SAM2Long at P = 1 to 4 against the official one.
 
     python benchmarks/sam2_speed.py                                        # ours and the sam2 package (if installed)
     python benchmarks/sam2_speed.py --official PATH/TO/SAM2Long --uncertain
@@ -21,6 +21,7 @@ import tempfile
 import time
 from contextlib import nullcontext
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,13 +62,10 @@ def run_ours(name: str, case, video, args: argparse.Namespace) -> list[float]:
     import torch
 
     from common.nn.sam2 import Sam2
-    from common.nn.sam2.weights import from_official
     from methods.sam2long.session import SAM2LongSession
-    from tests.methods.seeded import seeded_state
+    from tests.methods.seeded import seed_ours
 
-    model = Sam2(args.size, "2.1").eval()
-    model.net.load_state_dict(from_official(seeded_state(official_names(args.size), case)))
-    model.to(args.device)
+    model = seed_ours(Sam2(args.size, "2.1"), case).to(args.device)
     session = SAM2LongSession(model, replace(case.settings, **CONTENDERS[name]), length=len(video))
     seconds = []
     for index, frame in enumerate(video):
@@ -77,13 +75,6 @@ def run_ours(name: str, case, video, args: argparse.Namespace) -> list[float]:
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - start)
     return seconds
-
-
-def official_names(size: str) -> dict:
-    """A fresh state dict of the sam2 package."""
-    from sam2.build_sam import build_sam2_video_predictor
-
-    return build_sam2_video_predictor(config_of(size), None, device="cpu", apply_postprocessing=False).state_dict()
 
 
 def config_of(size: str) -> str:
@@ -96,10 +87,10 @@ def run_official(name: str, case, video, args: argparse.Namespace) -> list[float
     from PIL import Image
     from sam2.build_sam import build_sam2_video_predictor
 
-    from tests.methods.seeded import seeded_state
+    from tests.methods.seeded import seed_official
 
     predictor = build_sam2_video_predictor(config_of(args.size), None, device=args.device, apply_postprocessing=False)
-    predictor.load_state_dict(seeded_state(predictor.state_dict(), case))
+    predictor.load_state_dict(seed_official(predictor.state_dict(), case))
     if name == "official SAM2Long, any kernel":
         from sam2.modeling.sam import transformer
 
@@ -123,7 +114,7 @@ def run_official(name: str, case, video, args: argparse.Namespace) -> list[float
         predictor.add_new_mask(state, 0, 1, video.prompts[0].mask)
         for _ in predictor.propagate_in_video(state):
             pass
-    return [b - a for a, b in zip(marks, marks[1:], strict=False)]
+    return [b - a for a, b in pairwise(marks)]
 
 
 def main() -> int:
@@ -157,10 +148,9 @@ def main() -> int:
             results[name]["seconds"] += out["seconds"]
             results[name]["peak"].append(out["peak"])
     kind = "uncertain" if args.uncertain else "certain"
-    print(
-        f"SAM 2.1 {args.size}, 1024 px, float32, {kind} clip, {args.device}, {args.threads} threads, {platform.processor() or platform.machine()}"
-    )
-    print(f"| contender | s / frame | ratio | peak MB |\n| --- | ---: | ---: | ---: |")
+    where = f"{args.device}, {args.threads} threads, {platform.processor() or platform.machine()}"
+    print(f"SAM 2.1 {args.size}, 1024 px, float32, {kind} clip, {where}")
+    print("| contender | s / frame | ratio | peak MB |\n| --- | ---: | ---: | ---: |")
     base = None
     for name, result in results.items():
         if result["seconds"]:

@@ -53,7 +53,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
 
 def sdpa(query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:
     """``scaled_dot_product_attention``; on a CPU always in float32, whose kernel is the faster one there."""
-    if query.device.type != "cpu" or query.dtype == torch.float32 and not torch.is_autocast_enabled("cpu"):
+    if query.device.type != "cpu" or (query.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")):
         return F.scaled_dot_product_attention(query, key, value, **options)
     with torch.autocast("cpu", enabled=False):
         return F.scaled_dot_product_attention(query.float(), key.float(), value.float(), **options).to(query.dtype)

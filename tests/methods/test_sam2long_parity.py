@@ -9,10 +9,9 @@ import pytest
 import torch
 
 from common.nn.sam2 import Sam2
-from common.nn.sam2.weights import from_official
 from common.video.masks import rle_decode
 from methods.sam2long.session import SAM2LongSession
-from tests.methods.seeded import CASES, case_video, official_shapes, seeded_state
+from tests.methods.seeded import CASES, case_video, seed_ours
 
 EXPECTED = json.loads((Path(__file__).parents[1] / "golden/sam2long/expected.json").read_text())
 
@@ -23,8 +22,7 @@ EXPECTED = json.loads((Path(__file__).parents[1] / "golden/sam2long/expected.jso
 def test_same_pathway_and_masks_as_the_official_code(name):
     case, expected = CASES[name], EXPECTED[name]
     video = case_video(case)
-    model = Sam2("tiny", "2.1").eval()
-    model.net.load_state_dict(from_official(seeded_state(official_shapes(), case)))
+    model = seed_ours(Sam2("tiny", "2.1"), case)
     session = SAM2LongSession(model, case.settings, length=len(video))
     answers = []
     for index, frame in enumerate(video):

@@ -67,7 +67,7 @@ def sam2_config(size: str = "tiny", version: str = "2.1", image_size: int | None
         raise InputError(f"image_size {side} is not divisible by 32; try {round(side / 32) * 32 or 32}")
     trunk, hidden = _TRUNKS[size], 64 if nano else 256
     widths, heads = trunk["widths"], trunk["heads"]
-    config = Sam2VideoConfig(
+    return Sam2VideoConfig(
         vision_config=Sam2VisionConfig(
             backbone_config=Sam2HieraDetConfig(
                 hidden_size=widths[0],
@@ -98,4 +98,3 @@ def sam2_config(size: str = "tiny", version: str = "2.1", image_size: int | None
         enable_temporal_pos_encoding_for_object_pointers=version == "2.1",
         **(_NANO if nano else {}),
     )
-    return config
