@@ -10,7 +10,7 @@ from pathlib import Path
 import lightning as L
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from common.baselines import CopyFirstMask
 from common.checkpoints import load_state
@@ -150,9 +150,23 @@ def test_source_without_a_length_equals_a_long_one(method, video):
 def test_mode_of_the_module_does_not_matter_and_is_kept(method, video):
     module = method.build()
     expected = list(module.track(video))
+    for part in module.modules():
+        if isinstance(part, nn.Dropout):
+            part.p = 0.5
     module.train()
+    frozen = next(iter(module.children()), module).eval()
     assert_same(list(module.track(video)), expected)
-    assert module.training
+    assert module.training == (frozen is not module)
+    assert not frozen.training
+
+
+def test_half_precision(method, video):
+    """As ``--trainer.precision bf16-mixed`` runs it: every frame, sizes and types as ever."""
+    with torch.autocast("cpu", torch.bfloat16):
+        answers = list(method.build().track(video))
+    assert [answer.frame for answer in answers] == list(range(LENGTH))
+    assert all(answer.scores.dtype == torch.float32 and answer.scores.isfinite().all() for answer in answers)
+    assert all(answer.masks.shape == (2, *SIZE) for answer in answers)
 
 
 # Targets.

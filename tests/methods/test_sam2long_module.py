@@ -1,0 +1,82 @@
+"""The LightningModule of SAM 2 and SAM2Long: its optimiser groups and options."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+
+from common.errors import InputError
+from methods.sam2long import SAM2Long
+from methods.sam2long.tree import TreeSettings
+
+
+def rates(module: SAM2Long) -> dict[str, tuple[float, float]]:
+    """Learning rate and weight decay of every parameter, by name."""
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    groups = module.parameter_groups()
+    out = {names[id(p)]: (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
+    assert len(out) == len(names) == sum(len(group["params"]) for group in groups)
+    return out
+
+
+def test_rates_fall_towards_the_input_of_the_trunk_only():
+    module = SAM2Long(image_size=64, lr=1.0, encoder_lr=0.5, layer_decay=0.1, weight_decay=0.2)
+    by_name = rates(module)
+    core = "core.net."
+    trunk = core + "vision_encoder.backbone."
+    expected = {  # nano has 8 blocks; the last one is one step away from the neck
+        core + "mask_decoder.iou_token.weight": (1.0, 0.2),
+        core + "memory_attention.layers.0.linear1.bias": (1.0, 0.0),
+        core + "vision_encoder.neck.convs.0.weight": (0.5, 0.2),
+        trunk + "blocks.7.attn.qkv.weight": (0.5 * 0.1, 0.2),
+        trunk + "blocks.0.attn.qkv.weight": (0.5 * 0.1**8, 0.2),
+        trunk + "blocks.0.layer_norm1.weight": (0.5 * 0.1**8, 0.0),
+        trunk + "patch_embed.projection.weight": (0.5 * 0.1**9, 0.2),
+        trunk + "pos_embed": (0.5, 0.2),
+        trunk + "pos_embed_window": (0.5, 0.2),
+    }
+    for name, (lr, decay) in expected.items():
+        assert by_name[name] == (pytest.approx(lr), decay), name
+
+
+def test_rates_are_even_by_default():
+    assert {lr for lr, _ in rates(SAM2Long(image_size=64, lr=0.3)).values()} == {0.3}
+
+
+def test_losses_weigh_as_sam2_unless_told_otherwise():
+    assert SAM2Long(image_size=64).loss_weights == {"mask": 20.0, "dice": 1.0, "iou": 1.0, "occlusion": 1.0}
+    assert SAM2Long(image_size=64, loss_weights={"iou": 2.0}).loss_weights["iou"] == 2.0
+    assert SAM2Long(image_size=64, loss_weights={"iou": 2.0}).loss_weights["mask"] == 20.0
+
+
+def test_defaults_are_the_papers():
+    assert SAM2Long(image_size=64).tree == TreeSettings(3, 0.3, 2.0, (0.95, 1.05), True, "code")
+
+
+def test_session_has_the_settings_and_the_length():
+    session = SAM2Long(image_size=64, pathways=2, max_lag=4).session(9)
+    assert (session.settings.pathways, session.max_lag, session.max_pointers) == (2, 4, 9)
+    assert SAM2Long(image_size=64).session().max_pointers == 16
+
+
+def test_options():
+    assert SAM2Long(image_size=64, checkpoint_activations=True).core.checkpoint_activations
+    assert not SAM2Long(image_size=64).core.checkpoint_activations
+    assert SAM2Long(image_size=64, version="2").core.net.occlusion_spatial_embedding_parameter is None
+    with pytest.raises(InputError, match="image_size 70"):
+        SAM2Long(image_size=70)
+
+
+def test_compiled_encoder_gives_the_same_features(monkeypatch):
+    """Traced as ever, but run without generated code, which takes a minute to build."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    torch.manual_seed(0)
+    plain = SAM2Long(image_size=64).eval()
+    fast = SAM2Long(image_size=64, compile=True).eval()
+    fast.load_state_dict(plain.state_dict())
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        expected, got = plain.core.encode(images), fast.core.encode(images)
+    torch.testing.assert_close(got.embedding, expected.embedding, atol=1e-4, rtol=1e-4)
