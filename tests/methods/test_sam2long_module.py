@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from common.errors import InputError
+from common.video import Prompt
 from methods.sam2long import SAM2Long
+from methods.sam2long.session import SAM2LongSession
 from methods.sam2long.tree import TreeSettings
 
 
@@ -80,3 +82,31 @@ def test_compiled_encoder_gives_the_same_features(monkeypatch):
     with torch.no_grad():
         expected, got = plain.core.encode(images), fast.core.encode(images)
     torch.testing.assert_close(got.embedding, expected.embedding, atol=1e-4, rtol=1e-4)
+
+
+def test_a_box_is_two_points_ahead_of_the_others():
+    prompt = Prompt(1, box=(1.0, 2.0, 30.0, 20.0), points=torch.tensor([[5.0, 6.0]]), labels=torch.tensor([0]))
+    points, labels = SAM2LongSession._points(prompt)
+    assert points.tolist() == [[1, 2], [30, 20], [5, 6]]
+    assert labels.tolist() == [2, 3, 0]
+
+
+def test_points_are_scaled_to_the_input_and_one_point_gives_three_candidates(monkeypatch):
+    module = SAM2Long(image_size=64).eval()
+    calls = []
+    decode = module.core.decode
+    monkeypatch.setattr(module.core, "decode", lambda *args, **how: calls.append((args, how)) or decode(*args, **how))
+    frame = torch.zeros(32, 128, 3, dtype=torch.uint8)
+    one = Prompt(1, points=torch.tensor([[64.0, 8.0]]), labels=torch.tensor([1]))
+    module.session().step(frame, [one, Prompt(2, box=(0.0, 0.0, 128.0, 32.0))])
+    (_, _, points, labels), how = calls[0]
+    assert (points.tolist(), labels.tolist(), how["multimask"]) == ([[[32.0, 16.0]]], [[1]], True)
+    (_, _, points, labels), how = calls[1]
+    assert (points.tolist(), labels.tolist(), how["multimask"]) == ([[[0, 0], [64, 64]]], [[2, 3]], False)
+
+
+def test_two_prompts_of_one_target_on_a_frame_are_refused():
+    module, frame = SAM2Long(image_size=64).eval(), torch.zeros(32, 32, 3, dtype=torch.uint8)
+    prompts = [Prompt(1, box=(0.0, 0.0, 9.0, 9.0)), Prompt(1, points=torch.ones(1, 2), labels=torch.tensor([0]))]
+    with pytest.raises(InputError, match="give box and points in one prompt"):
+        module.session().step(frame, prompts)
