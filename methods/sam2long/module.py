@@ -105,8 +105,9 @@ class SAM2Long(VideoSegmenter):
 def _row(size: str, version: str, tree: TreeSettings) -> tuple[str, str]:
     """Method and variant of a table's row: the paper's names, and the settings that are not its defaults."""
     trunk = {"tiny": "Hiera-T", "small": "Hiera-S", "base_plus": "Hiera-B+", "large": "Hiera-L"}.get(size, size)
+    base = "SAM2.1" if version == "2.1" else "SAM2"
     if tree == TreeSettings(pathways=1, modulation=None, selection=False):
-        return ("SAM2.1" if version == "2.1" else "SAM2"), trunk
+        return base, trunk
     default = TreeSettings()
     labels = {"pathways": "P", "iou_threshold": "δ_IoU", "confidence": "δ_conf", "modulation": "w"}
     changed = [
@@ -114,4 +115,4 @@ def _row(size: str, version: str, tree: TreeSettings) -> tuple[str, str]:
         for field in fields(tree)
         if getattr(tree, field.name) != getattr(default, field.name)
     ]
-    return "SAM2Long", ", ".join([trunk, *changed])
+    return f"{base}Long", ", ".join([trunk, *changed])

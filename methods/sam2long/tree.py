@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
+from common.errors import InputError
 from common.nn.sam2 import Bank, Candidates
 
 LOG_EPSILON = 1e-5  # released code; the paper does not give it
@@ -41,6 +42,12 @@ class TreeSettings:
     selection: bool = True
     reading: str = "code"
 
+    def __post_init__(self) -> None:
+        if self.pathways < 1:
+            raise InputError(f"pathways is {self.pathways}; a tree needs at least 1")
+        if self.reading not in ("code", "paper"):
+            raise InputError(f"reading is {self.reading!r}; choose code or paper")
+
 
 @dataclass(eq=False)
 class Memory:
@@ -49,7 +56,7 @@ class Memory:
     frame: int
     pointer: Tensor  # (1, C)
     score: float
-    map: Tensor  # bfloat16 (1, 64, S/16, S/16)
+    map: Tensor | None  # bfloat16 (1, 64, S/16, S/16); None once only the pointer can be read
 
 
 @dataclass(eq=False)
@@ -184,7 +191,7 @@ class MemoryTree:
             pointers = [m for m in reversed(node.recent) if frame - m.frame < self.max_pointers]
             offsets = [frame - m.frame for m in pointers]
         bank = Bank(
-            maps=[m.map for m in self.prompted + maps],
+            maps=[m.map for m in self.prompted + maps if m.map is not None],
             slots=[PROMPT_SLOT] * len(self.prompted) + map_slots,
             pointers=[m.pointer for m in self.prompted + pointers],
             offsets=[float(frame - m.frame) for m in self.prompted] + [float(d) for d in offsets],
@@ -260,6 +267,8 @@ class MemoryTree:
         recent = parent.recent
         if not self.settings.selection or (iou > self.settings.iou_threshold and score > 0):
             recent = (*recent, memory)[-(self.max_pointers - 1) :]
+            aged = tuple(replace(m, map=None) if m.map is not None else m for m in recent[:-TRACKED_MAPS])
+            recent = aged + recent[-TRACKED_MAPS:]
         return Node(frame, parent, candidate.visible_logits, score, memory, recent)
 
     def decided(self, max_lag: int | None = None) -> list[Node]:

@@ -114,7 +114,7 @@ def advance(tree: MemoryTree, frame: int, iou: float = 0.9, score: float = 5.0) 
 def frames_of(tree: MemoryTree, bank: Bank) -> tuple[list[int], list[int]]:
     """Frame of each map and of each pointer that a bank reads."""
     memories = [*tree.prompted, *(m for node in tree.nodes for m in (*node.recent, node.memory) if m)]
-    of_map = {m.map.data_ptr(): m.frame for m in memories}
+    of_map = {m.map.data_ptr(): m.frame for m in memories if m.map is not None}
     of_pointer = {id(m.pointer): m.frame for m in memories}
     return [of_map[m.data_ptr()] for m in bank.maps], [of_pointer[id(p)] for p in bank.pointers]
 

@@ -49,6 +49,7 @@ class Sam2(nn.Module):
         self.size, self.version = size, version
         self.image_size: int = config.image_size
         self.checkpoint_activations = False
+        self.net.no_memory_positional_encoding.requires_grad_(False)  # in the checkpoints, read by nothing
         for layer in self.net.memory_encoder.memory_fuser.layers:
             nn.init.constant_(layer.scale, config.memory_fuser_layer_scale_init_value)
         # points and image positions are encoded by one Fourier matrix, which transformers stores twice
