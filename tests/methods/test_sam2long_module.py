@@ -16,7 +16,7 @@ from methods.sam2long.tree import TreeSettings
 
 def rates(module: SAM2Long) -> dict[str, tuple[float, float]]:
     """Learning rate and weight decay of every parameter, by name."""
-    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    names = {id(parameter): name for name, parameter in module.named_parameters() if parameter.requires_grad}
     groups = module.parameter_groups()
     out = {names[id(p)]: (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
     assert len(out) == len(names) == sum(len(group["params"]) for group in groups)

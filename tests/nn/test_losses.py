@@ -64,10 +64,10 @@ def test_only_the_candidate_of_lowest_loss_is_supervised_but_all_ious_are():
 
 def test_the_choice_is_by_twenty_focal_plus_dice():
     # candidate 0 has the smaller dice, candidate 1 the smaller focal; 20 to 1 the second wins
-    sharp, flat = [0.999, 0.999, 0.7, 0.7], [0.62, 0.62, 0.38, 0.38]
+    sharp, flat = [0.999, 0.999, 0.5, 0.5], [0.6, 0.6, 0.4, 0.4]
     logits = logits_of(sharp, flat)
     focal, dice = focal_loss(logits, TARGET)[0], dice_loss(logits, TARGET)[0]
-    assert dice[0] < dice[1]
+    assert focal[0] + dice[0] < focal[1] + dice[1]
     assert 20 * focal[1] + dice[1] < 20 * focal[0] + dice[0]
     terms = sam2_losses(logits, torch.zeros(1, 2), torch.zeros(1), TARGET)
     assert terms["dice"] == dice[1]
