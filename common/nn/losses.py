@@ -34,7 +34,9 @@ def mask_iou(logits: Tensor, target: Tensor) -> Tensor:
     return overlap / (mask | truth).sum((-2, -1)).clamp(min=1)
 
 
-def sam2_losses(logits: Tensor, ious: Tensor, score: Tensor, target: Tensor, iou_l1: bool = True) -> dict[str, Tensor]:
+def sam2_losses(
+    logits: Tensor, ious: Tensor, score: Tensor, target: Tensor, iou_l1: bool = True, others: float = 0.0
+) -> dict[str, Tensor]:
     """SAM 2's four terms for one prediction step, summed over objects (divide by their number).
 
     Mask and dice supervise only the candidate of lowest 20 focal + dice; the IoU term is averaged over all candidates;
@@ -46,6 +48,7 @@ def sam2_losses(logits: Tensor, ious: Tensor, score: Tensor, target: Tensor, iou
         score: (B,), occlusion score; its target is any ground-truth pixel.
         target: bool (B, H, W).
         iou_l1: L1 (as the published recipe) or squared error.
+        others: weight of the candidates that were not chosen in mask and dice; 0 in SAM 2.
 
     Returns:
         ``mask``, ``dice``, ``iou``, ``occlusion``: scalars. The recipe weighs them 20 : 1 : 1 : 1.
@@ -54,11 +57,16 @@ def sam2_losses(logits: Tensor, ious: Tensor, score: Tensor, target: Tensor, iou
     present = target.flatten(1).any(1)
     focal, dice = focal_loss(logits, target), dice_loss(logits, target)
     chosen = (20 * focal + dice).argmin(1, keepdim=True)
+
+    def supervised(loss: Tensor) -> Tensor:
+        best = loss.gather(1, chosen)[:, 0]
+        return best if not others else (best + others * (loss.sum(1) - best)) / (1 + others * (loss.shape[1] - 1))
+
     error = ious - mask_iou(logits, target)
     error = (error.abs() if iou_l1 else error**2).mean(1)
     return {
-        "mask": (focal.gather(1, chosen)[:, 0] * present).sum(),
-        "dice": (dice.gather(1, chosen)[:, 0] * present).sum(),
+        "mask": (supervised(focal) * present).sum(),
+        "dice": (supervised(dice) * present).sum(),
         "iou": (error * present).sum(),
         "occlusion": F.binary_cross_entropy_with_logits(score, present.to(score.dtype), reduction="sum"),
     }

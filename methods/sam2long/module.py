@@ -35,6 +35,9 @@ class SAM2Long(VideoSegmenter):
         reading: ``code`` (as released) or ``paper``.
         max_lag: answer at most this many frames late; 0 = at once; null = as soon as the answer is final.
         prompting: how training clips are prompted.
+        iou_l1: L1 on the predicted IoU, as SAM 2's recipe; false = squared error, which a network from scratch needs.
+        others: weight of the candidates that are not the best in mask and dice; 0 in SAM 2. From scratch, 0.5 keeps the
+            three from sharing out the objects among them before the IoU head can tell them apart.
         encoder_lr: factor on the learning rate of the image encoder.
         layer_decay: factor on the learning rate per trunk block towards the input.
         checkpoint_activations: recompute trunk and memory attention in the backward pass, for memory.
@@ -55,6 +58,8 @@ class SAM2Long(VideoSegmenter):
         reading: Literal["code", "paper"] = "code",
         max_lag: int | None = None,
         prompting: PromptSampling | None = None,
+        iou_l1: bool = True,
+        others: float = 0.0,
         encoder_lr: float = 1.0,
         layer_decay: float = 1.0,
         checkpoint_activations: bool = False,
@@ -68,7 +73,7 @@ class SAM2Long(VideoSegmenter):
         self.tree = TreeSettings(pathways, iou_threshold, confidence, pair, selection, reading)
         # a checkpoint holds it as plain data
         self.prompting = PromptSampling(**prompting) if isinstance(prompting, dict) else prompting or PromptSampling()
-        self.max_lag = max_lag
+        self.max_lag, self.loss_options = max_lag, {"iou_l1": iou_l1, "others": others}
         self.encoder_lr, self.layer_decay = encoder_lr, layer_decay
         self.method_name, self.variant = _row(size, version, self.tree)
         if self.weights not in (None, "random"):
@@ -84,7 +89,7 @@ class SAM2Long(VideoSegmenter):
 
     def losses(self, clip: Clip) -> dict[str, Tensor]:
         """SAM 2's four terms, per object, summed over frames and prediction steps."""
-        return ClipPass(self.core, clip, self.prompting).run()
+        return ClipPass(self.core, clip, self.prompting, **self.loss_options).run()
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Lower rates for the image encoder, the lower the nearer to the input; position tables are not decayed so."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,10 +19,17 @@ TRACKED_MAPS = 6  # tracked memories beside the prompted ones (num_maskmem 7)
 
 
 class ClipPass:
-    """One training pass over one batch: objects of all clips are one batch axis B, image features are computed once."""
+    """One training pass over one batch: objects of all clips are one batch axis B, image features are computed once.
 
-    def __init__(self, model: Sam2, clip: Clip, sampling: PromptSampling) -> None:
-        self.model, self.sampling = model, sampling
+    Args:
+        model: the core.
+        clip: the batch.
+        sampling: how it is prompted.
+        loss: options of ``sam2_losses``.
+    """
+
+    def __init__(self, model: Sam2, clip: Clip, sampling: PromptSampling, **loss: Any) -> None:
+        self.model, self.sampling, self.loss = model, sampling, loss
         batch, self.frames = clip.frames.shape[:2]
         self.clip_of, slot = clip.valid.nonzero(as_tuple=True)
         images = model.preprocess(clip.frames.flatten(0, 1)).unflatten(0, (batch, self.frames))
@@ -123,7 +131,7 @@ class ClipPass:
 
     def _supervise(self, answer: Candidates, truth: Tensor) -> None:
         logits = self._upsample(answer.logits)
-        for name, value in sam2_losses(logits, answer.ious, answer.score, truth).items():
+        for name, value in sam2_losses(logits, answer.ious, answer.score, truth, **self.loss).items():
             self.terms[name].append(value)
 
     def _upsample(self, logits: Tensor) -> Tensor:
