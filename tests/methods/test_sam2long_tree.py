@@ -432,6 +432,13 @@ def test_an_undecided_frame_keeps_its_logits_and_nothing_else():
     assert count == 29
 
 
+@pytest.mark.parametrize("settings", [CODE, PAPER, GREEDY])
+def test_maps_are_let_go_when_only_their_pointer_can_be_read(settings):
+    (leaf,) = grown(settings, [(0.9, 5.0)] * 30).nodes
+    assert [memory.frame for memory in leaf.recent] == list(range(16, 31))
+    assert [memory.frame for memory in leaf.recent if memory.map is not None] == list(range(25, 31))
+
+
 def test_maps_of_a_batch_are_not_kept_alive_by_one_of_them():
     tree = planted(CODE)
     batch = torch.zeros(50, 64, 1, 1)
