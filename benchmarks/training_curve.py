@@ -33,9 +33,8 @@ def svg(found: dict[str, list[tuple[int, float]]]) -> str:
     width, height, left, top = 640, 300, 46, 16
     steps = max(step for points in found.values() for step, _ in points)
     place = lambda step, value: (left + step / steps * (width - left - 150), top + (1 - value) * (height - top - 34))  # noqa: E731
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">'
-    ]
+    box = f'viewBox="0 0 {width} {height}"'
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" {box} font-family="sans-serif" font-size="12">']
     parts.append(f'<rect width="{width}" height="{height}" fill="white"/>')
     for tick in range(0, 11, 2):
         x, y = place(0, tick / 10)
@@ -49,7 +48,7 @@ def svg(found: dict[str, list[tuple[int, float]]]) -> str:
     parts.append(
         f'<text x="{(width - 150 + left) / 2}" y="{height - 6}" text-anchor="middle">steps (of {steps})</text>'
     )
-    parts.append(f'<text x="8" y="12">J&amp;F</text></svg>')
+    parts.append('<text x="8" y="12">J&amp;F</text></svg>')
     return "\n".join(parts) + "\n"
 
 

@@ -50,11 +50,7 @@ class Sam2(nn.Module):
         self.image_size: int = config.image_size
         self.checkpoint_activations = False
         self.net.no_memory_positional_encoding.requires_grad_(False)  # in the checkpoints, read by nothing
-        for layer in self.net.memory_encoder.memory_fuser.layers:
-            nn.init.constant_(layer.scale, config.memory_fuser_layer_scale_init_value)
-        # points and image positions are encoded by one Fourier matrix, which transformers stores twice
-        fourier = self.net.shared_image_embedding.positional_embedding
-        self.net.prompt_encoder.shared_embedding.positional_embedding.data.copy_(fourier)
+        self._initialise()
         grid, width = self.image_size // 16, config.vision_config.fpn_hidden_size
         sine = self.net.vision_encoder.neck.position_encoding
         memory_sine = self.net.memory_encoder.position_encoding
@@ -63,6 +59,22 @@ class Sam2(nn.Module):
             self.register_buffer(name, table.flatten(2).transpose(1, 2).clone(), persistent=False)
         self.register_buffer("mean", torch.tensor(_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(_STD).view(3, 1, 1), persistent=False)
+
+    def _initialise(self) -> None:
+        """Values to start training from nothing; transformers' own are made to be replaced by published weights.
+
+        Behind the trunk, layers start as torch makes them, as in SAM 2. In the attention to memory, equal biases of
+        query and key leave RoPE's kernel of distance: a place looks at the same place in memory first, so that a mask
+        is carried on from the first step. Without that a small network learns to do without memory.
+        """
+        for name, module in self.net.named_modules():
+            if "backbone" not in name and isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
+                module.reset_parameters()
+        for layer in self.net.memory_attention.layers:
+            nn.init.ones_(layer.cross_attn_image.q_proj.bias)
+            nn.init.ones_(layer.cross_attn_image.k_proj.bias)
+        for layer in self.net.memory_encoder.memory_fuser.layers:
+            nn.init.constant_(layer.scale, self.net.config.memory_fuser_layer_scale_init_value)
 
     @property
     def mask_size(self) -> int:
