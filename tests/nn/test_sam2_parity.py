@@ -66,7 +66,12 @@ def official_logits(official, folder: str, prompt: Prompt) -> list[torch.Tensor]
             official.add_new_mask(state, 0, 1, prompt.mask)
         else:
             official.add_new_points_or_box(
-                state, 0, 1, points=prompt.points, labels=prompt.labels, box=None if prompt.box is None else np.array(prompt.box)
+                state,
+                0,
+                1,
+                points=prompt.points,
+                labels=prompt.labels,
+                box=None if prompt.box is None else np.array(prompt.box),
             )
         return [logits[0, 0].clone() for _, _, logits in official.propagate_in_video(state)]
 
@@ -78,7 +83,9 @@ def our_logits(model: Sam2, video: Video, prompt: Prompt) -> list[torch.Tensor]:
     for index, frame in enumerate(video):
         session.step(frame, [prompt] if index == 0 else [])
         small = session.trees[1].pathways[0].node.logits
-        logits.append(torch.nn.functional.interpolate(small, frame.shape[:2], mode="bilinear", align_corners=False)[0, 0])
+        logits.append(
+            torch.nn.functional.interpolate(small, frame.shape[:2], mode="bilinear", align_corners=False)[0, 0]
+        )
     return logits
 
 
