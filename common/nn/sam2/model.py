@@ -75,6 +75,9 @@ class Sam2(nn.Module):
             nn.init.ones_(layer.cross_attn_image.k_proj.bias)
         for layer in self.net.memory_encoder.memory_fuser.layers:
             nn.init.constant_(layer.scale, self.net.config.memory_fuser_layer_scale_init_value)
+        # points and image positions are encoded by one Fourier matrix, which transformers stores twice
+        fourier = self.net.shared_image_embedding.positional_embedding
+        self.net.prompt_encoder.shared_embedding.positional_embedding.data.copy_(fourier)
 
     @property
     def mask_size(self) -> int:
