@@ -34,7 +34,7 @@ class SAM2LongSession(Session):
         self, model: Sam2, settings: TreeSettings, max_lag: int | None = None, length: int | None = None
     ) -> None:
         self.model, self.settings, self.max_lag = model, settings, max_lag
-        self.max_pointers = min(length or MAX_POINTERS, MAX_POINTERS)
+        self.max_pointers = min(max(length or MAX_POINTERS, 2), MAX_POINTERS)
         self.reset()
 
     def reset(self) -> None:
