@@ -24,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.nn.sam2 import Sam2
 from common.video.masks import rle_encode
+from methods.sam2long.picks import TreeSettings
 from methods.sam2long.session import SAM2LongSession
-from methods.sam2long.tree import TreeSettings
 from tests.methods.seeded import CASES, case_video, seed_official, seed_ours
 
 

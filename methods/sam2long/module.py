@@ -16,8 +16,8 @@ from common.nn.sam2.prompts import PromptSampling
 from common.nn.sam2.training import ClipPass
 from common.nn.sam2.weights import load_sam2
 from common.segmenter import VideoSegmenter
+from methods.sam2long.picks import TreeSettings
 from methods.sam2long.session import SAM2LongSession
-from methods.sam2long.tree import TreeSettings
 
 
 class SAM2Long(VideoSegmenter):

@@ -13,7 +13,8 @@ from common.errors import InputError
 from common.nn.sam2 import Candidates, FrameFeatures, Sam2
 from common.segmenter import Session
 from common.video import FrameMasks, Prompt
-from methods.sam2long.tree import Branch, MemoryTree, Node, TreeSettings
+from methods.sam2long.picks import TreeSettings
+from methods.sam2long.tree import Branch, MemoryTree, Node
 
 MAX_POINTERS = 16
 

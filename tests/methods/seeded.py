@@ -17,7 +17,7 @@ from common.nn.sam2 import Sam2
 from common.nn.sam2.weights import from_official
 from common.video import Video
 from common.video.synthetic import SyntheticClips
-from methods.sam2long.tree import TreeSettings
+from methods.sam2long.picks import TreeSettings
 
 PAPER = TreeSettings()
 FOURIER = "shared_image_embedding.positional_embedding"

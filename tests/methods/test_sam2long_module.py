@@ -10,8 +10,8 @@ import torch
 from common.errors import InputError
 from common.video import Prompt
 from methods.sam2long import SAM2Long
+from methods.sam2long.picks import TreeSettings
 from methods.sam2long.session import SAM2LongSession
-from methods.sam2long.tree import TreeSettings
 
 
 def rates(module: SAM2Long) -> dict[str, tuple[float, float]]:

@@ -13,8 +13,9 @@ import torch.nn.functional as F
 
 from common.nn.sam2 import Bank, Candidates
 from common.video.synthetic import SyntheticClips
+from methods.sam2long.picks import LOG_EPSILON, TreeSettings, pick_candidates, rank_weights
 from methods.sam2long.session import SAM2LongSession
-from methods.sam2long.tree import LOG_EPSILON, MemoryTree, Node, Pathway, TreeSettings, pick_candidates, rank_weights
+from methods.sam2long.tree import MemoryTree, Node, Pathway
 from tests.nn.lively import lively_sam2
 
 CODE, PAPER = TreeSettings(), TreeSettings(reading="paper")

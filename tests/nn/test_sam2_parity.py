@@ -12,8 +12,8 @@ from common.nn.sam2.weights import from_official
 from common.video import Prompt, Video
 from common.video.readers import TensorFrames
 from common.video.synthetic import SyntheticClips
+from methods.sam2long.picks import TreeSettings
 from methods.sam2long.session import SAM2LongSession
-from methods.sam2long.tree import TreeSettings
 
 pytestmark = pytest.mark.parity
 build_sam = pytest.importorskip("sam2.build_sam", reason="the sam2 package is not installed; `make parity` installs it")
