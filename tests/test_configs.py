@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -155,3 +157,17 @@ def test_trains_and_tests(
     assert len(records) == len(benchmarks)
     for record in records:
         assert 0 <= json.loads(record.read_text())["metrics"]["J&F"] <= 100
+
+
+@pytest.mark.slow
+def test_two_processes_train_together(tmp_path: Path, repository: Path) -> None:
+    """Batches of masks and batches of points use other parameters; plain ddp must take both."""
+    flags = ["--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp"]
+    small = ["--trainer.max_steps", "4", "--data.clips_per_epoch", "16", "--data.batch_size", "2", "--data.val", "[]"]
+    prompts = ["--model.prompting.points", "0.5", "--model.prompting.clicks", "1"]
+    root = ["--trainer.default_root_dir", str(tmp_path)]
+    config = ["--config", "configs/sam2long/nano_scratch.yaml"]
+    command = [sys.executable, "cli.py", "fit", *config, *flags, *small, *prompts, *root]
+    done = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (tmp_path / "checkpoints" / "last.ckpt").is_file()
