@@ -1,6 +1,6 @@
 """What a video is, and how it is read and written."""
 
-from common.video.atomic import whole_file
+from common.files import whole_file
 from common.video.images import read_image
 from common.video.masks import (
     VOID,

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from common.errors import InputError
-from common.video.atomic import whole_file
+from common.files import whole_file
 
 VOID = 255
 

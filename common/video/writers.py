@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from common.errors import InputError
-from common.video.atomic import whole_file
+from common.files import whole_file
 from common.video.masks import palette
 from common.video.types import FrameMasks
 
