@@ -6,22 +6,20 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
 
 from common.metrics.functional import boundary_accuracy, region_similarity
-from common.metrics.gather import gather_rows
+from common.metrics.rows import RowMetric
 
 RECALL_THRESHOLD = 0.5
 STATISTICS = ("mean", "recall", "decay")
 
 
-class JAndF(Metric):
+class JAndF(RowMetric):
     """Mean, recall and decay of J and F, averaged flat over all objects of all videos (DAVIS 2017, semi-supervised).
 
     Give it scored frames only: DAVIS leaves out the first and the last frame of a video. ``compute`` returns fractions,
     not percent: ``J&F``, ``J`` and ``F`` (the means), ``J_recall``, ``J_decay``, ``F_recall``, ``F_decay``, and the
-    means again as ``J_mean`` and ``F_mean``. The order in which videos come, and which process measures them, does not
-    change a digit.
+    means again as ``J_mean`` and ``F_mean``.
 
     Args:
         wrap_uint8: number the bins of the decay in 8 bits as davis2017-evaluation does. It changes only videos of more
@@ -29,46 +27,42 @@ class JAndF(Metric):
         kwargs: those of ``torchmetrics.Metric``.
     """
 
-    full_state_update = False
-    objects: Tensor
-
     def __init__(self, wrap_uint8: bool = False, **kwargs: Any) -> None:
-        super().__init__(**{"dist_sync_fn": gather_rows, **kwargs})
+        super().__init__(2 * len(STATISTICS), **kwargs)
         self.wrap_uint8 = wrap_uint8
-        # A tensor and not a list: a process that has seen no video must still take part in the gathering.
-        self.add_state("objects", torch.zeros(0, 2 * len(STATISTICS), dtype=torch.float64), dist_reduce_fx="cat")
 
     def update(self, preds: Tensor, target: Tensor, void: Tensor | None = None) -> None:
         """Add the N objects of one video: boolean masks (T, N, H, W); ``void`` broadcastable to them is left out."""
-        self._add(region_similarity(preds, target, void), boundary_accuracy(preds, target, void))
+        self.extend(region_similarity(preds, target, void), boundary_accuracy(preds, target, void))
 
     def extend(self, j: Tensor, f: Tensor) -> None:
-        """Add the N objects of one video whose frames are already measured: float64 (T, N) each."""
-        self._computed = None  # what torchmetrics does itself around ``update``, and only there
-        self._update_count += 1
-        self._add(j, f)
+        """Add the N objects of one video whose frames are already measured: float64 (T, N) each.
+
+        NaN: the frame does not count for the object. An object for which no frame counts is left out.
+        """
+        if j.ndim != 2 or j.shape != f.shape or not len(j):
+            raise ValueError(f"J and F must both be (T, N) with T > 0, not {tuple(j.shape)} and {tuple(f.shape)}")
+        counted = ~j.isnan().all(0)
+        rows = [per_object(values[:, counted].double(), self.wrap_uint8) for values in (j, f)]
+        self.add(torch.cat(rows, dim=1))
 
     def compute(self) -> dict[str, Tensor]:
         """The table's numbers as float64 scalars; NaN before the first object."""
-        # Sorted, so that the rounding of the sum does not depend on the order of arrival.
-        values = self.objects.reshape(-1, 2 * len(STATISTICS)).sort(dim=0).values.mean(0)
+        values = self.sorted_rows().mean(0)
         names = [f"{measure}_{statistic}" for measure in "JF" for statistic in STATISTICS]
         out = dict(zip(names, values, strict=True))
         return {"J&F": (out["J_mean"] + out["F_mean"]) / 2, "J": out["J_mean"], "F": out["F_mean"], **out}
 
-    def _add(self, j: Tensor, f: Tensor) -> None:
-        if j.ndim != 2 or j.shape != f.shape or not len(j):
-            raise ValueError(f"J and F must both be (T, N) with T > 0, not {tuple(j.shape)} and {tuple(f.shape)}")
-        rows = [per_object(values.double(), self.wrap_uint8) for values in (j, f)]
-        self.objects = torch.cat([self.objects, torch.cat(rows, dim=1).to(self.objects.device)])
-
 
 def per_object(values: Tensor, wrap_uint8: bool = False) -> Tensor:
-    """Mean, recall and decay over frames, float64 (N, 3) of (T, N).
+    """Mean, recall and decay over frames, float64 (N, 3) of (T, N); frames that are NaN do not count.
 
     The decay is the mean of the first quarter of the frames minus the mean of the last, so positive means getting
     worse; neighbouring quarters share the frame between them.
     """
+    if values.isnan().any():
+        each = [per_object(one[~one.isnan()][:, None], wrap_uint8) for one in values.T]
+        return torch.cat(each)
     # The small number pushes exact halves up, as in the DAVIS tools, where ``round`` alone would go to the even one.
     edges = [round(1 + k * (len(values) - 1) / 4 + 1e-10) - 1 for k in range(5)]
     if wrap_uint8:

@@ -102,7 +102,7 @@ def test_update_equals_extend_and_forward_gives_the_batch() -> None:
     assert batch == first.compute() == second.compute()
     first(~pred, target)
     assert first.compute()["J"] != batch["J"]
-    assert first.objects.reshape(-1, 6).shape == (4, 6)
+    assert first.rows.reshape(-1, 6).shape == (4, 6)
 
 
 @settings(max_examples=30, deadline=None)
@@ -119,15 +119,13 @@ def test_order_of_videos_and_ids_changes_no_digit(seed: int, order: list[int]) -
 
 def test_state_dict_round_trip_and_reset() -> None:
     metric, other = JAndF(), JAndF()
-    metric.persistent(True)
-    other.persistent(True)
     metric.extend(*torch.rand(2, 6, 3, dtype=torch.float64))
     other.load_state_dict(metric.state_dict())
     other.extend(*torch.rand(2, 4, 1, dtype=torch.float64))
-    metric.extend(j=other.objects.new_ones(4, 1), f=other.objects.new_ones(4, 1))
-    assert torch.equal(other.objects[:3], metric.objects[:3])
+    metric.extend(j=other.rows.new_ones(4, 1), f=other.rows.new_ones(4, 1))
+    assert torch.equal(other.rows[:3], metric.rows[:3])
     metric.reset()
-    assert metric.objects.shape == (0, 6)
+    assert metric.rows.shape == (0, 6)
 
 
 def test_nothing_added_is_nan() -> None:
@@ -158,7 +156,7 @@ def worker(rank: int, port: int, folder: str) -> None:
         metric = JAndF()
         for index in shares[rank]:
             metric.extend(*videos()[index])
-        said.append([metric.compute(), metric.compute(), len(metric.objects)])
+        said.append([metric.compute(), metric.compute(), len(metric.rows)])
     torch.save(said, f"{folder}/{rank}.pt")
     torch.distributed.destroy_process_group()
 
