@@ -6,7 +6,8 @@ Source: Perazzi et al., "A Benchmark Dataset and Evaluation Methodology for Vide
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,7 @@ from torch import Tensor
 TOLERANCE = 0.008  # of the image diagonal: the largest distance at which two boundary pixels match
 BATCH = 64  # mask pairs a GPU takes at a time
 CHUNK = 1 << 18  # boundary pixels matched at a time, which bounds the memory of a noisy mask
+Runs = Sequence[tuple[int, int, int]]  # (dy, lo, hi): the offsets (dy, lo), (dy, lo + 1), ..., (dy, hi)
 
 
 def region_similarity(pred: Tensor, target: Tensor, void: Tensor | None = None) -> Tensor:
@@ -35,20 +37,32 @@ def region_similarity(pred: Tensor, target: Tensor, void: Tensor | None = None) 
     return torch.where(either > 0, both.double() / either.clamp(min=1), 1.0)
 
 
-def boundary_accuracy(pred: Tensor, target: Tensor, void: Tensor | None = None) -> Tensor:
+def boundary_accuracy(pred: Tensor, target: Tensor, void: Tensor | None = None, runs: Runs | None = None) -> Tensor:
     """F-measure of the boundary pixels, which match within ``boundary_tolerance`` of each other.
 
     It is decided by boundary pixels, not by area: a mask that fills the image has no boundary, so against an empty
-    mask it scores 1. Arguments, shapes and errors are those of ``region_similarity``.
+    mask it scores 1. Arguments, shapes and errors are those of ``region_similarity``, and:
+
+    Args:
+        runs: where a match may lie, if not in the disk of ``boundary_tolerance``: the boundary pixel (y, x) of either
+            map is matched if the other map has one at (y + dy, x + dx), lo <= dx <= hi, for some run (dy, lo, hi).
     """
     pair = _checked(pred, target, void)
-    radius = boundary_tolerance(*pair.shape[-2:])
-    return _f_measure(*_per_pair(lambda pairs, ends: _matches(_boundaries(pairs, *ends), radius), pair).double())
+    runs = disk_runs(boundary_tolerance(*pair.shape[-2:])) if runs is None else runs
+    return _f_measure(*_per_pair(lambda pairs, ends: _matches(_boundaries(pairs, *ends), runs), pair).double())
 
 
 def boundary_tolerance(height: int, width: int) -> int:
     """Matching distance in pixels for an image of this size, whatever the size of the object."""
     return math.ceil(TOLERANCE * math.hypot(height, width))
+
+
+@cache
+def disk_runs(radius: float) -> Runs:
+    """The disk dy^2 + dx^2 <= radius^2 as runs (dy, lo, hi), top to bottom."""
+    rows = range(-int(radius), int(radius) + 1)
+    reaches = ((dy, int(math.sqrt(radius**2 - dy**2))) for dy in rows)
+    return tuple((dy, -reach, reach) for dy, reach in reaches)
 
 
 def _checked(pred: Tensor, target: Tensor, void: Tensor | None) -> Tensor:
@@ -121,29 +135,28 @@ def _boundaries(masks: Tensor, last_row: bool, last_column: bool) -> Tensor:
     return edges
 
 
-def _matches(edges: Tensor, radius: int) -> Tensor:
-    """Boundary pixels that lie within ``radius`` of the other map's, and all of them.
+def _matches(edges: Tensor, runs: Runs) -> Tensor:
+    """Boundary pixels that have one of the other map's in a run, and all of them.
 
-    Equals dilating each map with the disk dy^2 + dx^2 <= radius^2 and counting the other's pixels under it. A disk is a
-    run of pixels in each row, and a run holds a boundary pixel if the cumulative count differs between its ends: the
-    maps are summed once and looked up at boundary pixels only.
+    Equals dilating each map with the footprint and counting the other's pixels under it. A run holds a boundary pixel
+    if the cumulative count differs between its ends: the maps are summed once and looked up at boundary pixels only.
 
     Shape:
         edges: bool (2, K, H, W). Returns int64 (2, 2, K): matched and all, each of both maps.
     """
-    padded = F.pad(edges, (radius,) * 4)
+    down, across = max(abs(dy) for dy, _, _ in runs), max(max(-lo, hi, 0) for _, lo, hi in runs)
+    padded = F.pad(edges, (across, across, down, down))
     flat, stride = padded.flatten(), padded.shape[-1]
     count = F.pad(flat.cumsum(0, dtype=torch.int32), (1, 0))
-    rows = torch.arange(-radius, radius + 1, device=edges.device)
-    reach = (radius**2 - rows**2).double().sqrt().long()
-    starts, stops = ((rows * stride + end).int()[:, None] for end in (-reach, reach + 1))
+    ends_of = [[dy * stride + lo, dy * stride + hi + 1] for dy, lo, hi in runs]
+    starts, stops = torch.tensor(ends_of, dtype=torch.int32, device=edges.device).T[..., None]
     points = _nonzero(flat).int()
     half = flat.numel() // 2
     found = [points.new_zeros(0, dtype=torch.bool)]
     for part in points.split(CHUNK):
         centres = torch.where(part < half, part + half, part - half)
         before, after = (count.index_select(0, (centres + ends).flatten()) for ends in (starts, stops))
-        found.append((after - before).view(len(rows), -1).amax(0) > 0)
+        found.append((after - before).view(len(runs), -1).amax(0) > 0)
     owner = points // math.prod(padded.shape[-2:])
     maps = 2 * edges.shape[1]
     counts = [torch.bincount(some, minlength=maps) for some in (owner[torch.cat(found)], owner)]

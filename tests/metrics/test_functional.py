@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.metrics import boundary_accuracy, region_similarity
-from common.metrics.functional import CHUNK, _boundaries, _f_measure, _matches, boundary_tolerance
+from common.metrics.functional import CHUNK, _boundaries, _f_measure, _matches, boundary_tolerance, disk_runs
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 EDGES = json.loads((GOLDEN / "edge_frames_expected.json").read_text())
@@ -132,7 +132,9 @@ def test_bounds_identity_and_symmetry(pair: tuple[torch.Tensor, torch.Tensor]) -
 @given(mask_pairs())
 def test_the_whole_image_path_equals_the_cropped_one(pair: tuple[torch.Tensor, torch.Tensor]) -> None:
     pairs = torch.stack(pair)[:, None]
-    whole = _f_measure(*_matches(_boundaries(pairs, True, True), boundary_tolerance(*pairs.shape[-2:])).double())
+    whole = _f_measure(
+        *_matches(_boundaries(pairs, True, True), disk_runs(boundary_tolerance(*pairs.shape[-2:]))).double()
+    )
     assert whole.item() == boundary_accuracy(*pair).item()
 
 
