@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 
 def file_sha256(path: str | Path) -> str:
@@ -16,6 +18,11 @@ def file_sha256(path: str | Path) -> str:
         while block := file.read(1 << 20):
             value.update(block)
     return value.hexdigest()
+
+
+def digest(*parts: Any) -> str:
+    """Sixteen hex digits that change with any of the parts (plain data; dictionary keys in any order)."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 @contextmanager

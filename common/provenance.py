@@ -46,9 +46,13 @@ def run_key(segmenter: VideoSegmenter, benchmark: Benchmark) -> str:
 
 
 def fill_record(
-    segmenter: VideoSegmenter, benchmark: Benchmark, metrics: dict[str, float], videos: dict[str, dict[str, float]]
+    segmenter: VideoSegmenter,
+    benchmark: Benchmark,
+    metrics: dict[str, float],
+    videos: dict[str, dict[str, float]],
+    scored: dict[str, int],
 ) -> ResultRecord:
-    """The record of one benchmark, without speed and memory."""
+    """The record of one benchmark, without speed and memory. ``scored``: number of scored frames of each video."""
     file = segmenter.trainer.ckpt_path or segmenter.weights_file
     return ResultRecord(
         method=segmenter.method_name,
@@ -58,7 +62,7 @@ def fill_record(
         metrics=metrics,
         videos=dict(sorted(videos.items())),
         protocol=benchmark.protocol,
-        protocol_id=digest(benchmark.name, benchmark.split, benchmark.protocol, sorted(videos)),
+        protocol_id=benchmark.protocol_id(scored),
         config=settings(segmenter),
         weights=str(file or segmenter.weights or ""),
         weights_sha256=file_sha256(file) if file and Path(file).is_file() else "",

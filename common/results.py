@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import math
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from typing import Any
 
 from common.environment import environment
 from common.errors import InputError
-from common.files import file_sha256, write_text
+from common.files import digest, file_sha256, write_text
 from common.resume import load_video, save_video
 
 __all__ = ["ResultRecord", "digest", "environment", "file_sha256", "load_video", "save_video"]
@@ -92,11 +91,6 @@ class ResultRecord:
         except ValueError as error:
             raise InputError(f"{path}: the record is damaged ({error}); remove it and run the test again") from error
         return cls(**_checked(data, path))
-
-
-def digest(*parts: Any) -> str:
-    """Sixteen hex digits that change with any of the parts (plain data; dictionary keys in any order)."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def _checked(data: Any, path: str | Path) -> dict[str, Any]:

@@ -25,12 +25,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+PREDICTIONS = "predictions"  # folder of the submission in that of a benchmark's run
+
 
 @dataclass
 class Tally:
     """What one process has seen of one benchmark."""
 
     videos: dict[str, dict[str, float]] = field(default_factory=dict)
+    scored: dict[str, int] = field(default_factory=dict)
     frames: int = 0
     seconds: float = 0.0
     peak_mb: float = 0.0
@@ -77,8 +80,13 @@ class Scoring:
         tally = self.tallies[name]
         tally.frames += int(measured.pop("_frames"))
         tally.seconds += float(measured.pop("_seconds"))
-        tally.videos[video.id] = self._alone(name, measured)
-        self.metrics[name].extend(**measured)  # type: ignore[operator]
+        if not measured:
+            tally.videos[video.id] = {}
+            return
+        benchmark = self.benchmarks[name]
+        tally.scored[video.id] = len(benchmark.scored_frames(video))
+        tally.videos[video.id] = benchmark.alone(measured)
+        self.metrics[name].extend(**measured)
 
     def fail(self, video_id: str, error: Exception) -> None:
         """Remember a video that could not be scored; a fault of ours is logged with its traceback."""
@@ -92,16 +100,22 @@ class Scoring:
         for failures in _from_all(self.failed):
             self.failed |= failures
         for name, benchmark in self.benchmarks.items():
-            values = self.metrics[name].compute()
             tallies = _from_all(self.tallies[name])
-            numbers |= {f"{name}/{key}": value for key, value in values.items()}
             videos = {video: alone for tally in tallies for video, alone in tally.videos.items()}
+            scored = {video: count for tally in tallies for video, count in tally.scored.items()}
+            values = self.metrics[name].compute() if scored else {}
+            numbers |= {f"{name}/{key}": value for key, value in values.items()}
             if self.root is None:
                 continue
             if len(videos) != len(benchmark):
-                log.warning("%s: %d of %d videos scored, so no results.json", name, len(videos), len(benchmark))
+                log.warning("%s: %d of %d videos done, so no results.json", name, len(videos), len(benchmark))
             elif self.segmenter.trainer.is_global_zero:
-                record = fill_record(self.segmenter, benchmark, {k: float(v) for k, v in values.items()}, videos)
+                self._pack(name)
+                if not scored:
+                    log.info("%s: no public annotations, so no results.json", name)
+                    continue
+                metrics = {key: float(value) for key, value in values.items()}
+                record = fill_record(self.segmenter, benchmark, metrics, videos, scored)
                 seconds = sum(tally.seconds for tally in tallies)
                 record.frames_per_second = sum(tally.frames for tally in tallies) / seconds if seconds else None
                 record.peak_memory_mb = max(tally.peak_mb for tally in tallies) or None
@@ -118,9 +132,12 @@ class Scoring:
         decoding, tracking = Stopwatch(device), Stopwatch(device)
         timed = dataclasses.replace(video, frames=WatchedFrames(video.frames, decoding))
         answers = tracking.watch(self.segmenter.track(timed))
-        if self.root and self.segmenter.save_predictions:
-            answers = self._written(name, video, answers)
-        measured = self.benchmarks[name].measure(video, answers)
+        benchmark, hidden = self.benchmarks[name], video.truth is None and self.root is not None
+        if self.root and (hidden or self.segmenter.save_predictions):
+            answers = benchmark.write(video, answers, self.root / name / PREDICTIONS)
+        measured = benchmark.measure(video, answers) if not hidden else _drained(answers)
+        if tracking.items != len(video):
+            raise InputError(f"video {video.id}: {tracking.items} answers to {len(video)} frames")
         self.tallies[name].peak_mb = max(self.tallies[name].peak_mb, peak_memory_mb(device))
         measured["_frames"] = torch.tensor(tracking.items)
         measured["_seconds"] = torch.tensor(tracking.seconds - decoding.seconds, dtype=torch.float64)
@@ -128,18 +145,20 @@ class Scoring:
             save_video(self.root / name / "per_video", video.id, measured, self.keys[name])
         return measured
 
-    def _written(self, name: str, video: Video, answers: Iterator[FrameMasks]) -> Iterator[FrameMasks]:
+    def _pack(self, name: str) -> None:
+        """Make the file for the server, if a submission was written and some server takes it."""
         assert self.root is not None
-        for answer in answers:
-            self.benchmarks[name].write(video, answer, self.root / name / "predictions")
-            yield answer
+        folder = self.root / name / PREDICTIONS
+        packed = self.benchmarks[name].pack(folder) if folder.is_dir() else None
+        if packed:
+            log.info("%s: submission %s", name, packed)
 
-    def _alone(self, name: str, measured: dict[str, Tensor]) -> dict[str, float]:
-        """The numbers of one video by itself."""
-        metric = self.benchmarks[name].metric()
-        metric.distributed_available_fn = lambda: False
-        metric.extend(**measured)  # type: ignore[operator]
-        return {key: float(value) for key, value in metric.compute().items()}
+
+def _drained(answers: Iterator[FrameMasks]) -> dict[str, Tensor]:
+    """Answers that nothing is measured of."""
+    for _ in answers:
+        pass
+    return {}
 
 
 def reason(error: Exception) -> str:

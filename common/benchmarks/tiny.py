@@ -18,6 +18,8 @@ class Tiny(VosBenchmark):
         seed: chooses the videos.
     """
 
+    source = "made by the code"
+
     def __init__(
         self,
         preset: str = "easy",
@@ -26,16 +28,19 @@ class Tiny(VosBenchmark):
         size: tuple[int, int] = (128, 128),
         seed: int = 10_000,
     ) -> None:
+        super().__init__(split="test")
         self.clips = SyntheticClips(preset, length=videos, frames=frames, size=size, seed=seed, held_out=True)
-        self.name, self.split = f"tiny-{preset}", "test"
+        self.name = f"tiny-{preset}"
         height, width = self.clips.size
         self.protocol = (
             f"J&F, {videos} generated videos of {frames} frames at {height}x{width}, seed {seed}, "
             "all frames but first and last, flat mean over targets"
         )
 
-    def __len__(self) -> int:
-        return len(self.clips)
+    def listed(self) -> list[str]:
+        """Names of the generated videos."""
+        return [self.clips.name(index) for index in range(len(self.clips))]
 
-    def __getitem__(self, index: int) -> Video:
-        return self.clips[index]
+    def open(self, id: str) -> Video:
+        """One video."""
+        return self.clips[self.listed().index(id)]

@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.table import Column, Table
 
-from common.benchmarks import Benchmark
-from common.benchmarks.davis import Davis
-from common.benchmarks.tiny import Tiny
+from common.benchmarks.known import KNOWN, known_benchmark
 from common.errors import InputError
-from common.video.synthetic import PRESETS
-
-KNOWN: dict[str, Callable[[], Benchmark]] = {
-    **{f"tiny-{preset}": partial(Tiny, preset) for preset in PRESETS},
-    "davis2016": partial(Davis, year=2016),
-    "davis2017": partial(Davis, year=2017),
-}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,9 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def rows() -> Iterator[tuple[str, str, str, str]]:
     """Name, default split, number of videos and protocol; without data what to do instead."""
-    for name, make in KNOWN.items():
+    for name in KNOWN:
         try:
-            benchmark = make()
+            benchmark = known_benchmark(name)
             yield name, benchmark.split, str(len(benchmark)), benchmark.protocol
         except InputError as error:
             yield name, "", "-", str(error)

@@ -40,7 +40,7 @@ class ClipDataset(Dataset[Pair]):
     Args:
         videos: annotated videos.
         frames: frames of a clip.
-        max_skip: largest step between two frames of a clip, or a schedule of (first epoch, largest step) pairs.
+        max_skip: largest step between two annotated frames, or a schedule of (first epoch, largest step) pairs.
         size: (H, W) of the clip.
         max_objects: most targets of a clip.
         augment: what changes the look of a clip.
@@ -108,8 +108,9 @@ class ClipDataset(Dataset[Pair]):
         """A clip of the given video, or of the next one whose first frame shows a target."""
         for step in range(VIDEOS):
             video = self.videos[(number + step) % len(self.videos)]
+            frames = range(len(video)) if video.annotated is None else video.annotated
             for _ in range(STARTS):
-                times = self._times(len(video), rng)
+                times = [frames[index] for index in self._times(len(frames), rng)]
                 first = self._masks(video, times[0])
                 rows = np.flatnonzero((first.flatten(1).sum(1) >= VISIBLE * first[0].numel()).numpy())
                 if len(rows):
@@ -119,7 +120,7 @@ class ClipDataset(Dataset[Pair]):
         raise InputError(f"{video.id}: no target shows in the first frame of a clip, nor in the videos before it")
 
     def _times(self, length: int, rng: np.random.Generator) -> list[int]:
-        """Frame indices of a clip; the last frame of a short video repeats."""
+        """Places of a clip's frames among those annotated; the last of a short video repeats."""
         fits = max(1, (length - 1) // max(1, self.frames - 1))
         steps = rng.integers(1, min(self.skip, fits) + 1, self.frames - 1)
         offsets = np.concatenate(([0], np.cumsum(steps)))

@@ -32,6 +32,10 @@ class RowMetric(Metric):
         self.add_state("rows", torch.zeros(0, width, dtype=torch.float64), dist_reduce_fx="cat", persistent=True)
         self.width = width
 
+    def extend(self, *measured: Any, **named: Any) -> None:
+        """Add one video, or one query, that is already measured; tensors with the object last."""
+        raise NotImplementedError
+
     def add(self, rows: Tensor) -> None:
         """Keep rows (K, width)."""
         self._computed = None  # what torchmetrics does itself around ``update``, and only there

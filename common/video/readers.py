@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
@@ -49,6 +50,12 @@ class ImageFolder:
 
     def __len__(self) -> int:
         return len(self._files)
+
+    @cached_property
+    def size(self) -> tuple[int, int]:
+        """(H, W) of the first frame."""
+        height, width = self[0].shape[:2]
+        return height, width
 
     def __getitem__(self, index: int) -> Tensor:
         file = self._files[index]

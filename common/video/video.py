@@ -36,6 +36,7 @@ class Video:
         truth: ground truth masks, or None where the split hides them. Never shown to a model.
         names: stem of each frame's file (``00000``), used again for submissions; empty = five-digit indices.
         attributes: what else the data set knows (categories, expressions, size), as plain data.
+        annotated: indices of the frames with ground truth, ascending; None = all.
     """
 
     id: str
@@ -46,6 +47,7 @@ class Video:
     truth: Annotations | None = None
     names: Sequence[str] = ()
     attributes: dict = field(default_factory=dict)
+    annotated: Sequence[int] | None = None
 
     def __len__(self) -> int:
         """Number of frames.

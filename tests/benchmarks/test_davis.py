@@ -95,7 +95,7 @@ def test_split_file_of_paths(tmp_path: Path) -> None:
     (root / "ImageSets/480p").mkdir()
     pairs = [f"/JPEGImages/480p/{v}/{n:05d}.jpg /Annotations/480p/{v}/{n:05d}.png" for v in "ba" for n in range(4)]
     (root / "ImageSets/480p/val.txt").write_text("\n".join(pairs))
-    assert Davis(root, year=2016).sequences == ["b", "a"]
+    assert Davis(root, year=2016).ids == ["b", "a"]
 
 
 @pytest.mark.parametrize("name", ["DAVIS2016", "davis-2016", "DAVIS", "DAVIS_2017"])
@@ -112,22 +112,22 @@ def test_absent_data_says_where_to_get_it(tmp_path: Path, monkeypatch: pytest.Mo
         if place is not None:
             monkeypatch.setenv("VIDSEG_DATA", place)
         with pytest.raises(InputError, match=r"davis2017 .*https://davischallenge.org .*VIDSEG_DATA") as caught:
-            Davis()
+            len(Davis())
         assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match="none: no such folder"):
-        Davis(tmp_path / "none")
+        len(Davis(tmp_path / "none"))
 
 
 def test_a_subset_of_sequences(tmp_path: Path) -> None:
     root = make(tmp_path, {"a": squares(), "b": squares()})
-    assert [video.id for video in Davis(root, sequences=["b"])] == ["b"]
+    assert [video.id for video in Davis(root, videos=["b"])] == ["b"]
     with pytest.raises(InputError, match="c: not in davis2017 val, which has a, b"):
-        Davis(root, sequences=["c"])
+        len(Davis(root, videos=["c"]))
 
 
 def test_hidden_annotations_are_not_scored(tmp_path: Path) -> None:
     root = make(tmp_path, {"a": squares()}, split="test-dev")
-    for file in list((root / "Annotations/480p/a").iterdir())[1:]:
+    for file in (root / "Annotations/480p/a").iterdir():
         if file.stem != "00000":
             file.unlink()
     video = (benchmark := Davis(root, split="test-dev"))[0]
@@ -139,8 +139,7 @@ def test_hidden_annotations_are_not_scored(tmp_path: Path) -> None:
 
 def test_the_submission_is_a_palette_png_for_each_frame(tmp_path: Path) -> None:
     video = (benchmark := Davis(make(tmp_path / "data", {"a": squares()})))[0]
-    for answer in perfect(video):
-        benchmark.write(video, answer, tmp_path / "out")
+    assert len(list(benchmark.write(video, perfect(video), tmp_path / "out"))) == 4
     for frame in range(4):
         file = tmp_path / "out" / "a" / f"{frame:05d}.png"
         assert Image.open(file).mode == "P"
@@ -208,11 +207,11 @@ def test_another_year_is_refused(tmp_path: Path) -> None:
     ("frames", "message"),
     [
         ((0, 1, 3), "frame 2 has no answer, frame 3 came instead"),
-        ((0, 1, 1, 2, 3), "frame 2 .* frame 1 came instead"),
-        ((0, 1, 2), "frame 3 has no answer"),
+        ((0, 1, 1, 2, 3), "the answer to frame 1 came after that to frame 1"),
+        ((0, 1), "frame 2 has no answer"),
     ],
 )
-def test_every_frame_is_answered_once(tmp_path: Path, frames: tuple[int, ...], message: str) -> None:
+def test_every_scored_frame_is_answered_once(tmp_path: Path, frames: tuple[int, ...], message: str) -> None:
     video = (benchmark := Davis(make(tmp_path, {"a": squares()})))[0]
     answers = list(perfect(video))
     with pytest.raises(InputError, match=f"video a: {message}"):
@@ -238,7 +237,7 @@ def test_folders_of_pngs_score_like_davis2017_evaluation(golden_root: Path, tmp_
         maps = [read_label_map(file) for file in sorted((golden_root / "davis_png/pred" / name).iterdir())]
         for index, label in enumerate(maps):
             Image.new("RGB", label.shape[::-1]).save(frames / f"{index:05d}.jpg")
-        benchmark = Davis(tmp_path / "davis", sequences=[name])
+        benchmark = Davis(tmp_path / "davis", videos=[name])
         video = benchmark[0]
         answers = (
             FrameMasks(n, ids, label == torch.tensor(ids, dtype=torch.uint8)[:, None, None], torch.ones(len(ids)))

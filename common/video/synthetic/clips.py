@@ -74,7 +74,7 @@ class SyntheticClips(Sequence[Video]):
         film = Film(scene, frames, self.size)
         categories = {target: look.category for target, look in enumerate(looks, start=1) if target in film.targets}
         return Video(
-            id=f"{preset.name}-{self.seed}-{index:05d}",
+            id=self.name(index),
             frames=film,
             prompts=film.prompts,
             targets=film.targets,
@@ -85,6 +85,10 @@ class SyntheticClips(Sequence[Video]):
                 "expressions": {target: describe(scene, looks, target, frames) for target in film.targets},
             },
         )
+
+    def name(self, index: int) -> str:
+        """Id of a video."""
+        return f"{self.presets[index % len(self.presets)].name}-{self.seed}-{index:05d}"
 
     def query_image(self, index: int, target: int) -> tuple[Tensor, Tensor]:
         """A picture of a target outside its video: new background, pose and scale.

@@ -1,0 +1,45 @@
+"""The benchmarks by name, for the command line. In YAML a benchmark is its class path."""
+
+from __future__ import annotations
+
+import difflib
+from importlib import import_module
+from typing import Any
+
+from common.benchmarks.base import Benchmark
+from common.errors import InputError
+
+# name -> (class, arguments that make it this benchmark)
+KNOWN: dict[str, tuple[str, dict[str, Any]]] = {
+    "davis2016": ("davis.Davis", {"year": 2016}),
+    "davis2017": ("davis.Davis", {"year": 2017}),
+    **{
+        f"tiny-{preset}": ("tiny.Tiny", {"preset": preset})
+        for preset in ("easy", "occlusion", "distractor", "reappear", "long")
+    },
+}
+
+
+def benchmark_class(name: str) -> type[Benchmark]:
+    """Class of a benchmark; it is imported only now.
+
+    Raises:
+        InputError: no benchmark has this name.
+    """
+    if name not in KNOWN:
+        near = difflib.get_close_matches(name, KNOWN, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(KNOWN)}"
+        raise InputError(f"{name}: no such benchmark; {hint}")
+    module, kind = KNOWN[name][0].split(".")
+    return getattr(import_module(f"common.benchmarks.{module}"), kind)
+
+
+def known_benchmark(name: str, **options: Any) -> Benchmark:
+    """Make a benchmark.
+
+    Args:
+        name: a key of ``KNOWN``.
+        options: further arguments of its class, e.g. ``root`` and ``split``.
+    """
+    kind = benchmark_class(name)
+    return kind(**{**KNOWN[name][1], **options})
