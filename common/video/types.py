@@ -14,14 +14,14 @@ from common.errors import InputError
 class Prompt:
     """What the user says about one target on one frame.
 
-    Exactly one of these kinds: a mask; a box and / or points; a text; a vocabulary. With ``image`` the mask lies on
-    that image, which is not a frame of the video (visual query segmentation).
+    Exactly one of these kinds: a mask; a box and / or points; a text; a vocabulary. With ``image`` the mask or the box
+    lies on that image and not on a frame of the video (visual queries).
 
     Attributes:
         target: id of the target, 1..254.
         frame: frame index in the video where the prompt holds.
         mask: bool (H, W) at video resolution, or at the resolution of ``image``.
-        box: (x0, y0, x1, y1) in pixels.
+        box: (x0, y0, x1, y1) in pixels of the video, or of ``image``.
         points: float (K, 2), x and y in pixels.
         labels: int64 (K,), 1 = on the target, 0 = off it.
         text: an expression that names the target.
@@ -29,7 +29,8 @@ class Prompt:
         image: uint8 RGB (h, w, 3), the query image.
 
     Raises:
-        InputError: no kind or more than one, an id out of range, an empty mask, sizes that do not fit.
+        InputError: no kind or more than one, an id out of range, an empty mask, sizes that do not fit, a box
+            that leaves its image.
     """
 
     target: int
@@ -72,6 +73,10 @@ class Prompt:
             raise InputError(f"{where}: the text is empty; say what to look for")
         if self.vocabulary is not None and not self.vocabulary:
             raise InputError(f"{where}: the vocabulary is empty; it needs at least one category")
+        if self.image is not None and self.box is not None:
+            height, width = self.image.shape[:2]
+            if self.box[0] < 0 or self.box[1] < 0 or self.box[2] > width or self.box[3] > height:
+                raise InputError(f"{where}: the box {self.box} leaves its image of {height}x{width} (height x width)")
         if self.image is not None and self.mask is not None and self.image.shape[:2] != self.mask.shape:
             raise InputError(
                 f"{where}: the query mask is {tuple(self.mask.shape)} but its image is {tuple(self.image.shape[:2])}"

@@ -22,6 +22,7 @@ ONE = torch.tensor([1])
         {"mask": MASK},
         {"mask": MASK, "image": torch.zeros(4, 4, 3, dtype=torch.uint8)},
         {"box": (0.0, 0.0, 2.0, 3.0)},
+        {"box": (0.0, 1.0, 5.0, 4.0), "image": torch.zeros(4, 5, 3, dtype=torch.uint8)},
         {"points": POINTS, "labels": ONE},
         {"box": (0.0, 0.0, 2.0, 3.0), "points": POINTS, "labels": ONE},
         {"text": "the small red blob"},
@@ -51,6 +52,10 @@ def test_each_kind_of_prompt(kind: dict[str, Any]) -> None:
         ({"text": " "}, "text is empty"),
         ({"vocabulary": ()}, "vocabulary is empty"),
         ({"mask": MASK, "image": torch.zeros(4, 5, 3, dtype=torch.uint8)}, "(4, 5)"),
+        ({"box": (0, 0, 5.5, 4), "image": torch.zeros(4, 5, 3, dtype=torch.uint8)}, "4x5"),
+        ({"box": (0, 0, 5, 4.5), "image": torch.zeros(4, 5, 3, dtype=torch.uint8)}, "4x5"),
+        ({"box": (-1, 0, 5, 4), "image": torch.zeros(4, 5, 3, dtype=torch.uint8)}, "leaves its image"),
+        ({"box": (0, -1, 5, 4), "image": torch.zeros(4, 5, 3, dtype=torch.uint8)}, "leaves its image"),
     ],
 )
 def test_wrong_prompt_names_target_and_frame(wrong: dict[str, Any], word: str, refuses) -> None:
