@@ -30,7 +30,8 @@ class Special:
     """No region, but a code.
 
     Attributes:
-        code: in ground truth 0 = unknown, 1 = absent; in results 0 = nothing reported, 1 = initialised here, 2 = failed.
+        code: in ground truth 0 = unknown, 1 = absent; in results 0 = nothing reported, 1 = initialised here,
+            2 = failed.
     """
 
     code: int
@@ -102,7 +103,8 @@ def raster(region: Region, size: Sequence[int]) -> Tensor:
     """The pixels of a region as bool (H, W), the part inside the frame; a code marks none.
 
     As in the toolkit a rectangle covers the pixels from its left upper corner to, but without, its right lower corner,
-    both rounded down; a polygon has its corners rounded to pixels, and the pixels of its outline belong to it.
+    both rounded down. A polygon has its corners rounded to pixels and the pixels of its outline belong to it; where a
+    slanted outline runs between two pixels the toolkit may take the other one.
 
     Args:
         region: any.
@@ -250,12 +252,12 @@ class _Bytes:
             numbers = self._take(f"{2 * count}f", where)
             return Polygon(tuple(zip(numbers[::2], numbers[1::2], strict=True)))
         if kind == MASK_TYPE:
-            *box, count = self._take("hhHHH", where)
+            x, y, w, h, count = self._take("hhHHH", where)
             try:
-                return Mask(*box, self._take(f"{count}H", where))
+                return Mask(x, y, w, h, self._take(f"{count}H", where))
             except InputError as error:
                 raise InputError(f"{self.path}, {where}: {error}") from error
-        raise InputError(f"{self.path}, {where}: type {kind} has no pixels; a code, rectangle, polygon or mask is needed")
+        raise InputError(f"{self.path}, {where}: type {kind} is not a code (0), rectangle (1), polygon (2) or mask (3)")
 
     def _take(self, form: str, where: str) -> tuple:
         start, self.place = self.place, self.place + struct.calcsize("<" + form)
