@@ -1,14 +1,11 @@
 """J&F: the DAVIS statistics, and that neither order nor processes change them."""
 
 import json
-import os
-import socket
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import torch.multiprocessing as mp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -117,59 +114,16 @@ def test_order_of_videos_and_ids_changes_no_digit(seed: int, order: list[int]) -
     assert forth.compute() == back.compute()
 
 
-def test_state_dict_round_trip_and_reset() -> None:
-    metric, other = JAndF(), JAndF()
-    metric.extend(*torch.rand(2, 6, 3, dtype=torch.float64))
-    other.load_state_dict(metric.state_dict())
-    other.extend(*torch.rand(2, 4, 1, dtype=torch.float64))
-    metric.extend(j=other.rows.new_ones(4, 1), f=other.rows.new_ones(4, 1))
-    assert torch.equal(other.rows[:3], metric.rows[:3])
-    metric.reset()
-    assert metric.rows.shape == (0, 6)
-
-
-def test_nothing_added_is_nan() -> None:
-    with pytest.warns(UserWarning, match="before the ``update``"):
-        assert JAndF().compute()["J&F"].isnan()
-
-
 @pytest.mark.parametrize("shape", [(0, 2), (4,)])
 def test_wrong_shapes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"\(T, N\)"):
         JAndF().extend(torch.zeros(shape), torch.zeros(shape))
 
 
-def videos() -> list[torch.Tensor]:
-    generator = torch.Generator().manual_seed(5)
-    return [torch.rand(2, 7, n, generator=generator, dtype=torch.float64) for n in (1, 3, 2)]
-
-
-SHARES = ([[0, 1, 2], []], [[2], [1, 0]])  # one process idle; unequal shares in another order
-
-
-def worker(rank: int, port: int, folder: str) -> None:
-    """One of two processes: measures its share and writes what ``compute`` says."""
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
-    said = []
-    for shares in SHARES:
-        metric = JAndF()
-        for index in shares[rank]:
-            metric.extend(*videos()[index])
-        said.append([metric.compute(), metric.compute(), len(metric.rows)])
-    torch.save(said, f"{folder}/{rank}.pt")
-    torch.distributed.destroy_process_group()
-
-
-def test_two_processes_give_the_answer_of_one(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    mp.spawn(worker, (port, str(tmp_path)), nprocs=2)
-    alone = JAndF()
-    for video in videos():
-        alone.extend(*video)
-    for rank in range(2):
-        for shares, (first, again, kept) in zip(SHARES, torch.load(tmp_path / f"{rank}.pt"), strict=True):
-            assert first == again == alone.compute()
-            assert kept == sum(videos()[index].shape[-1] for index in shares[rank])  # unsynced: its own objects only
+def test_frames_that_are_nan_do_not_count_and_an_object_without_frames_is_left_out() -> None:
+    nan = float("nan")
+    values = torch.tensor([[1.0, nan, nan], [0.5, nan, 0.25], [nan, nan, 0.75]], dtype=torch.float64)
+    metric = JAndF()
+    metric.extend(values, values)
+    assert metric.rows[:, 0].tolist() == [0.75, 0.5]
+    assert metric.compute()["J"] == 0.625
