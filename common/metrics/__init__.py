@@ -1,9 +1,18 @@
 """torchmetrics of video segmentation; each stands alone."""
 
-from common.metrics.functional import boundary_accuracy, disk_runs, region_similarity
+from common.metrics.functional import boundary_accuracy, disk_runs, j_and_f, region_similarity
 from common.metrics.jandf import JAndF
 from common.metrics.vots import VOTSMetrics
 from common.metrics.vq2d import VQ2DMetrics
 from common.metrics.vqs import VQSMetrics
 
-__all__ = ["JAndF", "VOTSMetrics", "VQ2DMetrics", "VQSMetrics", "boundary_accuracy", "disk_runs", "region_similarity"]
+__all__ = [
+    "JAndF",
+    "VOTSMetrics",
+    "VQ2DMetrics",
+    "VQSMetrics",
+    "boundary_accuracy",
+    "disk_runs",
+    "j_and_f",
+    "region_similarity",
+]
