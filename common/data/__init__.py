@@ -3,8 +3,9 @@
 from common.data.augmentation import Augmentation
 from common.data.clip import Clip
 from common.data.clips import ClipDataset, VideoSet, collate
+from common.data.queries import QueryClips
 
-__all__ = ["Augmentation", "Clip", "ClipDataset", "VideoDataModule", "VideoSet", "collate"]
+__all__ = ["Augmentation", "Clip", "ClipDataset", "QueryClips", "VideoDataModule", "VideoSet", "collate"]
 
 
 def __getattr__(name: str) -> object:

@@ -54,7 +54,8 @@ class Augmentation:
         frames: Tensor,
         masks: Tensor,
         rng: np.random.Generator,
-        paste: tuple[Tensor, Tensor] | None = None,
+        paste: tuple[Tensor, ...] | None = None,
+        absent: bool = False,
     ) -> tuple[Tensor, Tensor]:
         """Change a clip. A target that leaves the first frame by it is dropped; one at least stays.
 
@@ -63,25 +64,27 @@ class Augmentation:
             masks: bool (T, N, H, W).
             rng: where every number comes from.
             paste: another clip of the same T, H, W, of which one object is pasted.
+            absent: a target may be absent from any frame, and none is dropped: most of each stays over all frames.
 
         Returns:
             frames uint8 (T, 3, H, W) and masks bool (T, M, H, W), 1 <= M <= N.
         """
-        pixels, masks = self._move(frames.float(), masks, rng)
+        pixels, masks = self._move(frames.float(), masks, rng, absent)
         if paste is not None:
-            pixels, masks = _paste(pixels, masks, paste, rng)
+            pixels, masks = _paste(pixels, masks, paste, rng, absent)
         pixels = self._colour(pixels, rng)
         return pixels.add_(0.5).clamp_(0, 255).to(torch.uint8), masks
 
-    def _move(self, pixels: Tensor, masks: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def _move(self, pixels: Tensor, masks: Tensor, rng: np.random.Generator, absent: bool) -> tuple[Tensor, Tensor]:
         """Flip, rotate, shear, shift and crop, in one resampling."""
-        before = masks[0].flatten(1).sum(1)
+        shown = masks if absent else masks[:1]
+        before = _areas(shown)
         for _ in range(TRIES):
             affine = self._geometry(masks.shape[2:], rng)[None]
             grid = F.affine_grid(affine, [1, 1, *masks.shape[2:]], align_corners=False)
-            first = _sample(masks[:1], grid)[0].flatten(1).sum(1)
-            stays = (first > 0) & (first >= KEEP * before)
-            if stays.any():
+            after = _areas(_sample(shown, grid))
+            stays = (after >= KEEP * before) & ((after > 0) | absent)
+            if stays.all() if absent else stays.any():
                 return _sample(pixels, grid), _sample(masks[:, stays], grid)
         return pixels, masks
 
@@ -109,6 +112,11 @@ class Augmentation:
         if rng.random() < self.grey:
             clip[2] = 0.0
         return _recolour(pixels, clip * jitter, _hue_matrix(turn))
+
+
+def _areas(masks: Tensor) -> Tensor:
+    """Pixels (N,) of masks (T, N, H, W), over all T."""
+    return masks.flatten(2).sum((0, 2))
 
 
 def _sample(x: Tensor, grid: Tensor) -> Tensor:
@@ -142,11 +150,12 @@ def _recolour(pixels: Tensor, factors: np.ndarray, hue: np.ndarray) -> Tensor:
 
 
 def _paste(
-    pixels: Tensor, masks: Tensor, other: tuple[Tensor, Tensor], rng: np.random.Generator
+    pixels: Tensor, masks: Tensor, other: tuple[Tensor, ...], rng: np.random.Generator, absent: bool
 ) -> tuple[Tensor, Tensor]:
-    """Paste one object of another clip in front, unless it would hide most of a target in the first frame."""
+    """Paste one object of another clip in front, unless it would hide most of a target in the first frame (or all)."""
     cut = other[1][:, int(rng.integers(other[1].shape[1]))][:, None]
     left = masks & ~cut
-    if (left[0].flatten(1).sum(1) < KEEP * masks[0].flatten(1).sum(1)).any():
+    shown = slice(None) if absent else slice(1)
+    if (_areas(left[shown]) < KEEP * _areas(masks[shown])).any():
         return pixels, masks
     return torch.where(cut, other[0].float(), pixels), left

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -20,7 +20,7 @@ VISIBLE = 0.0005  # of the frame: the least area in the first frame at which a t
 STARTS = 10  # first frames tried in a video
 VIDEOS = 10  # videos tried, one after the other, before the whole set counts as unusable
 
-Pair = tuple[Tensor, Tensor]
+Item = tuple[Tensor, ...]
 
 
 class VideoSet(Protocol):
@@ -31,7 +31,7 @@ class VideoSet(Protocol):
     def __getitem__(self, index: int) -> Video: ...
 
 
-class ClipDataset(Dataset[Pair]):
+class ClipDataset(Dataset[Item]):
     """Clips of a few frames from annotated videos, each a function of (seed, epoch, index) alone.
 
     The first frame of a clip shows every target that was chosen (at most ``max_objects``), as SAM 2 trains. Epochs go
@@ -94,30 +94,49 @@ class ClipDataset(Dataset[Pair]):
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, index: int) -> Pair:
+    def __getitem__(self, index: int) -> Item:
         if not 0 <= index < self.length:
             raise IndexError(f"clip {index} of {self.length}")
         rng = np.random.default_rng((self.seed, self.epoch, index))
-        frames, masks = self._clip(self.epoch * self.length + index, rng)
+        clip = self._clip(self.epoch * self.length + index, rng)
         if self.augment is None:
-            return frames, masks
+            return clip
         paste = self._clip(int(rng.integers(len(self.videos))), rng) if rng.random() < self.augment.paste else None
-        return self.augment(frames, masks, rng, paste)
+        return self._augmented(self.augment, clip, rng, paste)
 
-    def _clip(self, number: int, rng: np.random.Generator) -> Pair:
+    def _clip(self, number: int, rng: np.random.Generator) -> Item:
         """A clip of the given video, or of the next one whose first frame shows a target."""
+        video, times, masks = self._find(number, rng, self._starting)
+        return self._frames(video, times), masks
+
+    def _augmented(self, augment: Augmentation, clip: Item, rng: np.random.Generator, paste: Item | None) -> Item:
+        return augment(clip[0], clip[1], rng, paste)
+
+    def _starting(self, video: Video, times: list[int], rng: np.random.Generator) -> Tensor | None:
+        """Masks of the chosen targets, all of them visible in the first frame; None where it shows none."""
+        first = self._masks(video, times[0])
+        rows = np.flatnonzero((first.flatten(1).sum(1) >= VISIBLE * first[0].numel()).numpy())
+        if not len(rows):
+            return None
+        rows = np.sort(rng.permutation(rows)[: self.max_objects])
+        return torch.stack([first, *(self._masks(video, t) for t in times[1:])])[:, rows]
+
+    def _find(
+        self,
+        number: int,
+        rng: np.random.Generator,
+        choose: Callable[[Video, list[int], np.random.Generator], Tensor | None],
+    ) -> tuple[Video, list[int], Tensor]:
+        """The given video or one of the next, with the times of a clip for which ``choose`` returns masks."""
         for step in range(VIDEOS):
             video = self.videos[(number + step) % len(self.videos)]
             frames = range(len(video)) if video.annotated is None else video.annotated
             for _ in range(STARTS):
                 times = [frames[index] for index in self._times(len(frames), rng)]
-                first = self._masks(video, times[0])
-                rows = np.flatnonzero((first.flatten(1).sum(1) >= VISIBLE * first[0].numel()).numpy())
-                if len(rows):
-                    rows = np.sort(rng.permutation(rows)[: self.max_objects])
-                    masks = torch.stack([first, *(self._masks(video, t) for t in times[1:])])[:, rows]
-                    return torch.stack([self._frame(video, t) for t in times]), masks
-        raise InputError(f"{video.id}: no target shows in the first frame of a clip, nor in the videos before it")
+                masks = choose(video, times, rng)
+                if masks is not None:
+                    return video, times, masks
+        raise InputError(f"{video.id}: no clip of it shows a target where it must, nor of the videos before it")
 
     def _times(self, length: int, rng: np.random.Generator) -> list[int]:
         """Places of a clip's frames among those annotated; the last of a short video repeats."""
@@ -127,28 +146,42 @@ class ClipDataset(Dataset[Pair]):
         times = np.minimum(rng.integers(max(1, length - int(offsets[-1]))) + offsets, length - 1)
         return (times[::-1] if rng.random() < self.reverse else times).tolist()
 
-    def _frame(self, video: Video, time: int) -> Tensor:
-        """Frame uint8 (3, h, w) at the clip's size."""
-        frame = video[time].permute(2, 0, 1)
-        if frame.shape[1:] == self.size:
-            return frame
-        resized = F.interpolate(frame[None].float(), self.size, mode="bilinear", antialias=True)[0]
-        return resized.add_(0.5).clamp_(0, 255).to(torch.uint8)
+    def _frames(self, video: Video, times: list[int]) -> Tensor:
+        """Frames uint8 (T, 3, h, w) at the clip's size."""
+        return torch.stack([resized_image(video[time], self.size) for time in times])
 
     def _masks(self, video: Video, time: int) -> Tensor:
         """Masks bool (N, h, w) at the clip's size."""
         masks = video.truth[time] if video.truth is not None else None
         if masks is None:
             raise InputError(f"{video.id}: frame {video.name(time)} has no annotation; train on annotated videos only")
-        if masks.shape[1:] == self.size:
-            return masks
-        return F.interpolate(masks[None].to(torch.uint8), self.size, mode="nearest-exact")[0].bool()
+        return resized_masks(masks, self.size)
 
 
-def collate(pairs: Sequence[Pair]) -> Clip:
-    """Put clips into a batch; rows of masks that only fill up are False in ``valid``."""
-    most = max(masks.shape[1] for _, masks in pairs)
-    frames = torch.stack([frames for frames, _ in pairs])
-    masks = torch.stack([F.pad(masks, (0, 0, 0, 0, 0, most - masks.shape[1])) for _, masks in pairs])
-    counts = torch.tensor([masks.shape[1] for _, masks in pairs])
-    return Clip(frames, masks, torch.arange(most)[None] < counts[:, None])
+def resized_image(image: Tensor, size: tuple[int, int]) -> Tensor:
+    """An image uint8 (H, W, 3) as uint8 (3, h, w) of another size."""
+    image = image.permute(2, 0, 1)
+    if image.shape[1:] == size:
+        return image
+    resized = F.interpolate(image[None].float(), size, mode="bilinear", antialias=True)[0]
+    return resized.add_(0.5).clamp_(0, 255).to(torch.uint8)
+
+
+def resized_masks(masks: Tensor, size: tuple[int, int]) -> Tensor:
+    """Masks bool (N, H, W) at another size."""
+    if masks.shape[1:] == size:
+        return masks
+    return F.interpolate(masks[None].to(torch.uint8), size, mode="nearest-exact")[0].bool()
+
+
+def collate(items: Sequence[Item]) -> Clip:
+    """Put clips, (frames, masks) or (frames, masks, query, query masks), into a batch.
+
+    Rows that only fill up are False in ``valid``.
+    """
+    frames, masks, *queries = zip(*items, strict=True)
+    most = max(m.shape[1] for m in masks)
+    filled = torch.stack([F.pad(m, (0, 0, 0, 0, 0, most - m.shape[1])) for m in masks])
+    valid = torch.arange(most)[None] < torch.tensor([m.shape[1] for m in masks])[:, None]
+    rest = [torch.stack([torch.cat([q, q.new_zeros(most - len(q), *q.shape[1:])]) for q in kind]) for kind in queries]
+    return Clip(torch.stack(frames), filled, valid, *rest)

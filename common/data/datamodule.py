@@ -15,6 +15,7 @@ from common.benchmarks import Benchmark
 from common.data.augmentation import Augmentation
 from common.data.clips import ClipDataset, VideoSet, collate
 from common.data.mixture import EpochSampler, MixedClips
+from common.data.queries import QueryClips
 from common.errors import InputError
 from common.video import Video, open_video
 
@@ -39,6 +40,8 @@ class VideoDataModule(L.LightningDataModule):
         augmentation: what changes the look of training clips.
         reverse: probability that a clip runs backwards.
         clips_per_epoch: clips of an epoch, over all processes.
+        queries: each clip comes with a query image of its target, which may be absent from any frame; the training sets
+            must have them.
         num_workers: processes that make clips, for each training process.
         seed: chooses the clips.
 
@@ -61,6 +64,7 @@ class VideoDataModule(L.LightningDataModule):
         augmentation: Augmentation | None = None,
         reverse: float = 0.5,
         clips_per_epoch: int = 1000,
+        queries: bool = False,
         num_workers: int = 0,
         seed: int = 0,
     ) -> None:
@@ -71,11 +75,10 @@ class VideoDataModule(L.LightningDataModule):
         self.batch_size, self.num_workers = batch_size, num_workers
         if clips_per_epoch < batch_size:
             raise InputError(f"clips_per_epoch {clips_per_epoch} does not fill one batch of {batch_size}")
+        kind = QueryClips if queries else ClipDataset
         sources = [
             # a set's own seed, so that two sets with the same videos still give different clips
-            ClipDataset(
-                videos, frames, max_skip, size, max_objects, augmentation, clips_per_epoch, seed + number, reverse
-            )
+            kind(videos, frames, max_skip, size, max_objects, augmentation, clips_per_epoch, seed + number, reverse)
             for number, videos in enumerate(train or [])
         ]
         self.clips = MixedClips(sources, weights, seed) if sources else None

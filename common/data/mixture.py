@@ -8,11 +8,11 @@ import numpy as np
 from torch.utils.data import Dataset
 from torch.utils.data.distributed import DistributedSampler
 
-from common.data.clips import ClipDataset, Pair
+from common.data.clips import ClipDataset, Item
 from common.errors import InputError
 
 
-class MixedClips(Dataset[Pair]):
+class MixedClips(Dataset[Item]):
     """Each clip comes from one of the sources, drawn by weight from (seed, epoch, index).
 
     Args:
@@ -36,7 +36,7 @@ class MixedClips(Dataset[Pair]):
     def __len__(self) -> int:
         return len(self.sources[0])
 
-    def __getitem__(self, index: int) -> Pair:
+    def __getitem__(self, index: int) -> Item:
         rng = np.random.default_rng((self.seed, self.sources[0].epoch, index, len(self.sources)))
         return self.sources[int(rng.choice(len(self.sources), p=self.shares))][index]
 

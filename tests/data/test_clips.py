@@ -159,7 +159,7 @@ def test_no_annotation():
 
 
 def test_no_target_anywhere():
-    with pytest.raises(InputError, match="no target shows"):
+    with pytest.raises(InputError, match="no clip of it shows a target"):
         ClipDataset(Counted(start=99), frames=2)[0]
 
 

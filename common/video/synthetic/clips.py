@@ -67,9 +67,7 @@ class SyntheticClips(Sequence[Video]):
         return self.length
 
     def __getitem__(self, index: int) -> Video:  # type: ignore[override]
-        if not -self.length <= index < self.length:
-            raise IndexError(f"video {index} of {self.length}")
-        index %= self.length
+        index = self._index(index)
         preset, frames, scene, looks = self._scene(index)
         film = Film(scene, frames, self.size)
         categories = {target: look.category for target, look in enumerate(looks, start=1) if target in film.targets}
@@ -101,6 +99,11 @@ class SyntheticClips(Sequence[Video]):
         if not 1 <= target <= len(looks):
             raise InputError(f"video {index} has targets 1 to {len(looks)}, not {target}")
         return draw_query(scene, target, self.size, self._random(index, target))
+
+    def _index(self, index: int) -> int:
+        if not -self.length <= index < self.length:
+            raise IndexError(f"video {index} of {self.length}")
+        return index % self.length
 
     def _scene(self, index: int) -> tuple[Preset, int, Scene, list[Look]]:
         preset = self.presets[index % len(self.presets)]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch import Tensor
 
 from common.video.synthetic.actors import Actor, Camera, Occluder, Wall
-from common.video.synthetic.motion import Wave, any_angle, draw_absences, draw_wave, uniform
+from common.video.synthetic.motion import Wave, any_angle, draw_absences, draw_visits, draw_wave, uniform
 from common.video.synthetic.presets import Preset
 from common.video.synthetic.scene import Scene
 from common.video.synthetic.shapes import CATEGORIES, Outline, draw_outline
@@ -40,9 +40,20 @@ def draw_scene(preset: Preset, frames: int, objects: int | None, rng: np.random.
     likes: list[Actor] = []
     for _ in range(int(rng.integers(preset.distractors[0], preset.distractors[1] + 1))):
         likes.append(_draw_alike(preset, targets, likes, looks, rng))
+    for _ in range(int(rng.integers(preset.relatives[0], preset.relatives[1] + 1)) if preset.relatives[1] else 0):
+        relative = draw_relative(looks[0], rng)
+        likes.append(_draw_actor(preset, relative, [*targets, *likes], frames, 0, rng))
     crowd = [*targets, *likes]
     actors = [crowd[k] for k in rng.permutation(len(crowd))]
     return Scene(background, [*actors, *_draw_covers(preset, targets, rng)], camera, light), looks
+
+
+def draw_relative(look: Look, rng: np.random.Generator) -> Look:
+    """A look that differs in exactly one trait: a query image tells the two apart, but only just."""
+    kinds = {"category": CATEGORIES, "colour": tuple(COLOURS), "pattern": tuple(PATTERNS)}
+    trait = str(rng.choice(list(kinds)))
+    others = [value for value in kinds[trait] if value != getattr(look, trait)]
+    return replace(look, **{trait: str(rng.choice(others))})
 
 
 def _draw_camera(preset: Preset, rng: np.random.Generator) -> Camera:
@@ -56,7 +67,10 @@ def _draw_actor(
     preset: Preset, look: Look, others: list[Actor], frames: int, target: int, rng: np.random.Generator
 ) -> Actor:
     late = target > 1 and bool(rng.random() < preset.late)
-    absences = draw_absences(rng, frames, preset.absence, late) if preset.absence else ()
+    if preset.away[1]:
+        absences = draw_visits(rng, frames, preset.absence, preset.away)
+    else:
+        absences = draw_absences(rng, frames, preset.absence, late) if preset.absence else ()
     outline = draw_outline(rng, preset.wobble, look.category)
     texture = object_texture(look.colour, look.pattern, rng)
     growth = uniform(rng, 0.3, 1) * preset.growth

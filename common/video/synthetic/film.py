@@ -17,13 +17,19 @@ class Film:
     """Frames of one scene. Keeps the layers of the last frame only: a frame and its truth are asked for together.
 
     Attributes:
-        prompts: mask of every target where it first appears.
-        targets: ids of the targets that are visible at some time.
+        prompts: mask of every target where it first appears; none where the targets are given.
+        targets: ids of the targets that are visible at some time, or as given.
     """
 
-    def __init__(self, scene: Scene, frames: int, size: tuple[int, int]) -> None:
+    def __init__(
+        self, scene: Scene, frames: int, size: tuple[int, int], targets: tuple[int, ...] | None = None
+    ) -> None:
         self.scene, self.frames, self.size = scene, frames, size
         self._last: tuple[int, list[Layer]] = (-1, [])
+        self.prompts: tuple[Prompt, ...] = ()
+        if targets is not None:
+            self.targets = targets
+            return
         self.targets = tuple(sorted(actor.target for actor in scene.actors if actor.target))
         self.prompts = self._first_appearances()
         self.targets = tuple(prompt.target for prompt in self.prompts)

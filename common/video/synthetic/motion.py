@@ -63,6 +63,24 @@ class Absence:
         return way * way * (3 - 2 * way)
 
 
+def draw_visits(rng: np.random.Generator, frames: int, cycle: int, away: tuple[float, float]) -> tuple[Absence, ...]:
+    """Being out of the frame once in every stretch of about ``cycle`` frames; the video begins anywhere in the first.
+
+    Args:
+        away: shortest and longest part of a stretch that is spent fully outside, at most 0.8.
+    """
+    rounds = max(1, round(frames / cycle))
+    stretch = frames / rounds
+    ramp, begun = min(4.0, 0.1 * stretch), uniform(rng, 0, stretch) if rounds > 1 else 0.0
+    absences = []
+    for number in range(rounds + 1 if rounds > 1 else 1):
+        gone = uniform(rng, *away) * stretch
+        start = stretch * number - begun + uniform(rng, 0, stretch - 2 * ramp - gone)
+        angle = rng.integers(4) * math.pi / 2
+        absences.append(Absence(start, ramp, gone, (round(math.cos(angle)), round(math.sin(angle))), False))
+    return tuple(absences)
+
+
 def draw_absences(rng: np.random.Generator, frames: int, cycle: int, late: bool) -> tuple[Absence, ...]:
     """One absence in every ``cycle`` frames (at least one), each within its own stretch of the video."""
     rounds = max(1, round(frames / cycle))

@@ -29,6 +29,10 @@ class Preset:
         occluders: bars and boxes per target that sweep over it.
         absence: frames of one round of leaving (or hiding behind a wall) and coming back; 0 = targets stay.
         late: probability that a target (never the first one) enters after the start.
+        away: part of each round that is spent outside the frame, at any time of it; instead of the shorter absences
+            that spare the start of the video. (0, 0) = not so.
+        relatives: objects that share two of category, colour and pattern with the first target; they move and leave
+            like targets but are not annotated.
     """
 
     name: str
@@ -46,6 +50,8 @@ class Preset:
     occluders: tuple[int, int] = (0, 0)
     absence: int = 0
     late: float = 0.0
+    away: Range = (0.0, 0.0)
+    relatives: tuple[int, int] = (0, 0)
 
 
 EASY = Preset("easy")
@@ -72,6 +78,17 @@ PRESETS = {
         ),
     )
 }
+QUERY = replace(
+    EASY, name="query", frames=48, objects=(1, 3), diameter=(0.16, 0.34), light=0.2, absence=24, away=(0.3, 0.6)
+)
+# What SyntheticQueries takes: targets that come and go, before the first frame too.
+QUERIES = {
+    preset.name: preset
+    for preset in (
+        replace(QUERY, relatives=(0, 1)),
+        replace(QUERY, name="query-distractor", objects=(1, 2), relatives=(2, 3)),
+    )
+}
 
 
 def preset_named(name: str) -> Preset:
@@ -80,6 +97,7 @@ def preset_named(name: str) -> Preset:
     Raises:
         InputError: no such preset.
     """
-    if name not in PRESETS:
-        raise InputError(f"preset {name!r} is unknown; choose from {', '.join(PRESETS)}")
-    return PRESETS[name]
+    known = {**PRESETS, **QUERIES}
+    if name not in known:
+        raise InputError(f"preset {name!r} is unknown; choose from {', '.join(known)}")
+    return known[name]
