@@ -34,7 +34,8 @@ ARROWS = {
     "scoring": {"measuring", "provenance", "results", "benchmarks", "segmenter", "video"},
     "segmenter": {"benchmarks", "checkpoints", "data", "optim", "prediction", "provenance", "scoring", "video"},
     "baselines": {"segmenter", "video"},
-    "cli": {"benchmarks", "checkpoints", "data", "provenance", "segmenter", "video"},
+    "evaluation": {"benchmarks", "results"},
+    "cli": {"benchmarks", "checkpoints", "data", "evaluation", "provenance", "segmenter", "video"},
 }
 
 

@@ -1,0 +1,51 @@
+"""A benchmark from the command line: its name, and the arguments of its class as typed options."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+
+from common.benchmarks.known import KNOWN, benchmark_class
+from common.cli.messages import one_line
+from common.errors import InputError
+
+
+def typed_name(argv: Sequence[str], option: str = "--benchmark") -> str | None:
+    """The benchmark's name in some arguments, before anything else about them is known."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument(option, dest="name")
+    try:
+        return parser.parse_known_args(argv)[0].name
+    except argparse.ArgumentError as error:
+        raise InputError(f"{error}; see --help") from None
+
+
+def add_benchmark(parser: ArgumentParser, name: str) -> None:
+    """Add the arguments of a benchmark's class, but for those that make it this benchmark.
+
+    Raises:
+        InputError: no benchmark has this name.
+    """
+    parser.add_class_arguments(benchmark_class(name), skip=set(KNOWN[name][1]), fail_untyped=False)
+
+
+def parsed(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
+    """Parse, with a mistake told in one line. The parser must have ``exit_on_error=False``."""
+    try:
+        return parser.parse_args(list(argv))
+    except argparse.ArgumentError as error:
+        raise InputError(one_line(str(error), parser.get_defaults().keys())) from None
+
+
+def options(settings: Namespace, own: Iterable[str]) -> dict[str, Any]:
+    """The benchmark's part of what was parsed, for ``known_benchmark``.
+
+    Args:
+        settings: what was parsed.
+        own: the keys that are not the benchmark's.
+    """
+    skipped = {*own, "config"}
+    return {key: value for key, value in settings.as_dict().items() if key not in skipped}
