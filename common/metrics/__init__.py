@@ -1,13 +1,19 @@
 """torchmetrics of video segmentation; each stands alone."""
 
 from common.metrics.functional import boundary_accuracy, disk_runs, j_and_f, region_similarity
+from common.metrics.groups import GroupedJAndF
 from common.metrics.jandf import JAndF
+from common.metrics.mose import MOSEv2Metrics
+from common.metrics.vost import VOSTMetrics
 from common.metrics.vots import VOTSMetrics
 from common.metrics.vq2d import VQ2DMetrics
 from common.metrics.vqs import VQSMetrics
 
 __all__ = [
+    "GroupedJAndF",
     "JAndF",
+    "MOSEv2Metrics",
+    "VOSTMetrics",
     "VOTSMetrics",
     "VQ2DMetrics",
     "VQSMetrics",

@@ -14,7 +14,15 @@ import torch.multiprocessing as mp
 from torch import Tensor
 
 from common import metrics
-from common.metrics import JAndF, VOTSMetrics, VQ2DMetrics, VQSMetrics
+from common.metrics import (
+    GroupedJAndF,
+    JAndF,
+    MOSEv2Metrics,
+    VOSTMetrics,
+    VOTSMetrics,
+    VQ2DMetrics,
+    VQSMetrics,
+)
 from common.metrics.rows import RowMetric
 
 Video = dict[str, Tensor]
@@ -30,6 +38,19 @@ def flags(*shape: int) -> Tensor:
 
 def j_and_f(n: int) -> Video:
     return {"j": unit(6 + n, 1 + n % 3), "f": unit(6 + n, 1 + n % 3)}
+
+
+def groups(n: int) -> Video:
+    objects = 1 + n % 3
+    return {**j_and_f(n), "unseen": flags(objects), "missing": flags(objects)}
+
+
+def mose_v2(n: int) -> Video:
+    return {**j_and_f(n), "f_dot": unit(6 + n, 1 + n % 3), "present": flags(6 + n, 1 + n % 3)}
+
+
+def vost(n: int) -> Video:
+    return {"j": unit(6 + n, 1 + n % 3)}
 
 
 def vots(n: int) -> Video:
@@ -49,7 +70,10 @@ def vqs(n: int) -> Video:
 
 
 CASES: dict[str, tuple[Callable[[], RowMetric], Callable[[int], Video]]] = {
+    "GroupedJAndF": (GroupedJAndF, groups),
     "JAndF": (JAndF, j_and_f),
+    "MOSEv2Metrics": (MOSEv2Metrics, mose_v2),
+    "VOSTMetrics": (VOSTMetrics, vost),
     "VOTSMetrics": (VOTSMetrics, vots),
     "VOTSMetrics, skip": (lambda: VOTSMetrics(init_frame="skip"), vots),
     "VQ2DMetrics": (VQ2DMetrics, vq2d),
