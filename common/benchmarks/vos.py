@@ -12,7 +12,7 @@ from common.benchmarks.base import Benchmark
 from common.benchmarks.faults import Faults
 from common.benchmarks.submissions import read_masks, write_label_maps, zip_folder
 from common.errors import InputError
-from common.metrics import JAndF, boundary_accuracy, region_similarity
+from common.metrics import JAndF, j_and_f
 from common.metrics.rows import RowMetric
 from common.video import FrameMasks, Video
 
@@ -46,7 +46,8 @@ class VosBenchmark(Benchmark):
 
     def measure_frame(self, pred: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Numbers of one frame, float64 (N,) each, of masks bool (N, H, W); the keys are arguments of ``extend``."""
-        return {"j": region_similarity(pred, target), "f": boundary_accuracy(pred, target)}
+        j, f = j_and_f(pred, target)
+        return {"j": j, "f": f}
 
     def measure(self, video: Video, answers: Iterable[FrameMasks]) -> dict[str, Tensor]:
         """J and F of one video, float64 (T, N) each for T scored frames, on the CPU. See ``Benchmark.measure``."""

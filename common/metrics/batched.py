@@ -6,12 +6,13 @@ The host waits only for what it must know to go on: how many boundary pixels the
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Runs = tuple[tuple[int, int, int], ...]
+Runs = Sequence[tuple[int, int, int]]  # (dy, lo, hi): the offsets (dy, lo), (dy, lo + 1), ..., (dy, hi)
 
 PIXELS = 1 << 25  # of one side's masks taken at a time: 80 at 480p
 CHUNK = 1 << 18  # boundary pixels matched at a time, which bounds the memory of a noisy mask
@@ -30,7 +31,7 @@ def count(pred: Tensor, target: Tensor, void: Tensor | None = None, runs: Runs |
     counts = []
     for some in pairs.split(max(1, PIXELS // math.prod(pair.shape[-2:])), dim=1):
         counts.append(_areas(some) if runs is None else torch.cat([_areas(some), _matches(_boundaries(some), runs)]))
-    return torch.cat(counts, dim=1).view(-1, *batch)
+    return torch.cat(counts, dim=1).view(2 if runs is None else 6, *batch)
 
 
 def _areas(pairs: Tensor) -> Tensor:

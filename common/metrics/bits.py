@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Runs = tuple[tuple[int, int, int], ...]
+from common.metrics.batched import Runs
+
 Words = NDArray[np.uint64]
 Mask = NDArray[np.bool_]
 BITS = 64  # of a word

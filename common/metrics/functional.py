@@ -6,13 +6,13 @@ Source: Perazzi et al., "A Benchmark Dataset and Evaluation Methodology for Vide
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from functools import cache
 
 import torch
 from torch import Tensor
 
 from common.metrics import batched, bits
+from common.metrics.batched import Runs
 
 TOLERANCE = 0.008  # of the image diagonal: the largest distance at which two boundary pixels match
 
@@ -44,9 +44,7 @@ def region_similarity(pred: Tensor, target: Tensor, void: Tensor | None = None) 
     return _iou(_counts(pred, target, void))
 
 
-def boundary_accuracy(
-    pred: Tensor, target: Tensor, void: Tensor | None = None, runs: Sequence[tuple[int, int, int]] | None = None
-) -> Tensor:
+def boundary_accuracy(pred: Tensor, target: Tensor, void: Tensor | None = None, runs: Runs | None = None) -> Tensor:
     """F-measure of the boundary pixels, which match within ``boundary_tolerance`` of each other.
 
     It is decided by boundary pixels, not by area: a mask that fills the image has no boundary, so against an empty
@@ -57,7 +55,7 @@ def boundary_accuracy(
             map is matched if the other map has one at (y + dy, x + dx), lo <= dx <= hi, for some run (dy, lo, hi).
             So the footprint need not be symmetric, and both maps are looked at with the same one, not its mirror image.
     """
-    runs = disk_runs(boundary_tolerance(*pred.shape[-2:])) if runs is None else tuple(runs)
+    runs = disk_runs(boundary_tolerance(*pred.shape[-2:])) if runs is None else runs
     return _f_measure(_counts(pred, target, void, runs))
 
 
@@ -67,20 +65,20 @@ def boundary_tolerance(height: int, width: int) -> int:
 
 
 @cache
-def disk_runs(radius: float) -> tuple[tuple[int, int, int], ...]:
+def disk_runs(radius: float) -> Runs:
     """The disk dy^2 + dx^2 <= radius^2 as runs (dy, lo, hi), top to bottom."""
     rows = range(-int(radius), int(radius) + 1)
     reaches = ((dy, int(math.sqrt(radius**2 - dy**2))) for dy in rows)
     return tuple((dy, -reach, reach) for dy, reach in reaches)
 
 
-def _counts(pred: Tensor, target: Tensor, void: Tensor | None, runs: bits.Runs | None = None) -> Tensor:
+def _counts(pred: Tensor, target: Tensor, void: Tensor | None, runs: Runs | None = None) -> Tensor:
     """``batched.count``, or the same by ``bits.count`` for masks on a CPU."""
     if pred.dtype != torch.bool or target.dtype != torch.bool:
         raise ValueError(f"masks must be boolean, not {pred.dtype} and {target.dtype}")
     if pred.shape != target.shape or pred.ndim < 2 or 0 in pred.shape[-2:]:
         raise ValueError(f"masks must have one shape (..., H, W), not {tuple(pred.shape)} and {tuple(target.shape)}")
-    if runs is not None and (not runs or any(lo > hi for _, lo, hi in runs)):
+    if runs is not None and (not len(runs) or any(lo > hi for _, lo, hi in runs)):
         raise ValueError("a footprint needs at least one run (dy, lo, hi), each with lo <= hi")
     return (bits if pred.device.type == "cpu" else batched).count(pred, target, void, runs)
 

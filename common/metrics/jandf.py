@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from common.metrics.functional import boundary_accuracy, region_similarity
+from common.metrics.functional import j_and_f
 from common.metrics.rows import RowMetric
 
 RECALL_THRESHOLD = 0.5
@@ -33,7 +33,7 @@ class JAndF(RowMetric):
 
     def update(self, preds: Tensor, target: Tensor, void: Tensor | None = None) -> None:
         """Add the N objects of one video: boolean masks (T, N, H, W); ``void`` broadcastable to them is left out."""
-        self.extend(region_similarity(preds, target, void), boundary_accuracy(preds, target, void))
+        self.extend(*j_and_f(preds, target, void))
 
     def extend(self, j: Tensor, f: Tensor) -> None:
         """Add the N objects of one video whose frames are already measured: float64 (T, N) each.

@@ -77,7 +77,9 @@ def check_annotation(labels: Tensor, frame_size: Sequence[int], where: str | Pat
 def masks_from_labels(label_map: Tensor, targets: Sequence[int]) -> Tensor:
     """Masks bool (N, H, W) of the targets in a label map (H, W); void (255) belongs to none."""
     ids = torch.as_tensor(targets, dtype=label_map.dtype, device=label_map.device)
-    return label_map == ids[:, None, None]
+    masks = torch.empty(len(ids), *label_map.shape, dtype=torch.uint8, device=label_map.device)
+    # On a CPU a comparison of bytes into bytes takes a tenth of the time of one into booleans.
+    return torch.eq(label_map, ids[:, None, None], out=masks).view(torch.bool)
 
 
 def labels_from_masks(masks: Tensor, targets: Sequence[int]) -> Tensor:
