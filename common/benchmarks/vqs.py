@@ -36,8 +36,9 @@ class Vqs4k(Benchmark):
     "occurrences": [[first, last], ...], "mean_area"}}}``. A video without ``occurrences`` hides its truth. Where
     ``JPEGImages`` is missing altogether, submissions can still be scored.
 
-    A submission is ``<video>/<frame>.png`` with one label, no file where the target is not seen (a video without any
-    still has its folder); or ``<split>.json``: ``{"videos": {"<video>": {"<frame>": COCO RLE}}}``.
+    A submission is ``<video>/<frame>.png`` with one label, or ``{"videos": {"<video>": {"<frame>": COCO RLE}}}`` in one
+    JSON file (see ``rle_masks``). In both the target is absent from a frame that is not there; a video in which it is
+    never seen must be there nevertheless.
 
     Args:
         root: folder of the data.
@@ -141,17 +142,17 @@ class Vqs4k(Benchmark):
     # Submissions.
 
     def write(self, video: Video, answers: Iterable[FrameMasks], folder: Path) -> Iterator[FrameMasks]:
-        """``<video>/<frame>.png`` for every frame with a mask; the folder is there even without any."""
-        place = folder / video.id
-        place.mkdir(parents=True, exist_ok=True)
+        """``<video>/<frame>.png`` for every frame with a mask; without any, an empty one for the last frame."""
+        seen = False
         for answer in answers:
-            path, mask = place / f"{video.name(answer.frame)}.png", answer.select((TARGET,))[0]
-            if mask.any():
+            path, mask = folder / video.id / f"{video.name(answer.frame)}.png", answer.select((TARGET,))[0]
+            seen |= bool(mask.any())
+            if mask.any() or (not seen and answer.frame == len(video) - 1):
                 write_label_map(path, mask.to(torch.uint8))
             else:
                 path.unlink(missing_ok=True)  # of an earlier run
             yield answer
 
     def read(self, video: Video, folder: Path, faults: Faults) -> Iterator[FrameMasks]:
-        """All frames, from ``<video>/<frame>.png`` or from ``<split>.json``."""
-        return read_answers(video, folder, self.split, faults)
+        """All frames. See ``read_answers``."""
+        return read_answers(video, folder, faults)

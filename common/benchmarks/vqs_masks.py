@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,11 @@ import torch
 from torch import Tensor
 
 from common.benchmarks.faults import Faults
-from common.benchmarks.plain import read_json
+from common.benchmarks.rle_json import decoded, frames_of
+from common.benchmarks.submissions import Size, json_of, read_png
 from common.errors import InputError
 from common.video import FrameMasks, Video
-from common.video.masks import read_label_map, rle_decode
+from common.video.masks import read_label_map
 
 TARGET = 1
 
@@ -73,72 +73,64 @@ def read_target(path: Path, size: Sequence[int]) -> Tensor:
         InputError: missing or unreadable, another size, or no pixel of the target.
     """
     labels = read_label_map(path)
-    _check_size(labels, size, str(path))
+    if tuple(labels.shape) != tuple(size):
+        raise InputError(f"{path}: the mask is {tuple(labels.shape)} but its frame is {tuple(size)} (height, width)")
     if not (labels == TARGET).any():
         raise InputError(f"{path}: no pixel has label 1, the target; a frame that does not show it must have no file")
     return labels == TARGET
 
 
-def read_answers(video: Video, folder: Path, split: str, faults: Faults) -> Iterator[FrameMasks]:
-    """All frames of a submitted video, from ``<video>/<frame>.png`` or from ``<split>.json``."""
+def read_answers(video: Video, folder: Path, faults: Faults) -> Iterator[FrameMasks]:
+    """All frames of a submitted video, from ``<video>/<frame>.png`` or from COCO RLE (see ``rle_masks``).
+
+    Args:
+        video: with ``height`` and ``width`` among its attributes.
+        folder: of the submission.
+        faults: told of anything that is wrong; where that does not raise, the frame counts as empty.
+    """
     size = video.attributes["height"], video.attributes["width"]
-    where, given = _given(video, folder, f"{split}.json", faults)
+    where, given = _given(video, folder, faults)
     for name in sorted(given.keys() - set(video.names)):
         faults.report(f"{where}: {name} is not a frame of video {video.id}, whose first is {video.name(0)}")
     for frame in range(len(video)):
-        mask, name = torch.zeros(size, dtype=torch.bool), video.name(frame)
-        if name in given:
-            try:
-                mask = _predicted(given[name], size, f"{where}, frame {name}")
-            except InputError as error:
-                faults.report(str(error))
+        name, mask = video.name(frame), None
+        if isinstance(given.get(name), Path):
+            mask = _png_mask(given[name], size, faults)
+        elif given.get(name):
+            mask = _rle_mask(given[name], size, faults, f"{where}: video {video.id}, frame {name}")
+        mask = torch.zeros(size, dtype=torch.bool) if mask is None else mask
         yield FrameMasks(frame, (TARGET,), mask[None], torch.ones(1))
 
 
-def _given(video: Video, folder: Path, table: str, faults: Faults) -> tuple[str, dict[str, Any]]:
-    """Where a video's answer is, and by frame name either the file or the RLE of its mask."""
-    place, path = folder / video.id, folder / table
+def _given(video: Video, folder: Path, faults: Faults) -> tuple[Path, dict[str, Any]]:
+    """Where a video's answer is, and by frame name either the file of its mask or RLE by object."""
+    place, table = folder / video.id, json_of(video.id, folder)
     if place.is_dir():
-        return str(place), {file.stem: file for file in place.glob("*.png")}
-    if not path.is_file():
-        faults.report(f"{place}: no such folder (an answer without any mask has one too), and no {table} beside it")
-        return str(place), {}
+        return place, {path.stem: path for path in place.glob("*.png")}
+    if table is None:
+        faults.report(f"{place}: no such folder; where the target is never seen write one PNG without it")
+        return place, {}
     try:
-        given = _read_table(path, path.stat().st_mtime_ns).get(video.id)
-        if not isinstance(given, dict):
-            raise InputError(f"{path}: no answer for video {video.id}; an answer without any mask is {{}}")
+        return table, frames_of(table, video)[0]
     except InputError as error:
         faults.report(str(error))
-        given = {}
-    return f"{path}, video {video.id}", given
+        return table, {}
 
 
-def _predicted(given: Path | Any, size: tuple[int, int], where: str) -> Tensor:
-    """Mask bool (H, W) of a label map with one label, whichever, or of an RLE."""
-    if isinstance(given, Path):
-        labels = read_label_map(given)
-        _check_size(labels, size, str(given))
-        found = labels.unique()
-        if (found > 0).sum() > 1:
-            raise InputError(f"{given}: labels {found.tolist()}, but there is one target; write 0 and 1")
-        return labels > 0
-    if not isinstance(given, dict) or given.get("size") != list(size):
-        raise InputError(f'{where}: must be {{"size": [{size[0]}, {size[1]}], "counts": "..."}}')
-    try:
-        return rle_decode([{"counts": None, **given}])[0]
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from error
+def _png_mask(path: Path, size: Size, faults: Faults) -> Tensor | None:
+    """Mask bool (H, W) of a label map with one label, whichever it is."""
+    labels = read_png(path, size, faults)
+    if labels is not None and (labels.unique() > 0).sum() > 1:
+        faults.report(f"{path}: labels {labels.unique().tolist()}, but there is one target; write 0 and 1")
+        return None
+    return None if labels is None else labels > 0
 
 
-def _check_size(labels: Tensor, size: Sequence[int], where: str) -> None:
-    if tuple(labels.shape) != tuple(size):
-        raise InputError(f"{where}: the mask is {tuple(labels.shape)} but its frame is {tuple(size)} (height, width)")
-
-
-@lru_cache(maxsize=1)
-def _read_table(path: Path, changed: int) -> dict[str, Any]:
-    """Answers of all videos; the file is read once until it has ``changed``."""
-    videos = read_json(path, "submission").get("videos")
-    if not isinstance(videos, dict):
-        raise InputError(f'{path}: must be {{"videos": {{"<video>": {{"<frame>": RLE}}}}}}')
-    return videos
+def _rle_mask(objects: dict[str, Any], size: Size, faults: Faults, where: str) -> Tensor | None:
+    """Mask bool (H, W) of the one object, whatever its name; the RLE may also stand there by itself."""
+    if "counts" in objects:
+        return decoded(where, objects, size, faults)
+    if len(objects) > 1:
+        faults.report(f"{where}: objects {', '.join(objects)}, but there is one target")
+        return None
+    return decoded(where, next(iter(objects.values())), size, faults)

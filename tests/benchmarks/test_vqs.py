@@ -213,7 +213,7 @@ def test_written_masks_are_read_back_to_the_same_score(root: Path, tmp_path: Pat
     passed = list(benchmark.write(video, answers(masks), folder))
     assert [answer.frame for answer in passed] == list(range(9))
     names = {path.name for path in (folder / "moth").iterdir()}
-    assert names == (set() if empty else {f"{frame:06d}.png" for frame in (2, 3, 4, 6, 7)})
+    assert names == {f"{frame:06d}.png" for frame in ([8] if empty else (2, 3, 4, 6, 7))}
     faults = Faults()
     assert score(benchmark, video, benchmark.read(video, folder, faults)) == pytest.approx(
         score(benchmark, video, passed), nan_ok=True
@@ -234,13 +234,20 @@ def table(video: Video, masks: list[Tensor]) -> dict:
     return {video.name(frame): rle_encode(masks[frame][None])[0] for frame in shown}
 
 
+def answer_file(tmp_path: Path, text: str) -> Path:
+    """Folder of a submission that is one JSON file."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/test.json").write_text(text)
+    return tmp_path / "out"
+
+
 def test_one_json_of_rle_scores_like_folders(root: Path, tmp_path: Path) -> None:
     benchmark = Vqs4k(root)
     video, kite = benchmark[0], benchmark[1]
-    (tmp_path / "test.json").write_text(json.dumps({"videos": {"moth": table(video, shifted(video)), "kite": {}}}))
-    got = score(benchmark, video, benchmark.read(video, tmp_path, Faults()))
+    folder = answer_file(tmp_path, json.dumps({"videos": {"moth": table(video, shifted(video)), "kite": {}}}))
+    got = score(benchmark, video, benchmark.read(video, folder, Faults()))
     assert got == pytest.approx(score(benchmark, video, answers(shifted(video))), nan_ok=True)
-    assert score(benchmark, kite, benchmark.read(kite, tmp_path, Faults()))["tAP"] == 0.0
+    assert score(benchmark, kite, benchmark.read(kite, folder, Faults()))["tAP"] == 0.0
 
 
 def test_a_mask_may_have_any_one_label(root: Path, tmp_path: Path) -> None:
@@ -264,12 +271,12 @@ def colour(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "message", "missed"),
     [
-        (lambda folder: shutil.rmtree(folder / "moth"), r"out/moth: no such folder .* no test\.json", 5),
+        (lambda folder: shutil.rmtree(folder / "moth"), r"out/moth: no such folder; where the target is never seen", 5),
         (colour, r"moth/000002\.png: .*RGB", 1),
         (two_labels, r"moth/000002\.png: labels \[0, 1, 3\], but there is one target", 1),
         (
             lambda folder: write_label_map(folder / "moth/000002.png", torch.ones(3, 4, dtype=torch.uint8)),
-            r"moth/000002\.png: the mask is \(3, 4\) but its frame is \(12, 16\)",
+            r"moth/000002\.png: the mask is 3x4 .* is 12x16",
             1,
         ),
         (
@@ -304,38 +311,44 @@ def check(benchmark: Vqs4k, video: Video, folder: Path, message: str, missed: in
     ("change", "message", "missed"),
     [
         (
-            {"000002": {"size": [3, 4], "counts": "<"}},
-            r'test\.json, video moth, frame 000002: must be {"size": \[12, 16\]',
+            {"000002": {"1": {"size": [3, 4], "counts": "<"}}},
+            r"test\.json: video moth, frame 000002: the mask is 3x4",
             1,
         ),
-        ({"000002": {"size": [12, 16], "counts": "1"}}, r"video moth, frame 000002: RLE 0: its counts do not fill", 1),
-        ({"000002": {"size": [12, 16]}}, "video moth, frame 000002", 1),
-        ({"000002": "text"}, "video moth, frame 000002: must be", 1),
-        ({"12": {}}, "video moth: 12 is not a frame of video moth", 0),
+        ({"000002": {"1": {"size": [12, 16], "counts": "1"}}}, "video moth, frame 000002: RLE 0: its counts", 1),
+        ({"000002": {"1": {"size": [12, 16]}}}, "video moth, frame 000002: not an RLE", 1),
+        ({"000002": {"1": {}, "2": {}}}, "frame 000002: objects 1, 2, but there is one target", 1),
+        ({"000002": {}}, None, 1),
+        ({"000002": {"1": rle_encode(square(2)[None])[0]}}, None, 0),
+        ({"000002": "text"}, "video moth: not frames with objects", 5),
+        ({"12": {}}, r"test\.json: 12 is not a frame of video moth, whose first is 000000", 0),
     ],
 )
-def test_bad_rle_is_named_or_counts_as_empty(
-    root: Path, tmp_path: Path, change: dict, message: str, missed: int
+def test_rle_is_read_or_named_or_counts_as_empty(
+    root: Path, tmp_path: Path, change: dict, message: str | None, missed: int
 ) -> None:
     benchmark = Vqs4k(root)
     video = benchmark[0]
     given = table(video, [video.truth[frame][0] for frame in range(9)]) | change
-    (tmp_path / "test.json").write_text(json.dumps({"videos": {"moth": given}}))
-    check(benchmark, video, tmp_path, message, missed)
+    folder = answer_file(tmp_path, json.dumps({"videos": {"moth": given}}))
+    if message is None:  # nothing is wrong
+        got = score(benchmark, video, benchmark.read(video, folder, Faults()))
+        assert got["Rec"] == pytest.approx((5 - missed) / 5)
+    else:
+        check(benchmark, video, folder, message, missed)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"videos": {}}', r"test\.json: no answer for video moth"),
-        ('{"videos": []}', r"test\.json: must be"),
-        ("{", r"test\.json: the submission is not readable JSON"),
+        ('{"videos": {}}', r"test\.json: video moth is missing"),
+        ("1", r"test\.json: "),
+        ("{", r"test\.json: damaged JSON"),
     ],
 )
 def test_a_bad_json_is_named_or_counts_as_empty(root: Path, tmp_path: Path, text: str, message: str) -> None:
     benchmark = Vqs4k(root)
-    (tmp_path / "test.json").write_text(text)
-    check(benchmark, benchmark[0], tmp_path, message, 5)
+    check(benchmark, benchmark[0], answer_file(tmp_path, text), message, 5)
 
 
 def test_hidden_truth_can_be_submitted_but_not_scored(root: Path, tmp_path: Path) -> None:
