@@ -316,7 +316,7 @@ def check(benchmark: Vqs4k, video: Video, folder: Path, message: str, missed: in
             1,
         ),
         ({"000002": {"1": {"size": [12, 16], "counts": "1"}}}, "video moth, frame 000002: RLE 0: its counts", 1),
-        ({"000002": {"1": {"size": [12, 16]}}}, "video moth, frame 000002: not an RLE", 1),
+        ({"000002": {"1": {"size": [12, 16]}}}, "video moth, frame 000002", 1),
         ({"000002": {"1": {}, "2": {}}}, "frame 000002: objects 1, 2, but there is one target", 1),
         ({"000002": {}}, None, 1),
         ({"000002": {"1": rle_encode(square(2)[None])[0]}}, None, 0),
