@@ -7,6 +7,7 @@ operations on shifted strings, a dilation a few more. Only the box around both m
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ from common.metrics.batched import Runs
 Words = NDArray[np.uint64]
 Mask = NDArray[np.bool_]
 BITS = 64  # of a word
+TOGETHER = 1 << 14  # words after which boundaries are matched: few calls, and yet they stay in a processor's cache
 POINT: Runs = ((0, 0, 0),)
 
 
@@ -45,11 +47,22 @@ def count(pred: Tensor, target: Tensor, void: Tensor | None = None, runs: Runs |
     batch = pred.shape[:-2]
     masks = [some.numpy() for some in (pred, target)]
     ignored = None if void is None else np.broadcast_to(void.numpy(), pred.shape)
-    counts = []
+    areas: list[list[int]] = []
+    matched: list[NDArray[np.int64]] = []
+    waiting: list[Words] = []
     for at in np.ndindex(*batch):
         box = _pack(masks[0][at], masks[1][at], None if ignored is None else ignored[at], runs or POINT)
-        counts.append(_areas(box) if runs is None else _areas(box) + _matches(box, runs))
-    return torch.tensor(counts, dtype=torch.int64).view(*batch, 2 if runs is None else 6).movedim(-1, 0)
+        areas.append(_areas(box))
+        if runs is not None:
+            waiting.append(_boundaries(box))
+            if len(areas) == math.prod(batch) or sum(edges.size for edges in waiting) > TOGETHER:
+                matched.append(_matches(waiting, runs))
+                waiting = []
+    both = [np.array(areas, dtype=np.int64).reshape(-1, 2).T]
+    if runs is not None:
+        both.append(np.concatenate([np.zeros((4, 0), dtype=np.int64), *matched], axis=1))
+    counts = np.concatenate(both)
+    return torch.from_numpy(counts).view(len(counts), *batch)
 
 
 def _areas(box: Box) -> list[int]:
@@ -57,11 +70,18 @@ def _areas(box: Box) -> list[int]:
     return [_ones(pred & target), _ones(pred | target)]
 
 
-def _matches(box: Box, runs: Runs) -> list[int]:
-    """Boundary pixels that have one of the other map's in a run, of both maps; then all of both maps."""
-    edges = _boundaries(box)
+def _matches(maps: list[Words], runs: Runs) -> NDArray[np.int64]:
+    """Of K pairs, (4, K): boundary pixels that have one of the other map's in a run, of both maps; all of both maps.
+
+    The pairs lie one below the other: operations on a small box cost little more than their call.
+    """
+    starts = np.cumsum([0, *(len(edges[0]) for edges in maps)])
+    edges = np.zeros((2, starts[-1], max(edges.shape[-1] for edges in maps)), dtype=np.uint64)
+    for start, pair in zip(starts[:-1], maps, strict=True):
+        edges[:, start : start + pair.shape[1], : pair.shape[2]] = pair
     near = _dilated(edges.reshape(-1), edges.shape[-1], runs).reshape(edges.shape)
-    return [_ones(words) for words in (*(edges & near[::-1]), *edges)]
+    ones = np.bitwise_count(np.concatenate([edges & near[::-1], edges])).sum(-1, dtype=np.int64)
+    return np.add.reduceat(ones, starts[:-1], axis=1)
 
 
 def _ones(words: Words) -> int:

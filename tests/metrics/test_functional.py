@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.metrics import batched, boundary_accuracy, disk_runs, j_and_f, region_similarity
+from common.metrics import batched, bits, boundary_accuracy, disk_runs, j_and_f, region_similarity
 from common.metrics.functional import _counts, _f_measure, _iou, boundary_tolerance
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
@@ -235,10 +235,13 @@ def test_batches_of_any_shape_are_measured_one_by_one() -> None:
 def test_more_pixels_than_are_taken_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     pred, target = torch.rand(2, 5, 40, 60).lt(0.5).unbind()
     at_once = whole(pred, target)[1]
+    assert torch.equal(boundary_accuracy(pred, target), at_once)
     assert pred.numel() < batched.CHUNK
     monkeypatch.setattr(batched, "CHUNK", 100)
     monkeypatch.setattr(batched, "PIXELS", 2 * 40 * 60)
+    monkeypatch.setattr(bits, "TOGETHER", 300)
     assert torch.equal(whole(pred, target)[1], at_once)
+    assert torch.equal(boundary_accuracy(pred, target), at_once)
 
 
 def test_void_pixels_count_for_neither() -> None:
