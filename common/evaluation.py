@@ -149,8 +149,8 @@ def evaluate(
     for scores in videos:
         metric.extend(**scores.measured)
     numbers = {key: float(value) for key, value in metric.compute().items()}
-    known = set(benchmark.listed())
-    return Evaluation(benchmark, numbers, videos, [name for name in submission.others if name not in known])
+    surplus = sorted({*submission.others}.difference(benchmark.listed()))
+    return Evaluation(benchmark, numbers, videos, surplus)
 
 
 def _scored(benchmark: Benchmark, submission: Submission, empty: bool, jobs: int) -> Iterator[VideoScores]:
@@ -164,15 +164,23 @@ def _scored(benchmark: Benchmark, submission: Submission, empty: bool, jobs: int
     context = multiprocessing.get_context("forkserver" if "forkserver" in ways else "spawn")
     if "forkserver" in ways:
         context.set_forkserver_preload(["torch", "torchmetrics"])  # imported once, not by every process
-    with ProcessPoolExecutor(jobs, context, torch.set_num_threads, (1,)) as pool:
-        # Tensors would go through shared memory, a file handle each.
-        for scores in pool.map(partial(_as_arrays, work), benchmark.ids):
+    with ProcessPoolExecutor(jobs, context, _start, (work,)) as pool:
+        for scores in pool.map(_one, benchmark.ids):
             scores.measured = {key: torch.from_numpy(value) for key, value in scores.measured.items()}
             yield scores
 
 
-def _as_arrays(work: Callable[[str], VideoScores], id: str) -> VideoScores:
-    scores = work(id)
+WORK: list[Callable[[str], VideoScores]] = []  # of a process of the pool; a benchmark may be too big to send each time
+
+
+def _start(work: Callable[[str], VideoScores]) -> None:
+    torch.set_num_threads(1)
+    WORK[:] = [work]
+
+
+def _one(id: str) -> VideoScores:
+    """Score a video in a process of the pool. Tensors would go back through shared memory, a file handle each."""
+    scores = WORK[0](id)
     scores.measured = {key: value.numpy() for key, value in scores.measured.items()}  # type: ignore[misc]
     return scores
 

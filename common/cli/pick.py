@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
+import yaml
 from jsonargparse import ArgumentParser, Namespace
 
 from common.benchmarks.known import KNOWN, benchmark_class
@@ -13,14 +15,26 @@ from common.cli.messages import one_line
 from common.errors import InputError
 
 
-def typed_name(argv: Sequence[str], option: str = "--benchmark") -> str | None:
-    """The benchmark's name in some arguments, before anything else about them is known."""
+def typed_name(argv: Sequence[str]) -> str | None:
+    """The value of ``--benchmark``, in some arguments or their ``--config``, before any other key is known.
+
+    Raises:
+        InputError: it has no value, or the config cannot be read.
+    """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    parser.add_argument(option, dest="name")
+    parser.add_argument("--benchmark")
+    parser.add_argument("--config")
     try:
-        return parser.parse_known_args(argv)[0].name
+        given = parser.parse_known_args(argv)[0]
     except argparse.ArgumentError as error:
         raise InputError(f"{error}; see --help") from None
+    if given.benchmark is None and given.config is not None:
+        try:
+            settings = yaml.safe_load(Path(given.config).read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise InputError(f"--config {given.config}: {' '.join(str(error).split())}") from None
+        return settings.get("benchmark") if isinstance(settings, dict) else None
+    return given.benchmark
 
 
 def add_benchmark(parser: ArgumentParser, name: str) -> None:
