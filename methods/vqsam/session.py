@@ -1,0 +1,188 @@
+"""VQ-SAM on a stream: clip by clip, each from the query alone, so that memory does not grow with the video."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from common.errors import InputError
+from common.nn.sam2 import FrameFeatures
+from common.segmenter import Session
+from common.video import FrameMasks, Prompt
+from methods.vqsam.model import Query, VqSam
+from methods.vqsam.prompts import check_prompt, prompt_mask
+
+
+@dataclass
+class Answer:
+    """One target on one frame: logits float32 (S/4, S/4) and the occlusion score."""
+
+    logits: Tensor
+    score: float
+
+    @property
+    def sureness(self) -> float:
+        """How far from undecided."""
+        return abs(self.score)
+
+
+@dataclass
+class Target:
+    """A target in search.
+
+    Attributes:
+        query: what it looks like.
+        clip: frames of the clip that is being filled.
+        open: answers of the last clip to those of its frames that are in this clip too.
+    """
+
+    query: Query
+    clip: list[int] = field(default_factory=list)
+    open: dict[int, Answer] = field(default_factory=dict)
+
+
+class VQSAMSession(Session):
+    """Frame in, masks out, a clip at a time.
+
+    The clips of a target begin with the frame that brought its query, or after it where that frame is the query. The
+    last clip of a video, or of a target that is dropped, may be shorter. Held are the features of at most
+    ``clip_length`` frames and the S/4 logits of twice as many.
+
+    Args:
+        model: in eval mode.
+        clip_length: frames looked at together.
+        overlap: frames that two clips share; of their two answers the surer one counts, by the size of the occlusion
+            score, the earlier on ties.
+    """
+
+    def __init__(self, model: VqSam, clip_length: int = 7, overlap: int = 0) -> None:
+        self.model, self.clip_length, self.overlap = model, clip_length, overlap
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything: the session is as new."""
+        self.targets: dict[int, Target] = {}
+        self.frame = -1
+        self.size: tuple[int, int] | None = None
+        self._features: dict[int, FrameFeatures] = {}
+        self._due: dict[int, tuple[int, ...]] = {}  # frames not yet answered -> their targets
+        self._decided: dict[int, dict[int, Answer]] = defaultdict(dict)
+
+    @torch.inference_mode()
+    def step(self, frame: Tensor, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
+        """Take the next frame; see ``Session.step``. A mask or a box may lie on an outside image.
+
+        Raises:
+            InputError: a frame of another size, or a prompt that is neither mask nor box nor points, or does not fit,
+                or is the second of its target; the session is then as if the frame had not been given.
+        """
+        size = (frame.shape[0], frame.shape[1])
+        self._check(size, prompts)
+        self.frame, self.size = self.frame + 1, size
+        if self.targets or prompts:
+            self._features[self.frame] = self._encode(frame)
+        given = {prompt.target: prompt for prompt in prompts}
+        for target, prompt in given.items():
+            self._prompt(target, prompt, frame.device)
+        for target, state in self.targets.items():
+            if target not in given or given[target].image is not None:
+                state.clip.append(self.frame)
+                if len(state.clip) == self.clip_length:
+                    self._search(target, state, self.overlap)
+        self._due[self.frame] = tuple(sorted(self.targets))
+        return self._answers()
+
+    @torch.inference_mode()
+    def finish(self) -> list[FrameMasks]:
+        """The frames of the clips that are not full."""
+        for target, state in self.targets.items():
+            self._search(target, state, 0)
+        return self._answers()
+
+    @torch.inference_mode()
+    def drop(self, target: int) -> None:
+        """Stop searching a target from the next frame on; its open frames are decided as they are.
+
+        Raises:
+            InputError: the target is not followed.
+        """
+        if target not in self.targets:
+            raise InputError(f"target {target} is not followed; followed are {sorted(self.targets)}")
+        self._search(target, self.targets.pop(target), 0)
+
+    def _check(self, size: tuple[int, int], prompts: Sequence[Prompt]) -> None:
+        """Refuse what ``step`` cannot take, before anything has changed."""
+        frame = self.frame + 1
+        if self.size not in (None, size):
+            raise InputError(f"frame {frame} is {size[0]}x{size[1]}, the video is {self.size[0]}x{self.size[1]}")
+        seen: set[int] = set()
+        for prompt in prompts:
+            check_prompt(prompt, frame, size)
+            if prompt.target in seen:
+                raise InputError(
+                    f"prompt of target {prompt.target} at frame {frame}: there is another one already; "
+                    "give box and points in one prompt"
+                )
+            seen.add(prompt.target)
+
+    def _encode(self, image: Tensor) -> FrameFeatures:
+        core = self.model.core
+        return core.encode(core.preprocess(image.permute(2, 0, 1)[None]))
+
+    def _prompt(self, target: int, prompt: Prompt, device: torch.device) -> None:
+        """Begin a target anew. A frame that is itself the query is answered by it, as SAM 2 answers prompted frames."""
+        if target in self.targets:
+            self._search(target, self.targets.pop(target), 0)
+        assert self.size is not None
+        if prompt.image is not None:
+            features, size = self._encode(prompt.image.to(device)), (prompt.image.shape[0], prompt.image.shape[1])
+        else:
+            features, size = self._features[self.frame], self.size
+        mask = prompt_mask(self.model.core, features, prompt, size)
+        self.targets[target] = Target(self.model.look(features, mask))
+        if prompt.image is None:
+            answer = self.model.core.take_mask(features, mask)
+            self._decided[self.frame][target] = Answer(answer.visible_logits[0, 0], float(answer.score))
+
+    def _search(self, target: int, state: Target, keep: int) -> None:
+        """Look through the clip; its last ``keep`` frames stay open and begin the next one."""
+        if len(state.clip) > len(state.open):
+            frames = [self._features[frame] for frame in state.clip]
+            fine = (torch.cat([f.fine[level] for f in frames]) for level in range(2))
+            clip = FrameFeatures(torch.cat([f.embedding for f in frames]), (next(fine), next(fine)))
+            rows = torch.arange(len(frames), device=clip.embedding.device)[None]
+            best = self.model(clip, rows, state.query)[-1].best()
+            for frame, logits, score in zip(state.clip, best.visible_logits[:, 0], best.score.tolist(), strict=True):
+                new = Answer(logits.clone(), score)
+                old = state.open.get(frame, new)
+                state.open[frame] = new if new.sureness > old.sureness else old
+        last = state.clip[len(state.clip) - keep :]
+        for frame in state.clip[: len(state.clip) - keep]:
+            self._decided[frame][target] = state.open.pop(frame)
+        state.clip = last
+        needed = {frame for other in self.targets.values() for frame in other.clip} | {self.frame}
+        self._features = {frame: kept for frame, kept in self._features.items() if frame in needed}
+
+    def _answers(self) -> list[FrameMasks]:
+        """The frames, in order, whose targets are all decided."""
+        out = []
+        while self._due:
+            frame, targets = next(iter(self._due.items()))
+            if len(self._decided[frame]) < len(targets):
+                break
+            del self._due[frame]
+            out.append(self._masks(frame, targets, self._decided.pop(frame)))
+        return out
+
+    def _masks(self, frame: int, targets: tuple[int, ...], answers: dict[int, Answer]) -> FrameMasks:
+        assert self.size is not None
+        if not targets:
+            return FrameMasks(frame, (), torch.zeros(0, *self.size, dtype=torch.bool), torch.zeros(0))
+        stacked = torch.stack([answers[target].logits for target in targets])
+        logits = F.interpolate(stacked[:, None], self.size, mode="bilinear", align_corners=False)[:, 0]
+        return FrameMasks.from_logits(frame, targets, logits, torch.tensor([answers[t].score for t in targets]))

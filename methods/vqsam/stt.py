@@ -1,0 +1,85 @@
+"""The spatial-temporal transformer (STT), eq. (2): every place of a clip looks at every other."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from common.nn.fast import attend, linear
+
+
+class SpatialTemporalTransformer(nn.Module):
+    """Flatten over space and time, self-attention layers, reshape. It starts as the identity.
+
+    Args:
+        width: channels C.
+        layers: 0 leaves the features as they are (Table 6).
+        heads: of each attention; divides ``width``.
+        hidden: width of the feed-forward part; default 4 C.
+    """
+
+    def __init__(self, width: int, layers: int = 2, heads: int = 8, hidden: int | None = None) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(Layer(width, heads, hidden or 4 * width) for _ in range(layers))
+
+    def forward(self, frames: Tensor, position: Tensor, checkpointed: bool = False) -> Tensor:
+        """Mix clips.
+
+        Args:
+            frames: (B, T, C, h, w).
+            position: (1, h w, C), encoding of the places of a frame.
+            checkpointed: recompute activations in the backward pass.
+
+        Returns:
+            (B, T, C, h, w).
+        """
+        if not self.layers:
+            return frames
+        x = frames.flatten(3).transpose(2, 3).flatten(1, 2)
+        where = space_time(position.to(x.dtype), frames.shape[1])
+        for layer in self.layers:
+            if checkpointed and torch.is_grad_enabled():
+                x = checkpoint(layer, x, where, use_reentrant=False)
+            else:
+                x = layer(x, where)
+        return x.unflatten(1, (frames.shape[1], -1)).transpose(2, 3).unflatten(3, tuple(frames.shape[-2:]))
+
+
+class Layer(nn.Module):
+    """Pre-norm self-attention and feed-forward; the last matrix of both starts at zero."""
+
+    def __init__(self, width: int, heads: int, hidden: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
+        self.widen, self.narrow = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        for last in (self.out, self.narrow):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+
+    def forward(self, x: Tensor, position: Tensor) -> Tensor:
+        """x (B, n, C) with positions (1, n, C) added to queries and keys."""
+        normed = self.norm1(x)
+        placed = normed + position
+        query, key, value = (
+            self._split(linear(layer, part))
+            for layer, part in ((self.query, placed), (self.key, placed), (self.value, normed))
+        )
+        seen = attend(query, key, value, query.shape[-1] ** -0.5)
+        x = x + linear(self.out, seen.unflatten(0, (len(x), self.heads)).transpose(1, 2).flatten(2))
+        return x + linear(self.narrow, torch.relu(linear(self.widen, self.norm2(x))))
+
+    def _split(self, x: Tensor) -> Tensor:
+        """(B, n, C) to (B heads, n, C / heads)."""
+        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2).flatten(0, 1)
+
+
+def space_time(position: Tensor, frames: int) -> Tensor:
+    """Positions (1, T h w, C): the place in the frame (1, h w, C) plus a sine code of the frame's place in the clip."""
+    half = position.shape[-1] // 2
+    rate = 10_000.0 ** (-torch.arange(half, device=position.device) / half)
+    angle = torch.arange(frames, device=position.device)[:, None] * rate
+    time = torch.cat([angle.sin(), angle.cos()], 1).to(position.dtype)
+    return (time[:, None] + position).flatten(0, 1)[None]
