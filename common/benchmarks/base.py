@@ -30,6 +30,8 @@ class Benchmark(ABC):
         numbers: those of ``metric().compute()`` that a table shows, the main one first.
         folders: accepted names of the data's folder below ``$VIDSEG_DATA``, best first, in lower case and digits alone.
         source: where to get the data.
+        splits: those that the data set has.
+        layout: the files below ``root``, as an indented tree.
 
     Args:
         root: folder of the data; default: the first of ``folders`` below ``$VIDSEG_DATA`` (case and punctuation do not
@@ -44,10 +46,10 @@ class Benchmark(ABC):
     numbers: tuple[str, ...]
     folders: tuple[str, ...] = ()
     source: str = ""
+    splits: tuple[str, ...] = ("val",)
+    layout: str = ""
 
-    def __init__(
-        self, root: str | Path | None = None, split: str = "val", videos: Sequence[str] | None = None
-    ) -> None:
+    def __init__(self, root: str | Path | None = None, split: str = "val", videos: Sequence[str] | None = None) -> None:
         self.given_root, self.split, self.chosen = root, split, videos
 
     @cached_property

@@ -13,6 +13,10 @@ from common.errors import InputError
 KNOWN: dict[str, tuple[str, dict[str, Any]]] = {
     "davis2016": ("davis.Davis", {"year": 2016}),
     "davis2017": ("davis.Davis", {"year": 2017}),
+    "sav": ("sav.Sav", {}),
+    "pumavos": ("pumavos.PumaVos", {}),
+    "longvideo": ("long_video.LongVideo", {}),
+    "folder": ("folder.Folder", {}),
     "vots2023": ("vots.Vots", {"edition": "vots2023"}),
     "vots2024": ("vots.Vots", {"edition": "vots2024"}),
     "votst2024": ("vots.Vots", {"edition": "votst2024", "split": "val"}),

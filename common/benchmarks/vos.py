@@ -28,7 +28,7 @@ class VosBenchmark(Benchmark):
         any_label: one target, which is everything that is marked in a submission's label maps.
     """
 
-    numbers = ("J&F", "J", "F")
+    numbers: tuple[str, ...] = ("J&F", "J", "F")
     first_sight = False
     any_label = False
 
@@ -63,8 +63,9 @@ class VosBenchmark(Benchmark):
         measured = {key: torch.stack([row[key] for row in rows]).cpu() for key in rows[0]}
         counts = self.counts(video)
         if self.first_sight:
-            in_truth, in_either = torch.stack(shown, 1).cpu()
-            counts = in_either.cummax(0).values & in_truth.any(0)
+            may = torch.ones((), dtype=torch.bool) if counts is None else counts
+            in_truth, in_either = torch.stack(shown, 1).cpu() & may
+            counts = in_either.cummax(0).values & in_truth.any(0) & may
         if counts is not None:
             measured = {key: values.masked_fill(~counts, torch.nan) for key, values in measured.items()}
         return measured
