@@ -30,7 +30,7 @@ class VideoScores:
     Attributes:
         video: its name.
         frames: names of the scored frames.
-        objects: name of each target.
+        objects: name of each target, the data set's own where it has one.
         measured: what ``Benchmark.measure`` gave.
         numbers: the table's numbers of the video by itself.
         per_object: the same for each target by itself.
@@ -202,7 +202,8 @@ def score_video(benchmark: Benchmark, submission: Submission, empty: bool, id: s
     except InputError as error:
         raise InputError(submission.plain(str(error))) from None
     columns = next(iter(measured.values())).shape[-1]
-    objects = [str(target) for target in video.targets]
+    known = video.attributes.get("objects", {})
+    objects = [str(known.get(target, target)) for target in video.targets]
     if len(objects) != columns:
         objects = [str(n + 1) for n in range(columns)]
     return VideoScores(

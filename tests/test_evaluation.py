@@ -5,18 +5,23 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from common.benchmarks.base import Benchmark
 from common.benchmarks.davis import Davis
-from common.benchmarks.submissions import zip_folder
+from common.benchmarks.known import KNOWN, known_benchmark
+from common.benchmarks.submissions import annotation_size, zip_folder
 from common.benchmarks.tiny import Tiny
 from common.errors import InputError
 from common.evaluation import Evaluation, evaluate
 from common.results import ResultRecord
+from common.video import FrameMasks, Video
 from common.video.masks import read_label_map, write_label_map
 from tests.benchmarks.miniatures.davis import make_davis, squares, submit
 
@@ -54,7 +59,7 @@ def test_a_written_submission_has_the_score_of_its_run(davis: Davis, tmp_path: P
     assert scores.numbers == numbers_of(davis, measured)
     assert 0 < scores.numbers["J&F"] < 1
     assert scores.protocol_id == davis.protocol_id({"a": 4, "b": 4, "c": 5})
-    assert [video.frames for video in scores.videos][0] == ["00001", "00002", "00003", "00004"]
+    assert scores.videos[0].frames == ["00001", "00002", "00003", "00004"]
     assert [video.objects for video in scores.videos] == [["1", "2"], ["1"], ["1", "2"]]
     for video in scores.videos:
         assert all(torch.equal(video.measured[key], measured[video.video][key]) for key in "jf")
@@ -67,6 +72,35 @@ def test_generated_videos_need_no_data(tmp_path: Path) -> None:
     tiny = Tiny(videos=2, frames=6, size=(32, 32))
     measured = submit(tiny, tmp_path / "pred")
     assert evaluate(tiny, tmp_path / "pred").numbers == numbers_of(tiny, measured)  # type: ignore[arg-type]
+
+
+def shifted(benchmark: Benchmark, video: Video) -> Iterator[FrameMasks]:
+    """Answers to all frames, a pixel beside the annotations where there are any."""
+    assert video.truth is not None
+    size = annotation_size(video, benchmark.scored_frames(video))
+    for frame in range(len(video)):
+        truth = video.truth[frame]
+        masks = torch.zeros(len(video.targets), *size, dtype=torch.bool) if truth is None else truth.roll(1, -1)
+        yield FrameMasks(frame, video.targets, masks, torch.ones(len(masks)))
+
+
+@pytest.mark.parametrize("name", [name for name in KNOWN if not name.startswith("tiny")])
+def test_every_benchmark_reads_back_what_a_run_writes(name: str, tmp_path: Path) -> None:
+    module = KNOWN[name][0].partition(".")[0]
+    import_module(f"tests.benchmarks.miniatures.{module}").make(tmp_path / "data", name)
+    benchmark = known_benchmark(name, root=tmp_path / "data")
+    metric, places = benchmark.metric(), tmp_path / "pred"
+    for video in benchmark:
+        metric.extend(**benchmark.measure(video, benchmark.write(video, shifted(benchmark, video), places)))
+    want = {key: float(value) for key, value in metric.compute().items()}
+    packed = benchmark.pack(places)
+    for path in (places, *([packed] if packed else [])):
+        scores = evaluate(benchmark, path)
+        assert scores.numbers == pytest.approx(want, nan_ok=True, abs=0)
+        assert 0 < scores.numbers[benchmark.numbers[0]] < 1
+        assert [video.video for video in scores.videos] == benchmark.ids
+    scores.write(tmp_path / "out", "mine", {})
+    assert len((tmp_path / "out/per_object.csv").read_text().splitlines()) > len(benchmark)
 
 
 def test_processes_change_nothing(davis: Davis, tmp_path: Path) -> None:
@@ -118,7 +152,7 @@ def test_a_split_without_annotations(davis: Davis, tmp_path: Path) -> None:
     for file in davis.root.glob("Annotations/480p/a/*.png"):
         if file.stem != "00000":
             file.unlink()
-    with pytest.raises(InputError, match="davis2017 val: video a has no public annotations .* server"):
+    with pytest.raises(InputError, match=r"davis2017 val: video a has no public annotations .* server"):
         evaluate(davis, tmp_path / "pred", empty=True)
 
 
