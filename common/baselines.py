@@ -26,6 +26,19 @@ class CopyFirstMask(VideoSegmenter):
         return CopySession()
 
 
+class AnswerNothing(VideoSegmenter):
+    """Finds no target on any frame, whatever the prompt: the score of never looking."""
+
+    needs_weights = False
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+
+    def session(self, length: int | None = None) -> NothingSession:
+        """A session that remembers the ids of its targets only."""
+        return NothingSession()
+
+
 class CopySession(Session):
     """Answers every frame at once with the masks it was given."""
 
@@ -39,10 +52,9 @@ class CopySession(Session):
         size = tuple(frame.shape[:2])
         if self.size not in (None, size):
             raise InputError(f"frame {self.index}: {size} but the first frame is {self.size}; give frames of one size")
-        for prompt in prompts:
-            _check(prompt, size)
+        given = {prompt.target: self._mask(prompt, size).to(frame.device) for prompt in prompts}
         self.size = size
-        self.masks |= {prompt.target: prompt.mask.to(frame.device) for prompt in prompts if prompt.mask is not None}
+        self.masks |= given
         targets = tuple(sorted(self.masks))
         masks = [self.masks[target] for target in targets]
         stacked = torch.stack(masks) if masks else torch.zeros((0, *size), dtype=torch.bool, device=frame.device)
@@ -70,11 +82,18 @@ class CopySession(Session):
         self.size = None
         self.index = 0
 
+    def _mask(self, prompt: Prompt, size: tuple[int, ...]) -> Tensor:
+        """A mask on the frame itself, of the frame's size."""
+        if prompt.mask is None or prompt.image is not None:
+            raise InputError(f"prompt of target {prompt.target}: the copy baseline knows masks on frames only")
+        if tuple(prompt.mask.shape) != size:
+            have = tuple(prompt.mask.shape)
+            raise InputError(f"prompt of target {prompt.target}: the mask is {have} but the frame is {size}")
+        return prompt.mask
 
-def _check(prompt: Prompt, size: tuple[int, ...]) -> None:
-    """A mask on the frame itself, of the frame's size."""
-    if prompt.mask is None or prompt.image is not None:
-        raise InputError(f"prompt of target {prompt.target}: the copy baseline knows masks on frames only")
-    if tuple(prompt.mask.shape) != size:
-        have = tuple(prompt.mask.shape)
-        raise InputError(f"prompt of target {prompt.target}: the mask is {have} but the frame is {size}")
+
+class NothingSession(CopySession):
+    """Answers every frame at once with an empty mask for each target."""
+
+    def _mask(self, prompt: Prompt, size: tuple[int, ...]) -> Tensor:
+        return torch.zeros(size, dtype=torch.bool)

@@ -22,6 +22,10 @@ MAX_POINTERS = 16
 class SAM2LongSession(Session):
     """Frame in, masks out. A frame is answered as soon as all pathways of all its targets share their past there.
 
+    A target may be known from an outside image, with a mask or a box on it (a visual query). The image's memory is read
+    as that of a prompted frame, one frame before the one it is given with; the target is tracked from that frame on,
+    which is no prompted frame, and its mask is empty wherever the target is taken to be absent.
+
     Memory per target is bounded by P x 15 memory maps and pointers; frames not yet decided keep their S/4 logits.
 
     Args:
@@ -52,14 +56,18 @@ class SAM2LongSession(Session):
 
         Raises:
             InputError: a frame of another size, or a prompt that is neither mask nor box nor points, or does not fit,
-                or is the second of its target; the session is then as if the frame had not been given.
+                or is the second of its target, or points on an outside image; the session is then as if the frame had
+                not been given.
         """
         size = (frame.shape[0], frame.shape[1])
         self._check(size, prompts)
         self.frame, self.size = self.frame + 1, size
-        given = {prompt.target: prompt for prompt in prompts}
+        for prompt in prompts:
+            if prompt.image is not None:
+                self._prompt(self._encode(prompt.image.to(frame.device)), prompt)
+        given = {prompt.target: prompt for prompt in prompts if prompt.image is None}
         if self.trees or given:
-            features = self.model.encode(self.model.preprocess(frame.permute(2, 0, 1)[None]))
+            features = self._encode(frame)
             self._track(features, [tree for target, tree in self.trees.items() if target not in given])
             for prompt in given.values():
                 self._prompt(features, prompt)
@@ -88,9 +96,11 @@ class SAM2LongSession(Session):
         seen: set[int] = set()
         for prompt in prompts:
             where = f"prompt of target {prompt.target} at frame {frame}"
-            if prompt.image is not None or (prompt.mask is None and prompt.box is None and prompt.points is None):
-                raise InputError(f"{where}: SAM 2 takes a mask, a box or points on a frame of the video")
-            if prompt.mask is not None and prompt.mask.shape != size:
+            if prompt.mask is None and prompt.box is None and prompt.points is None:
+                raise InputError(f"{where}: SAM 2 takes a mask, a box or points")
+            if prompt.image is not None and prompt.points is not None:
+                raise InputError(f"{where}: points go on a frame of the video; give a mask or a box of the query image")
+            if prompt.image is None and prompt.mask is not None and prompt.mask.shape != size:
                 raise InputError(f"{where}: the mask is {tuple(prompt.mask.shape)}, the frame is {size}")
             if prompt.target in seen:
                 raise InputError(f"{where}: there is another one already; give box and points in one prompt")
@@ -122,14 +132,17 @@ class SAM2LongSession(Session):
         """Memory maps as SAM 2 keeps them, in bfloat16."""
         return self.model.encode_memory(features, picked).bfloat16()
 
+    def _encode(self, image: Tensor) -> FrameFeatures:
+        return self.model.encode(self.model.preprocess(image.permute(2, 0, 1)[None]))
+
     def _prompt(self, features: FrameFeatures, prompt: Prompt) -> None:
-        """A mask is taken as the answer; points and boxes are decoded without memory."""
+        """Remember a prompted frame or query image: a mask is the answer, points and boxes are decoded unaided."""
         side, device = self.model.image_size, features.embedding.device
         assert self.size is not None
-        height, width = self.size
+        height, width = self.size if prompt.image is None else prompt.image.shape[:2]
         if prompt.mask is not None:
             mask = prompt.mask.to(device).float()[None, None]
-            if self.size != (side, side):
+            if (height, width) != (side, side):
                 mask = F.interpolate(mask, (side, side), mode="bilinear", align_corners=False, antialias=True)
             answer = self.model.take_mask(features, (mask >= 0.5).float())
         else:
@@ -139,7 +152,11 @@ class SAM2LongSession(Session):
             embedding = self.model.without_memory(features)
             answer = self.model.decode(embedding, features, points, labels, multimask=points.shape[1] == 1).best()
         tree = self.trees.setdefault(prompt.target, MemoryTree(self.settings, self.max_pointers))
-        tree.prompt(self.frame, answer, self._memories(features, answer))
+        memory = self._memories(features, answer)
+        if prompt.image is None:
+            tree.prompt(self.frame, answer, memory)
+        else:
+            tree.query(self.frame, answer, memory)
 
     @staticmethod
     def _points(prompt: Prompt) -> tuple[Tensor, Tensor]:

@@ -96,6 +96,19 @@ class MemoryTree:
         self._release()
         self.pathways = [Pathway(after[path.node], path.total) for path in self.pathways]
 
+    def query(self, frame: int, candidates: Candidates, memory: Tensor) -> None:
+        """An outside image given before ``frame`` is tracked: every pathway reads it ever after, as a prompted frame.
+
+        It lies in time one frame before, so that its pointer is t + 1 frames away from frame t of a video that is
+        tracked from frame 0. A second query joins the first.
+        """
+        score = float(candidates.score)
+        self.prompted.append(Memory(frame - 1, candidates.pointers[:, 0], score, memory))
+        if not self.pathways:
+            self.open = frame  # the root is no frame of the video and is never answered
+            root = Node(frame - 1, None, candidates.visible_logits, score, None)
+            self.pathways = [Pathway(root) for _ in range(self.settings.pathways)]
+
     def bank(self, node: Node, frame: int) -> Bank:
         """What the lineage of ``node`` reads on ``frame``: prompted frames, tracked frames, pointers."""
         if self.settings.selection:

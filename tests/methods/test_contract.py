@@ -57,7 +57,7 @@ def sam2(visible: float = 4.0, **settings) -> Callable[[], VideoSegmenter]:
 
 MASKS = PromptSampling(points=0.0, prompted_frames=1)  # the same prompts at every step of training
 GREEDY = {"pathways": 1, "selection": False, "modulation": None}
-KINDS = ("mask", "box", "points")
+KINDS = ("mask", "box", "points", "query")
 METHODS = {
     "copy": Method(CopyFirstMask, online=True),
     "sam2": Method(sam2(**GREEDY), trainable=True, kinds=KINDS, online=True),

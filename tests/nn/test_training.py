@@ -203,3 +203,73 @@ def test_a_pass_repeats(model):
     clip = random_clip(frames=4)
     first, second = (run(model, clip, PromptSampling(), seed=5) for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in TERMS)
+
+
+def with_queries(clip: Clip, seed: int = 1) -> Clip:
+    """The same clip with a noisy query image and a box on it for each target."""
+    batch, objects, side = len(clip.frames), clip.masks.shape[2], clip.frames.shape[-1]
+    generator = torch.Generator().manual_seed(seed)
+    query = torch.randint(0, 256, (batch, objects, 3, side, side), dtype=torch.uint8, generator=generator)
+    masks = torch.zeros(batch, objects, side, side, dtype=torch.bool)
+    for n in range(objects):
+        masks[:, n, 10 + 8 * n : 30 + 8 * n, 12:40] = True
+    return Clip(clip.frames, clip.masks, clip.valid, query, masks)
+
+
+@pytest.mark.parametrize("frames", [1, 3, 9])
+def test_every_frame_after_a_query_is_tracked(model, frames):
+    """Whatever the sampling says: no frame is prompted or corrected, the first included."""
+    clip = with_queries(random_clip(frames=frames))
+    clip.masks[:, 0] = False
+    for sampling in samplings():
+        walk = ClipPass(model, clip, sampling)
+        terms = walk.run()
+        assert {name: len(values) for name, values in walk.terms.items()} == dict.fromkeys(TERMS, frames)
+        assert sorted(walk.memories) == list(range(-1, frames))
+        assert all(term.isfinite() for term in terms.values())
+        assert terms["occlusion"].requires_grad
+
+
+def test_absent_targets_are_supervised_by_the_occlusion_score_alone(model):
+    clip = with_queries(random_clip())
+    clip.masks[:] = False
+    terms = run(model, clip, MASKS)
+    assert terms["mask"] == terms["dice"] == terms["iou"] == 0
+    assert terms["occlusion"] > 0
+
+
+def test_the_query_is_read_as_a_prompted_frame_before_the_clip(model):
+    walk = ClipPass(model, with_queries(random_clip(frames=9)), MASKS)
+    walk.prompted = [-1]
+    walk.memories = {t: (torch.full((), t), torch.full((), 10 + t)) for t in range(-1, 8)}  # type: ignore[misc]
+    first, bank = walk._bank(0), walk._bank(8)
+    assert ([int(m) for m in first.maps], first.slots, first.offsets) == ([-1], [6], [1.0])
+    assert [int(m) for m in bank.maps] == [-1, 2, 3, 4, 5, 6, 7]
+    assert bank.slots == [6, 5, 4, 3, 2, 1, 0]
+    assert [int(p) - 10 for p in bank.pointers] == [-1, 7, 6, 5, 4, 3, 2, 1, 0]
+    assert bank.offsets == [9.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]
+
+
+def test_the_loss_depends_on_the_query_and_each_target_on_its_own(model):
+    clip = with_queries(random_clip())
+    other = with_queries(random_clip(), seed=2)
+    assert not torch.equal(total(run(model, clip, MASKS)), total(run(model, other, MASKS)))
+    both = with_queries(random_clip(batch=1))
+    halves = [Clip(both.frames, both.masks[:, :, [n]], both.valid[:, :1], both.query[:, [n]], both.query_masks[:, [n]])
+              for n in range(2)]  # fmt: skip
+    each = [run(model, clip, MASKS) for clip in halves]
+    for name, value in run(model, both, MASKS).items():
+        torch.testing.assert_close(value, (each[0][name] + each[1][name]) / 2, atol=1e-4, rtol=1e-4)
+
+
+def test_rows_that_pad_the_queries_change_nothing(model):
+    clip = with_queries(random_clip(objects=1))
+    padded = Clip(
+        clip.frames,
+        torch.cat([clip.masks, clip.masks], 2),
+        torch.tensor([[True, False]] * 2),
+        torch.cat([clip.query, torch.zeros_like(clip.query)], 1),
+        torch.cat([clip.query_masks, torch.zeros_like(clip.query_masks)], 1),
+    )
+    for name, value in run(model, clip, MASKS).items():
+        assert torch.equal(value, run(model, padded, MASKS)[name]), name

@@ -15,11 +15,15 @@ from common.nn.sam2.model import Sam2
 from common.nn.sam2.prompts import PromptSampling, correction_click, first_click, noisy_box
 from common.nn.sam2.types import Bank, Candidates, FrameFeatures
 
+QUERY = -1  # place in time of a query image: one frame before the clip
 TRACKED_MAPS = 6  # tracked memories beside the prompted ones (num_maskmem 7)
 
 
 class ClipPass:
     """One training pass over one batch: objects of all clips are one batch axis B, image features are computed once.
+
+    Where the clip has query images, their masks are the only prompts: the memory of a query takes the place of that of
+    a prompted frame, and every frame of the clip is tracked, whether it shows the target or not.
 
     Args:
         model: the core.
@@ -29,13 +33,13 @@ class ClipPass:
     """
 
     def __init__(self, model: Sam2, clip: Clip, sampling: PromptSampling, **loss: Any) -> None:
-        self.model, self.sampling, self.loss = model, sampling, loss
+        self.model, self.clip, self.sampling, self.loss = model, clip, sampling, loss
         batch, self.frames = clip.frames.shape[:2]
-        self.clip_of, slot = clip.valid.nonzero(as_tuple=True)
+        self.clip_of, self.slot = clip.valid.nonzero(as_tuple=True)
         images = model.preprocess(clip.frames.flatten(0, 1)).unflatten(0, (batch, self.frames))
         self.features = model.encode(images.transpose(0, 1).flatten(0, 1))
         side = (model.image_size, model.image_size)
-        masks = clip.masks[self.clip_of, :, slot].float()
+        masks = clip.masks[self.clip_of, :, self.slot].float()
         self.truth = F.interpolate(masks, side, mode="nearest").bool()  # (B, T, S, S)
         self.batch = batch
         self.terms: dict[str, list[Tensor]] = defaultdict(list)
@@ -44,6 +48,14 @@ class ClipPass:
 
     def run(self) -> dict[str, Tensor]:
         """The four loss terms, summed over frames and steps, per object."""
+        corrected = self._prompt_frames() if self.clip.query is None else self._take_query()
+        for frame in (t for t in range(self.frames) if t not in self.prompted):
+            self._track(frame, frame in corrected)
+        objects = max(len(self.clip_of), 1)
+        return {name: torch.stack(values).sum() / objects for name, values in self.terms.items()}
+
+    def _prompt_frames(self) -> list[int]:
+        """Choose the prompted frames and go through them; the frames to correct."""
         by_points = bool(torch.rand(()) < self.sampling.points)
         by_box = bool(torch.rand(()) < self.sampling.box)
         self.prompted = self._draw(self.sampling.prompted_frames)
@@ -51,10 +63,18 @@ class ClipPass:
         corrected = self._draw(self.sampling.corrected_frames) if by_points else []
         for frame in self.prompted:
             self._prompt(frame, by_points, by_box, frame in corrected)
-        for frame in (t for t in range(self.frames) if t not in self.prompted):
-            self._track(frame, frame in corrected)
-        objects = max(len(self.clip_of), 1)
-        return {name: torch.stack(values).sum() / objects for name, values in self.terms.items()}
+        return corrected
+
+    def _take_query(self) -> list[int]:
+        """The query images, with their masks as given, become the prompted memory; no frame is corrected."""
+        assert self.clip.query is not None
+        assert self.clip.query_masks is not None
+        images, masks = (kind[self.clip_of, self.slot] for kind in (self.clip.query, self.clip.query_masks))
+        features = self.model.encode(self.model.preprocess(images))
+        masks = F.interpolate(masks[:, None].float(), (self.model.image_size,) * 2, mode="nearest")
+        self._remember(QUERY, features, self.model.take_mask(features, masks))
+        self.prompted = [QUERY]
+        return []
 
     def _draw(self, most: int) -> list[int]:
         """The first frame and up to ``most`` - 1 others, in order."""
@@ -112,7 +132,7 @@ class ClipPass:
 
     def _bank(self, frame: int) -> Bank:
         """What SAM 2 reads in training: prompted frames, also later ones, then the tracked ones before."""
-        bank = Bank(max_pointers=min(self.frames, 16))
+        bank = Bank(max_pointers=min(max(self.frames, 2), 16))
         tracked = [t for t in range(frame) if t not in self.prompted]
         for t in self.prompted:
             bank.maps.append(self.memories[t][0])

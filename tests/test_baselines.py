@@ -1,0 +1,40 @@
+"""The baselines that any method must beat."""
+
+import pytest
+import torch
+
+from common.baselines import AnswerNothing, CopyFirstMask
+from common.errors import InputError
+from common.video import Prompt
+from common.video.synthetic import SyntheticClips, SyntheticQueries
+
+
+@pytest.mark.parametrize("kind", [SyntheticClips, SyntheticQueries])
+def test_nothing_is_found_whatever_the_prompt(kind):
+    video = kind(length=1, frames=4, size=(32, 40))[0]
+    answers = list(AnswerNothing().track(video))
+    assert [answer.frame for answer in answers] == [0, 1, 2, 3]
+    for answer in answers:
+        assert answer.targets == video.targets
+        assert answer.masks.shape == (len(video.targets), 32, 40)
+        assert not answer.masks.any()
+
+
+def test_nothing_keeps_to_its_targets():
+    session, frame = AnswerNothing().session(), torch.zeros(8, 9, 3, dtype=torch.uint8)
+    assert session.step(frame)[0].targets == ()
+    assert session.step(frame, [Prompt(3, text="the cat"), Prompt(2, box=(0, 0, 4, 4))])[0].targets == (2, 3)
+    session.drop(3)
+    assert session.step(frame)[0].targets == (2,)
+    with pytest.raises(InputError, match="target 3 is not followed"):
+        session.drop(3)
+    with pytest.raises(InputError, match="one size"):
+        session.step(frame[:-1])
+    session.reset()
+    assert [(answer.frame, answer.targets) for answer in session.step(frame[:-1])] == [(0, ())]
+
+
+def test_copying_needs_a_mask_on_the_frame():
+    video = SyntheticQueries(length=1, frames=2, size=(32, 40))[0]
+    with pytest.raises(InputError, match="masks on frames only"):
+        list(CopyFirstMask().track(video))
