@@ -1,0 +1,186 @@
+"""LVOS v1 and v2: long videos.
+
+Sources: Hong et al., "LVOS: A Benchmark for Long-term Video Object Segmentation", ICCV 2023; Hong et al., "LVOS: A
+Benchmark for Large-scale Long-term Video Object Segmentation", arXiv 2404.19326.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from math import nan
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from common.benchmarks.folders import MaskFolder, read_list
+from common.benchmarks.splits import SplitVos, first_shown
+from common.errors import InputError
+from common.metrics import GroupedJAndF
+from common.video import FrameMasks, Video
+
+log = logging.getLogger(__name__)
+
+STEP = 5  # between the numbers of frames: 6 of 30 a second
+LIST = "unseen_videos.txt"
+LIST_SOURCE = "the list of unseen videos in https://github.com/LingyiHongfd/lvos-evaluation, one name a line"
+
+
+class Lvos(SplitVos):
+    """LVOS: each object counts from its own start, without its own first and last annotated frame.
+
+    The official numbers are means of the means over seen and over unseen videos. Which videos are unseen is told by a
+    list that comes with the official evaluator. Without it the means are flat over all objects, as some papers have
+    them, both groups are NaN, and the protocol says so.
+
+    Args:
+        root: folder that holds ``train``, ``valid`` and ``test``, each with a ``<split>_meta.json``.
+        version: 1 or 2.
+        split: one of them; the annotations of ``test`` are on the server.
+        unseen: file with the names of unseen videos, one a line; default: ``unseen_videos.txt`` in ``root``, if there.
+        videos: only these, in this order; default: the whole split.
+
+    Raises:
+        InputError: a version that does not exist; later, data that is missing or does not fit.
+    """
+
+    numbers = ("J&F", "J", "F", "J_seen", "F_seen", "J_unseen", "F_unseen", "V")
+    source = "https://lingyihongfd.github.io/lvos.github.io"
+    layout = """
+        valid/JPEGImages/<video>/00000001.jpg, 00000006.jpg, ...
+        valid/Annotations/<video>/00000001.png
+        valid_meta.json                             of each object the first and last annotated frame
+        train/, test/, train_meta.json, ...         likewise; test with each object's first annotation
+        unseen_videos.txt                           from the official evaluator, for the means over seen and unseen"""
+    fps = 6.0
+    gaps = True  # missing frames are found by the description
+
+    def __init__(
+        self,
+        root: str | Path | None = None,
+        version: int = 2,
+        split: str = "valid",
+        unseen: str | Path | None = None,
+        videos: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(root, split, videos)
+        if int(version) not in (1, 2):
+            raise InputError(f"version {version}: LVOS has versions 1 and 2")
+        self.given_list = unseen
+        self.name = f"lvosv{version}"
+        self.folders = (self.name, f"lvos{version}", "lvos")
+
+    @cached_property
+    def protocol(self) -> str:  # type: ignore[override]
+        """It depends on whether the list of unseen videos is there."""
+        try:
+            known = self.unseen_videos is not None
+        except InputError:
+            known = True
+        averaging = "mean of seen and unseen videos" if known else f"flat mean over objects (no {LIST})"
+        return f"J&F, each object from its own start without its first and last annotated frame, {averaging}"
+
+    @cached_property
+    def unseen_videos(self) -> set[str] | None:
+        """Names of the unseen videos; None where there is no list.
+
+        Raises:
+            InputError: a list was given that is not there or is empty.
+        """
+        path = self.root / LIST if self.given_list is None else Path(self.given_list)
+        if path.is_file():
+            return set(read_list(path, "list of unseen videos"))
+        if self.given_list is not None:
+            raise InputError(f"{path}: no such list of unseen videos; it is {LIST_SOURCE}")
+        return None
+
+    def starts(self, id: str, truth: MaskFolder) -> dict[int, int]:
+        """Each object with the first frame from its start on that shows it."""
+        numbers = _numbers(truth.names)
+        begins = {target: self.frame_range(id, target)[0] for target in self.objects(id)}
+        own = {target: [f for f in truth.annotated if numbers[f] >= begin] for target, begin in begins.items()}
+        starts = first_shown(truth, own)
+        for target in begins.keys() - starts.keys():
+            raise InputError(
+                f"{truth.folder}: no label map from frame {begins[target]:08d} on shows object {target}, which "
+                f"{self.description.name} says starts there; unpack the annotations again"
+            )
+        return starts
+
+    def frame_range(self, id: str, target: int) -> tuple[int, int, int]:
+        """Number of an object's first and last annotated frame, and how many there are.
+
+        Raises:
+            InputError: the description does not say.
+        """
+        try:
+            said = self.objects(id)[target]["frame_range"]
+            return int(said["start"]), int(said["end"]), int(said["frame_nums"])
+        except (KeyError, TypeError, ValueError):
+            raise InputError(
+                f"{self.description}: video {id}, object {target} has no whole 'frame_range'; unpack it again"
+            ) from None
+
+    # Scoring.
+
+    def own_frames(self, video: Video) -> dict[int, list[int]]:
+        """Frame indices that count for each object.
+
+        Raises:
+            InputError: the video lacks one.
+        """
+        index = {number: n for n, number in enumerate(_numbers(video.names))}
+        found = {}
+        for target in video.targets:
+            start, end, annotated = self.frame_range(video.id, target)
+            # The evaluator leaves out the end of the range, and the frame that would be the last by their number.
+            counting = [n for k, n in enumerate(range(start, end, STEP)) if k not in (0, annotated - 1)]
+            for number in counting:
+                if number not in index:
+                    where = self.frames_folder(video.id) / f"{number:08d}.jpg"
+                    raise InputError(f"{where}: missing, but it counts for object {target} ({self.description.name})")
+            found[target] = [index[number] for number in counting]
+        return found
+
+    def scored_frames(self, video: Video) -> Sequence[int]:
+        """Frames that count for an object."""
+        return sorted({frame for own in self.own_frames(video).values() for frame in own})
+
+    def counts(self, video: Video) -> Tensor:
+        """Which scored frames count for which object, bool (T, N)."""
+        own = [set(frames) for frames in self.own_frames(video).values()]
+        rows = [[frame in frames for frames in own] for frame in self.scored_frames(video)]
+        return torch.tensor(rows, dtype=torch.bool)
+
+    def metric(self) -> GroupedJAndF:
+        """A fresh metric."""
+        if self.unseen_videos is None:
+            log.warning("%s: no %s in %s, so means are flat; get %s", self.name, LIST, self.root, LIST_SOURCE)
+        return GroupedJAndF()
+
+    def measure(self, video: Video, answers: Iterable[FrameMasks]) -> dict[str, Tensor]:
+        """J and F, float64 (T, N) each, ``unseen`` and ``missing``, (N,) each."""
+        known = self.unseen_videos
+        group = nan if known is None else float(video.id in known)
+        own = self.own_frames(video)
+        annotated = [self.frame_range(video.id, target)[2] for target in video.targets]
+        missing = [max(count - 2 - len(own[t]), 0) for t, count in zip(video.targets, annotated, strict=True)]
+        return {
+            **super().measure(video, answers),
+            "unseen": torch.full((len(missing),), group, dtype=torch.float64),
+            "missing": torch.tensor(missing, dtype=torch.float64),
+        }
+
+
+def _numbers(names: Sequence[str]) -> list[int]:
+    """Numbers of frames.
+
+    Raises:
+        InputError: a name is no number.
+    """
+    for name in names:
+        if not name.isdecimal():
+            raise InputError(f"{name}.jpg: frames of LVOS are named by number, such as 00000001.jpg; rename it")
+    return [int(name) for name in names]

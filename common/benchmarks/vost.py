@@ -1,0 +1,99 @@
+"""VOST: objects that are transformed.
+
+Source: Tokmakov et al., "Breaking the 'Object' in Video Object Segmentation", CVPR 2023.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from common.benchmarks.folders import FolderVos, MaskFolder, read_list
+from common.errors import InputError
+from common.metrics import VOSTMetrics, region_similarity
+from common.video import FrameMasks, Video
+from common.video.masks import VOID, read_label_map
+
+
+class Vost(FolderVos):
+    """VOST: J over all annotated frames but the first and the last, and over the last quarter of them.
+
+    The objects are the ids 1 to the highest of the first annotated frame; others do not count. Papers that give J&F on
+    VOST use another protocol.
+
+    Args:
+        root: folder that holds ``JPEGImages``, ``Annotations`` and ``ImageSets``.
+        split: name of a file in ``ImageSets``.
+        ignore_void: pixels marked 255, where the annotators were in doubt, do not count. Otherwise they are background,
+            as the official scorer has it.
+        videos: only these sequences, in this order; default: the whole split.
+    """
+
+    name = "vost"
+    numbers = ("J", "J_tr")
+    folders = ("vost",)
+    source = "https://www.vostdataset.org"
+    splits = ("val", "train", "test")
+    layout = """
+        JPEGImages/<video>/frame00012.jpg
+        Annotations/<video>/frame00012.png
+        ImageSets/val.txt                      the videos, one a line; likewise train and test"""
+    fps = 5.0
+    gaps = True  # a missing frame is found by its label map
+    sparse = True
+
+    def __init__(
+        self,
+        root: str | Path | None = None,
+        split: str = "val",
+        ignore_void: bool = False,
+        videos: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(root, split, videos)
+        self.ignore_void = ignore_void
+        void = "left out" if ignore_void else "background"
+        self.protocol = (
+            f"J, and J_tr over the last quarter; all annotated frames but first and last, 255 is {void}, flat mean "
+            "over objects of the first frame"
+        )
+
+    def listed(self) -> list[str]:
+        """Names of the split file."""
+        return read_list(self.root / "ImageSets" / f"{self.split}.txt")
+
+    def starts(self, id: str, truth: MaskFolder) -> dict[int, int]:
+        """The targets, and the first annotated frame.
+
+        Raises:
+            InputError: a label map has no frame.
+        """
+        for name in sorted({path.stem for path in truth.folder.glob("*.png")} - set(truth.names)):
+            raise InputError(f"{self.frames_folder(id) / name}.jpg: missing, but it is annotated; add the frame")
+        return super().starts(id, truth)
+
+    def metric(self) -> VOSTMetrics:
+        """A fresh metric."""
+        return VOSTMetrics()
+
+    def measure_frame(self, pred: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """J of one frame, float64 (N,), of masks bool (N, H, W)."""
+        return {"j": region_similarity(pred, target)}
+
+    def measure(self, video: Video, answers: Iterable[FrameMasks]) -> dict[str, Tensor]:
+        """J of one video, float64 (T, N)."""
+        return super().measure(video, outside_void(video, answers) if self.ignore_void else answers)
+
+
+def outside_void(video: Video, answers: Iterable[FrameMasks]) -> Iterator[FrameMasks]:
+    """The answers without their void pixels; annotations have none, so J then leaves these out."""
+    assert isinstance(video.truth, MaskFolder)
+    annotated = set(video.annotated or ())
+    for answer in answers:
+        if answer.frame in annotated:
+            void = (read_label_map(video.truth.path(answer.frame)) == VOID).to(answer.masks.device)
+            if void.shape == answer.masks.shape[1:]:  # another size is an error of whoever compares
+                answer = dataclasses.replace(answer, masks=answer.masks & ~void)
+        yield answer

@@ -1,0 +1,176 @@
+"""LVOS: objects with ranges of their own, and seen and unseen videos."""
+
+import json
+import logging
+from math import nan
+from pathlib import Path
+
+import pytest
+import torch
+
+from common.benchmarks.lvos import Lvos
+from common.errors import InputError
+from common.video.masks import read_label_map
+from tests.benchmarks.answers import check_round_trip, numbers, shifted, silent
+from tests.benchmarks.miniatures.lvos import FRAMES, NAMES, make
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    make(tmp_path / "data", "lvosv2")
+    return tmp_path / "data"
+
+
+def change(root: Path, video: str, target: str, **values: str) -> None:
+    """Other values in an object's ``frame_range``."""
+    described = json.loads((root / "valid_meta.json").read_text())
+    described["videos"][video]["objects"][target]["frame_range"] |= values
+    (root / "valid_meta.json").write_text(json.dumps(described))
+
+
+def test_each_object_is_given_where_it_starts(root: Path) -> None:
+    benchmark = Lvos(root)
+    assert (benchmark.name, benchmark.ids) == ("lvosv2", ["park", "pool"])
+    park, pool = benchmark
+    assert [(prompt.target, prompt.frame) for prompt in park.prompts] == [(1, 0), (2, 3)]
+    assert [(prompt.target, prompt.frame) for prompt in pool.prompts] == [(4, 2)]
+    assert (pool.targets, len(pool), pool.name(1), pool.fps) == ((4,), FRAMES, "00000006", 6.0)
+
+
+def test_each_object_counts_without_its_own_first_and_last_frame(root: Path) -> None:
+    benchmark = Lvos(root)
+    park, pool = benchmark
+    assert list(benchmark.scored_frames(park)) == [1, 2, 3, 4, 5, 6]
+    measured = benchmark.measure(park, shifted(park))
+    assert (~measured["j"].isnan()).T.tolist() == [[True] * 6, [False] * 3 + [True] * 3]
+    assert list(benchmark.scored_frames(pool)) == [3, 4, 5, 6]
+    assert measured["missing"].tolist() == [0, 0]
+    assert measured["unseen"].tolist() == [0, 0]
+    assert benchmark.measure(pool, shifted(pool))["unseen"].tolist() == [1]
+
+
+def test_frames_that_the_range_lacks_count_0(root: Path) -> None:
+    # Ten frames are said to be annotated: eight values, of which the range up to frame 36 gives six.
+    change(root, "park", "1", frame_nums="10")
+    benchmark = Lvos(root, videos=["park"])
+    video = benchmark[0]
+    measured = benchmark.measure(video, shifted(video, 0))
+    assert measured["missing"].tolist() == [2, 0]
+    assert numbers(benchmark, 0)["J"] == pytest.approx((6 / 8 + 1) / 2)
+
+
+def test_the_frame_that_is_last_by_number_does_not_count(root: Path) -> None:
+    # The end is now beyond the last frame, which is then met, and left out as number 8 of 8.
+    change(root, "park", "1", end="37")
+    benchmark = Lvos(root)
+    assert benchmark.own_frames(benchmark[0])[1] == [1, 2, 3, 4, 5, 6]
+
+
+def test_groups_are_of_videos(root: Path) -> None:
+    benchmark = Lvos(root)
+    metric = benchmark.metric()
+    park, pool = benchmark
+    metric.extend(**benchmark.measure(park, shifted(park, 0)))
+    metric.extend(**benchmark.measure(pool, silent(pool)))
+    got = metric.compute()
+    assert (got["J_seen"], got["J_unseen"], got["J"], got["J&F"]) == (1, 0, 0.5, 0.5)
+    assert got["V"] == 0
+
+
+def test_a_list_elsewhere(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("park\n\n")
+    benchmark = Lvos(root, unseen=tmp_path / "list.txt")
+    assert benchmark.unseen_videos == {"park"}
+    with pytest.raises(InputError, match=r"none\.txt: no such list .*github.com/LingyiHongfd/lvos-evaluation"):
+        Lvos(root, unseen=tmp_path / "none.txt").metric()
+
+
+def test_without_a_list_means_are_flat_and_the_protocol_says_so(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with_list = Lvos(root)
+    assert "mean of seen and unseen videos" in with_list.protocol
+    (root / "unseen_videos.txt").rename(root / "list.txt")
+    benchmark = Lvos(root)
+    assert "flat mean over objects (no unseen_videos.txt)" in benchmark.protocol
+    scored = {"park": 6, "pool": 4}
+    assert benchmark.protocol_id(scored) != with_list.protocol_id(scored)
+    with caplog.at_level(logging.WARNING):
+        metric = benchmark.metric()
+    assert "https://github.com/LingyiHongfd/lvos-evaluation" in caplog.text
+    park, pool = benchmark
+    metric.extend(**benchmark.measure(park, shifted(park, 0)))
+    metric.extend(**benchmark.measure(pool, silent(pool)))
+    got = metric.compute()
+    assert got["J"].item() == pytest.approx(2 / 3)
+    assert got["J_seen"].isnan()
+    assert got["F_unseen"].isnan()
+
+
+def test_the_protocol_is_told_without_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VIDSEG_DATA", raising=False)
+    assert "mean of seen and unseen" in Lvos(version=1).protocol
+
+
+def test_hidden_annotations(root: Path) -> None:
+    benchmark = Lvos(root, version=1, split="test")
+    park, pool = benchmark
+    assert (park.truth, pool.truth) == (None, None)
+    assert [(prompt.target, prompt.frame) for prompt in park.prompts] == [(1, 0), (2, 3)]
+    with pytest.raises(InputError, match="park of lvosv1 test cannot be scored: it has no annotations"):
+        benchmark.measure(park, iter(()))
+
+
+def test_what_is_written_is_read_back(root: Path, tmp_path: Path) -> None:
+    check_round_trip(Lvos(root), tmp_path / "out")
+    assert read_label_map(tmp_path / "out/park/00000016.png").unique().tolist() == [0, 1, 2]
+
+
+def test_a_description_in_the_split_folder(root: Path) -> None:
+    (root / "valid_meta.json").rename(root / "valid/valid_meta.json")
+    (root / "valid").rename(root / "val")
+    assert Lvos(root).ids == ["park", "pool"]
+
+
+def broken(root: Path, what: str) -> None:
+    if what == "description":
+        (root / "valid_meta.json").unlink()
+    elif what == "range":
+        change(root, "park", "1", end="later")
+    elif what == "frame":
+        (root / "valid/JPEGImages/park" / f"{NAMES[2]}.jpg").unlink()
+    elif what == "annotation":
+        (root / "valid/Annotations/park" / f"{NAMES[4]}.png").unlink()
+    elif what == "object":
+        change(root, "park", "2", start="00000041")
+    elif what == "names":
+        (root / "valid/JPEGImages/park/00000001.jpg").rename(root / "valid/JPEGImages/park/first.jpg")
+
+
+@pytest.mark.parametrize(
+    ("what", "message"),
+    [
+        ("description", r"valid/meta\.json: no such file, nor valid_meta\.json"),
+        ("range", r"valid_meta\.json: video park, object 1 has no whole 'frame_range'"),
+        ("frame", r"park/00000011\.jpg: missing, but it counts for object 1"),
+        ("annotation", r"park, frame 00000021: it counts but has no annotation"),
+        ("object", r"Annotations/park: no label map from frame 00000041 on shows object 2"),
+        ("names", r"first\.jpg: frames of LVOS are named by number"),
+    ],
+)
+def test_bad_data_is_named(root: Path, what: str, message: str) -> None:
+    broken(root, what)
+    benchmark = Lvos(root)
+    with pytest.raises(InputError, match=message) as caught:
+        benchmark.measure(benchmark[0], silent(benchmark[0]))
+    assert "\n" not in str(caught.value)
+
+
+def test_another_version_is_refused() -> None:
+    with pytest.raises(InputError, match="version 3"):
+        Lvos(version=3)
+
+
+def test_unknown_groups_are_nan_in_what_is_measured(root: Path) -> None:
+    (root / "unseen_videos.txt").unlink()
+    benchmark = Lvos(root)
+    unseen = benchmark.measure(benchmark[1], shifted(benchmark[1]))["unseen"]
+    assert torch.equal(unseen.isnan(), torch.tensor([nan]).isnan())
