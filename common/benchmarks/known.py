@@ -24,6 +24,8 @@ KNOWN: dict[str, tuple[str, dict[str, Any]]] = {
         f"tiny-{preset}": ("tiny.Tiny", {"preset": preset})
         for preset in ("easy", "occlusion", "distractor", "reappear", "long")
     },
+    "tiny-vqs": ("tiny_vqs.TinyVqs", {"preset": "query"}),
+    "tiny-vqs-distractor": ("tiny_vqs.TinyVqs", {"preset": "query-distractor"}),
 }
 
 

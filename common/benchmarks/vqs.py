@@ -27,7 +27,51 @@ from common.video.masks import write_label_map
 from common.video.readers import ImageFolder
 
 
-class Vqs4k(Benchmark):
+class VqsBenchmark(Benchmark):
+    """A benchmark of visual queries with one target a video, scored on all frames by ``VQSMetrics``.
+
+    A submission is ``<video>/<frame>.png`` with one label, or ``{"videos": {"<video>": {"<frame>": COCO RLE}}}`` in one
+    JSON file (see ``rle_masks``). In both the target is absent from a frame that is not there; a video in which it is
+    never seen must be there nevertheless.
+    """
+
+    task = "VQS"
+    numbers = ("stAP", "stAP50", "stAP75", "tAP", "tAP50", "tAP75", "Rec", "Succ")
+
+    def metric(self) -> VQSMetrics:
+        """Fresh metrics in the recommended readings."""
+        return VQSMetrics()
+
+    def measure(self, video: Video, answers: Iterable[FrameMasks]) -> dict[str, Tensor]:
+        """Pixels of one video, float64 (T, 1) each, on the CPU. See ``Benchmark.measure``."""
+        if video.truth is None:
+            raise InputError(f"video {video.id} of {self.name} {self.split} cannot be scored: it has no annotations")
+        rows = []
+        for answer in answered(video, self.scored_frames(video), answers):
+            target, pred = true_masks(video, answer), answer.select((TARGET,))
+            rows.append(mask_areas(pred.flatten(1), target.flatten(1)))
+        return {key: torch.stack([row[key] for row in rows]).cpu() for key in rows[0]}
+
+    # Submissions.
+
+    def write(self, video: Video, answers: Iterable[FrameMasks], folder: Path) -> Iterator[FrameMasks]:
+        """``<video>/<frame>.png`` for every frame with a mask; without any, an empty one for the last frame."""
+        seen = False
+        for answer in answers:
+            path, mask = folder / video.id / f"{video.name(answer.frame)}.png", answer.select((TARGET,))[0]
+            seen |= bool(mask.any())
+            if mask.any() or (not seen and answer.frame == len(video) - 1):
+                write_label_map(path, mask.to(torch.uint8))
+            else:
+                path.unlink(missing_ok=True)  # of an earlier run
+            yield answer
+
+    def read(self, video: Video, folder: Path, faults: Faults) -> Iterator[FrameMasks]:
+        """All frames. See ``read_answers``."""
+        return read_answers(video, folder, faults)
+
+
+class Vqs4k(VqsBenchmark):
     """VQS-4K in a proposed layout: find every occurrence of the target of a query image, as masks.
 
     ``ImageSets/<split>.txt``; frames ``JPEGImages/<video>/000000.jpg``; masks ``Annotations/<video>/000012.png`` with
@@ -36,10 +80,6 @@ class Vqs4k(Benchmark):
     "occurrences": [[first, last], ...], "mean_area"}}}``. A video without ``occurrences`` hides its truth. Where
     ``JPEGImages`` is missing altogether, submissions can still be scored.
 
-    A submission is ``<video>/<frame>.png`` with one label, or ``{"videos": {"<video>": {"<frame>": COCO RLE}}}`` in one
-    JSON file (see ``rle_masks``). In both the target is absent from a frame that is not there; a video in which it is
-    never seen must be there nevertheless.
-
     Args:
         root: folder of the data.
         split: ``train`` or ``test``.
@@ -47,9 +87,14 @@ class Vqs4k(Benchmark):
     """
 
     name = "vqs4k"
-    task = "VQS"
-    numbers = ("stAP", "stAP50", "stAP75", "tAP", "tAP50", "tAP75", "Rec", "Succ")
     folders = ("vqs4k",)
+    splits = ("train", "test")
+    layout = """
+        ImageSets/test.txt                      names, one a line
+        meta/test.json                          what is known of each video, see docs/benchmarks.md
+        JPEGImages/<video>/000000.jpg
+        Annotations/<video>/000012.png          label 1; only frames that show the target
+        Queries/<video>/query.jpg, query.png    the query and its mask"""
     source = "its authors, once it is released (the suite reads a proposed layout, see docs/benchmarks.md)"
     protocol = (
         "proposed layout and evaluator: masks on all frames at 6 fps; stAP, tAP: means over videos of volume and frame "
@@ -122,37 +167,3 @@ class Vqs4k(Benchmark):
         if frames.size != size:
             raise InputError(f"{folder}: frames of {frames.size} (height, width), but {self._meta_file} says {size}")
         return frames
-
-    # Scoring.
-
-    def metric(self) -> VQSMetrics:
-        """Fresh metrics in the recommended readings."""
-        return VQSMetrics()
-
-    def measure(self, video: Video, answers: Iterable[FrameMasks]) -> dict[str, Tensor]:
-        """Pixels of one video, float64 (T, 1) each, on the CPU. See ``Benchmark.measure``."""
-        if video.truth is None:
-            raise InputError(f"video {video.id} of {self.name} {self.split} cannot be scored: it has no annotations")
-        rows = []
-        for answer in answered(video, self.scored_frames(video), answers):
-            target, pred = true_masks(video, answer), answer.select((TARGET,))
-            rows.append(mask_areas(pred.flatten(1), target.flatten(1)))
-        return {key: torch.stack([row[key] for row in rows]).cpu() for key in rows[0]}
-
-    # Submissions.
-
-    def write(self, video: Video, answers: Iterable[FrameMasks], folder: Path) -> Iterator[FrameMasks]:
-        """``<video>/<frame>.png`` for every frame with a mask; without any, an empty one for the last frame."""
-        seen = False
-        for answer in answers:
-            path, mask = folder / video.id / f"{video.name(answer.frame)}.png", answer.select((TARGET,))[0]
-            seen |= bool(mask.any())
-            if mask.any() or (not seen and answer.frame == len(video) - 1):
-                write_label_map(path, mask.to(torch.uint8))
-            else:
-                path.unlink(missing_ok=True)  # of an earlier run
-            yield answer
-
-    def read(self, video: Video, folder: Path, faults: Faults) -> Iterator[FrameMasks]:
-        """All frames. See ``read_answers``."""
-        return read_answers(video, folder, faults)
