@@ -127,11 +127,8 @@ class VQSMetrics(RowMetric):
 
 def mask_areas(preds: Tensor, target: Tensor) -> dict[str, Tensor]:
     """What ``VQSMetrics.extend`` takes, float64 (T, N) each, of flattened masks bool (T, N, H * W)."""
-    return {
-        "intersection": (preds & target).sum(-1).double(),
-        "union": (preds | target).sum(-1).double(),
-        "area": target.sum(-1).double(),
-    }
+    common, said, area = (pixels.count_nonzero(-1).double() for pixels in (preds & target, preds, target))
+    return {"intersection": common, "union": said + area - common, "area": area}
 
 
 def _share(part: Tensor, whole: Tensor, nothing: Tensor | float = 1.0) -> Tensor:
