@@ -26,11 +26,6 @@ def squares(frames: int = 6, ids: tuple[int, ...] = (1, 2)) -> Tensor:
     return maps
 
 
-def make(root: Path, name: str) -> None:
-    """Write ``davis2016`` or ``davis2017``, two sequences, below ``root``."""
-    make_davis(root, {"bear": squares(), "duck": squares(7, ids=(1,))}, int(name.removeprefix("davis")))
-
-
 def make_davis(root: Path, labels: dict[str, Tensor], year: int = 2017) -> Path:
     """A DAVIS folder of label maps uint8 (T, H, W)."""
     for name, maps in labels.items():
