@@ -6,7 +6,6 @@ Benchmark for Large-scale Long-term Video Object Segmentation", arXiv 2404.19326
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from math import nan
@@ -21,8 +20,6 @@ from common.errors import InputError
 from common.metrics import GroupedJAndF
 from common.video import FrameMasks, Video
 
-log = logging.getLogger(__name__)
-
 STEP = 5  # between the numbers of frames: 6 of 30 a second
 LIST = "unseen_videos.txt"
 LIST_SOURCE = "the list of unseen videos in https://github.com/LingyiHongfd/lvos-evaluation, one name a line"
@@ -32,14 +29,15 @@ class Lvos(SplitVos):
     """LVOS: each object counts from its own start, without its own first and last annotated frame.
 
     The official numbers are means of the means over seen and over unseen videos. Which videos are unseen is told by a
-    list that comes with the official evaluator. Without it the means are flat over all objects, as some papers have
-    them, both groups are NaN, and the protocol says so.
+    list that comes with the official evaluator and is not part of the data.
 
     Args:
         root: folder that holds ``train``, ``valid`` and ``test``, each with a ``<split>_meta.json``.
         version: 1 or 2.
         split: one of them; the annotations of ``test`` are on the server.
-        unseen: file with the names of unseen videos, one a line; default: ``unseen_videos.txt`` in ``root``, if there.
+        groups: average over seen and over unseen videos first. Otherwise means are flat over all objects, as some
+            papers have them, which is another protocol; no list is needed, and the numbers of the groups are NaN.
+        unseen: file with the names of unseen videos, one a line; default: ``unseen_videos.txt`` in ``root``.
         videos: only these, in this order; default: the whole split.
 
     Raises:
@@ -62,39 +60,30 @@ class Lvos(SplitVos):
         root: str | Path | None = None,
         version: int = 2,
         split: str = "valid",
+        groups: bool = True,
         unseen: str | Path | None = None,
         videos: Sequence[str] | None = None,
     ) -> None:
         super().__init__(root, split, videos)
         if int(version) not in (1, 2):
             raise InputError(f"version {version}: LVOS has versions 1 and 2")
-        self.given_list = unseen
+        self.groups, self.given_list = groups, unseen
+        averaging = "mean of seen and unseen videos" if groups else "flat mean over objects"
+        self.protocol = f"J&F, each object from its own start without its first and last annotated frame, {averaging}"
         self.name = f"lvosv{version}"
         self.folders = (self.name, f"lvos{version}", "lvos")
 
     @cached_property
-    def protocol(self) -> str:  # type: ignore[override]
-        """It depends on whether the list of unseen videos is there."""
-        try:
-            known = self.unseen_videos is not None
-        except InputError:
-            known = True
-        averaging = "mean of seen and unseen videos" if known else f"flat mean over objects (no {LIST})"
-        return f"J&F, each object from its own start without its first and last annotated frame, {averaging}"
-
-    @cached_property
-    def unseen_videos(self) -> set[str] | None:
-        """Names of the unseen videos; None where there is no list.
+    def unseen_videos(self) -> set[str]:
+        """Names of the unseen videos.
 
         Raises:
-            InputError: a list was given that is not there or is empty.
+            InputError: there is no list of them, or it is empty.
         """
-        path = self.root / LIST if self.given_list is None else Path(self.given_list)
-        if path.is_file():
-            return set(read_list(path, "list of unseen videos"))
-        if self.given_list is not None:
-            raise InputError(f"{path}: no such list of unseen videos; it is {LIST_SOURCE}")
-        return None
+        path = Path(self.given_list or self.root / LIST)
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; it is {LIST_SOURCE}; or set groups to false for flat means")
+        return set(read_list(path, "list of unseen videos"))
 
     def starts(self, id: str, truth: MaskFolder) -> dict[int, int]:
         """Each object with the first frame from its start on that shows it."""
@@ -156,14 +145,11 @@ class Lvos(SplitVos):
 
     def metric(self) -> GroupedJAndF:
         """A fresh metric."""
-        if self.unseen_videos is None:
-            log.warning("%s: no %s in %s, so means are flat; get %s", self.name, LIST, self.root, LIST_SOURCE)
         return GroupedJAndF()
 
     def measure(self, video: Video, answers: Iterable[FrameMasks]) -> dict[str, Tensor]:
         """J and F, float64 (T, N) each, ``unseen`` and ``missing``, (N,) each."""
-        known = self.unseen_videos
-        group = nan if known is None else float(video.id in known)
+        group = float(video.id in self.unseen_videos) if self.groups else nan
         own = self.own_frames(video)
         annotated = [self.frame_range(video.id, target)[2] for target in video.targets]
         missing = [max(count - 2 - len(own[t]), 0) for t, count in zip(video.targets, annotated, strict=True)]

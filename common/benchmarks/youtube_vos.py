@@ -70,8 +70,8 @@ class YouTubeVos(SplitVos):
         self.folders = (self.name, f"ytvos{year}", "youtubevos", "ytvos")
         self.fps = 30.0 if all_frames else 6.0
         self.protocol = (
-            f"G over seen and unseen, tracked at {self.fps:.0f} fps, each object after its given frame up to its last "
-            f"listed one; {LOCAL}"
+            f"G over seen and unseen (flat where categories are unknown), tracked at {self.fps:.0f} fps, each object "
+            f"after its given frame up to its last listed one; {LOCAL}"
         )
 
     def frames_folder(self, id: str) -> Path:

@@ -1,12 +1,9 @@
 """LVOS: objects with ranges of their own, and seen and unseen videos."""
 
 import json
-import logging
-from math import nan
 from pathlib import Path
 
 import pytest
-import torch
 
 from common.benchmarks.lvos import Lvos
 from common.errors import InputError
@@ -79,35 +76,38 @@ def test_groups_are_of_videos(root: Path) -> None:
 
 def test_a_list_elsewhere(root: Path, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("park\n\n")
-    benchmark = Lvos(root, unseen=tmp_path / "list.txt")
-    assert benchmark.unseen_videos == {"park"}
-    with pytest.raises(InputError, match=r"none\.txt: no such list .*github.com/LingyiHongfd/lvos-evaluation"):
-        Lvos(root, unseen=tmp_path / "none.txt").metric()
+    assert Lvos(root, unseen=tmp_path / "list.txt").unseen_videos == {"park"}
 
 
-def test_without_a_list_means_are_flat_and_the_protocol_says_so(root: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with_list = Lvos(root)
-    assert "mean of seen and unseen videos" in with_list.protocol
-    (root / "unseen_videos.txt").rename(root / "list.txt")
-    benchmark = Lvos(root)
-    assert "flat mean over objects (no unseen_videos.txt)" in benchmark.protocol
-    scored = {"park": 6, "pool": 4}
-    assert benchmark.protocol_id(scored) != with_list.protocol_id(scored)
-    with caplog.at_level(logging.WARNING):
-        metric = benchmark.metric()
-    assert "https://github.com/LingyiHongfd/lvos-evaluation" in caplog.text
-    park, pool = benchmark
-    metric.extend(**benchmark.measure(park, shifted(park, 0)))
-    metric.extend(**benchmark.measure(pool, silent(pool)))
+@pytest.mark.parametrize("given", [None, "none.txt"])
+def test_without_a_list_groups_are_refused_before_anything_is_tracked(root: Path, given: str | None) -> None:
+    (root / "unseen_videos.txt").unlink()
+    benchmark = Lvos(root, unseen=given)
+    park = benchmark[0]  # to be trained on, or tracked, it needs no list
+
+    def tracked() -> object:
+        raise AssertionError("a frame was tracked")
+        yield
+
+    message = r"(unseen_videos|none)\.txt: no such file; .*github.com/LingyiHongfd/lvos-evaluation.*groups to false"
+    with pytest.raises(InputError, match=message) as caught:
+        benchmark.measure(park, tracked())
+    assert "\n" not in str(caught.value)
+
+
+def test_flat_means_are_another_protocol_and_need_no_list(root: Path) -> None:
+    official, flat = Lvos(root), Lvos(root, groups=False)
+    assert "mean of seen and unseen videos" in official.protocol
+    assert "flat mean over objects" in flat.protocol
+    (root / "unseen_videos.txt").unlink()
+    metric = flat.metric()
+    park, pool = flat
+    metric.extend(**flat.measure(park, shifted(park, 0)))
+    metric.extend(**flat.measure(pool, silent(pool)))
     got = metric.compute()
     assert got["J"].item() == pytest.approx(2 / 3)
     assert got["J_seen"].isnan()
     assert got["F_unseen"].isnan()
-
-
-def test_the_protocol_is_told_without_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("VIDSEG_DATA", raising=False)
-    assert "mean of seen and unseen" in Lvos(version=1).protocol
 
 
 def test_hidden_annotations(root: Path) -> None:
@@ -167,10 +167,3 @@ def test_bad_data_is_named(root: Path, what: str, message: str) -> None:
 def test_another_version_is_refused() -> None:
     with pytest.raises(InputError, match="version 3"):
         Lvos(version=3)
-
-
-def test_unknown_groups_are_nan_in_what_is_measured(root: Path) -> None:
-    (root / "unseen_videos.txt").unlink()
-    benchmark = Lvos(root)
-    unseen = benchmark.measure(benchmark[1], shifted(benchmark[1]))["unseen"]
-    assert torch.equal(unseen.isnan(), torch.tensor([nan]).isnan())
