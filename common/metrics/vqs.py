@@ -64,9 +64,11 @@ class VQSMetrics(RowMetric):
                 f"masks must be boolean and of one shape, not {preds.dtype} {tuple(preds.shape)} and "
                 f"{target.dtype} {tuple(target.shape)}"
             )
-        if preds.ndim not in (3, 4) or (preds.ndim == 4 and preds.shape[1] != 1):
-            raise ValueError(f"masks must be (T, H, W) or (T, 1, H, W) of one video, not {tuple(preds.shape)}")
-        self.extend(**mask_areas(preds.reshape(len(preds), 1, -1), target.reshape(len(preds), 1, -1)))
+        if preds.ndim not in (3, 4) or not len(preds) or (preds.ndim == 4 and preds.shape[1] != 1):
+            raise ValueError(f"masks must be (T, H, W) or (T, 1, H, W) of one video, T > 0, not {tuple(preds.shape)}")
+        # a frame at a time: counting along a dimension writes eight bytes a pixel
+        rows = [mask_areas(*masks) for masks in zip(preds.flatten(1)[:, None], target.flatten(1)[:, None], strict=True)]
+        self.extend(**{key: torch.stack([row[key] for row in rows]) for key in rows[0]})
 
     def extend(self, intersection: Tensor, union: Tensor, area: Tensor) -> None:
         """Add N videos, or one as N = 1, whose frames are already measured: pixels, float64 (T, N) each.
@@ -126,7 +128,7 @@ class VQSMetrics(RowMetric):
 
 
 def mask_areas(preds: Tensor, target: Tensor) -> dict[str, Tensor]:
-    """What ``VQSMetrics.extend`` takes, float64 (T, N) each, of flattened masks bool (T, N, H * W)."""
+    """One frame of what ``VQSMetrics.extend`` takes, float64 (N,) each, of flattened masks bool (N, H * W)."""
     common, said, area = (pixels.count_nonzero(-1).double() for pixels in (preds & target, preds, target))
     return {"intersection": common, "union": said + area - common, "area": area}
 

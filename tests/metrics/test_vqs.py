@@ -192,6 +192,7 @@ def test_wrong_shapes_are_refused(shape: tuple[int, ...]) -> None:
         (torch.zeros(2, 3, 3) > 0, torch.zeros(2, 3, 4) > 0, "one shape"),
         (torch.zeros(2, 2, 3, 3) > 0, torch.zeros(2, 2, 3, 3) > 0, "one video"),
         (torch.zeros(3, 3) > 0, torch.zeros(3, 3) > 0, "one video"),
+        (torch.zeros(0, 3, 3) > 0, torch.zeros(0, 3, 3) > 0, "T > 0"),
     ],
 )
 def test_wrong_masks_are_refused(preds: Tensor, target: Tensor, message: str) -> None:
