@@ -43,7 +43,10 @@ def add_benchmark(parser: ArgumentParser, name: str) -> None:
     Raises:
         InputError: no benchmark has this name.
     """
-    parser.add_class_arguments(benchmark_class(name), skip=set(KNOWN[name][1]), fail_untyped=False)
+    kind, made = benchmark_class(name), dict(KNOWN[name][1])
+    split = {"split": made.pop("split")} if "split" in made else {}  # a default: there may be others
+    parser.add_class_arguments(kind, skip=set(made), fail_untyped=False)
+    parser.set_defaults(**split)
 
 
 def parsed(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
