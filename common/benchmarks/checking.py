@@ -132,5 +132,5 @@ def summary(checked: list[Checked]) -> str:
         "objects": sum(one.objects for one in videos),
     }
     kinds = Counter(problem.kind for one in checked for problem in one.problems)
-    lines = [", ".join(f"{count} {what}" for what, count in counts.items()), f"{kinds.total() or 'no'} problems"]
+    lines = [", ".join(f"{count} {what}" for what, count in counts.items()), f"problems: {kinds.total() or 'none'}"]
     return "\n".join([*lines, *(f"  {count} {kind}" for kind, count in kinds.most_common())])

@@ -45,6 +45,11 @@ class Davis(FolderVos):
         self.year, self.resolution = int(year), resolution
         if self.year not in (2016, 2017):
             raise InputError(f"year {year}: DAVIS is scored by the protocol of 2016 or 2017")
+        self.layout = f"""
+            JPEGImages/{resolution}/<sequence>/00000.jpg
+            Annotations/{resolution}/<sequence>/00000.png
+            ImageSets/{year}/<split>.txt          names, one a line; of 2016 also ImageSets/480p with pairs of paths"""
+        self.splits = ("train", "val", *(() if self.year == 2016 else ("test-dev", "test-challenge")))
         self.name, self.any_label = f"davis{year}", self.year == 2016
         self.folders = ("davis2016", "davis", "davis2017") if self.year == 2016 else ("davis2017", "davis")
         self.protocol = f"J&F at {resolution}, all frames but first and last, flat mean over objects of the first frame"

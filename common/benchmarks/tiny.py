@@ -19,6 +19,7 @@ class Tiny(VosBenchmark):
     """
 
     source = "made by the code"
+    splits = ("test",)
 
     def __init__(
         self,

@@ -59,6 +59,12 @@ class Vots(Benchmark):
     task = "VOTS"
     numbers = NUMBERS
     source = "https://www.votchallenge.net"
+    layout = """
+        sequences/list.txt                              names, one a line
+        sequences/<sequence>/sequence                   name=..., fps=..., channels.color=color/%08d.jpg
+        sequences/<sequence>/color/00000001.jpg
+        sequences/<sequence>/groundtruth_<object>.txt   a region a line; groundtruth.txt of a single object
+        sequences/<sequence>/evaluation.tag             votst2024: which frames count"""
 
     def __init__(
         self,
@@ -75,6 +81,7 @@ class Vots(Benchmark):
             raise InputError(f"{edition} {split}: no such edition and split of VOTS; there are {known}")
         if init_frame not in ("count", "skip"):
             raise InputError(f"init_frame {init_frame}: the first frame is 'count' (as missed) or 'skip'")
+        self.splits = tuple(known for of, known in FOLDERS if of == edition)
         self.name, self.folders, self.tracker = edition, FOLDERS[edition, split], tracker
         self.init_frame, self.tag = init_frame, "evaluation" if edition == "votst2024" else None
         frames = f"frames tagged {self.tag}" if self.tag else "all frames"

@@ -56,6 +56,10 @@ class Vq2d(Benchmark):
     task = "VQ2D"
     numbers = ("stAP25", "stAP", "tAP25", "tAP", "success", "recovery")
     folders = ("vq2d", "ego4dvq2d", "ego4d")
+    splits = tuple(FILES)
+    layout = """
+        vq_train.json, vq_val.json, vq_test_unannotated.json    also below annotations/
+        clips/<clip_uid>.mp4                                    at 5 frames a second, or a folder of frames"""
     source = "https://ego4d-data.org"
     protocol = (
         "boxes around masks, last run of frames before the query; tAP, stAP at IoU >= 0.25 and mean of 0.25, 0.50, "
