@@ -20,7 +20,7 @@ def load_state(path: str | Path) -> dict[str, Tensor]:
     """Tensors of a ``.safetensors``, ``.pt``, ``.pth`` or Lightning ``.ckpt`` file, on the CPU.
 
     Pickled files are read with ``weights_only=True``: nothing in them is run. A state dict may lie at the top or under
-    ``model`` or ``state_dict``.
+    ``model``, ``state_dict`` or ``weights``.
 
     Raises:
         InputError: no such file, not a checkpoint, or something in it is not a tensor.
@@ -34,7 +34,7 @@ def load_state(path: str | Path) -> dict[str, Tensor]:
         except SafetensorError as error:
             raise InputError(f"{path}: not a readable safetensors file ({error}); fetch it again") from None
     content = load_pickled(path)
-    for key in ("model", "state_dict"):
+    for key in ("model", "state_dict", "weights"):
         if isinstance(content.get(key), Mapping):
             content = content[key]
             break
@@ -42,7 +42,7 @@ def load_state(path: str | Path) -> dict[str, Tensor]:
     if odd or not content:
         what = f"{_few(odd)} are no tensors" if odd else "it is empty"
         raise InputError(
-            f"{path}: not a state dict: {what}; expected tensors at the top, in 'model' or in 'state_dict'"
+            f"{path}: not a state dict: {what}; expected tensors at the top, in 'model', 'state_dict' or 'weights'"
         )
     return dict(content)
 

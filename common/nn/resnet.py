@@ -1,0 +1,117 @@
+"""ResNet up to stride 16 (He et al., arXiv 1512.03385), with torchvision's names and any widths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from common.checkpoints import load_state, load_strict
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions (ResNet-18), or 1x1, 3x3, 1x1 with four times the width at the end (ResNet-50)."""
+
+    def __init__(self, inputs: int, width: int, stride: int, bottleneck: bool) -> None:
+        super().__init__()
+        outputs = width * 4 if bottleneck else width
+        shapes = [(1, 1), (3, stride), (1, 1)] if bottleneck else [(3, stride), (3, 1)]
+        widths = [inputs, *[width] * (len(shapes) - 1), outputs]
+        for i, (kernel, step) in enumerate(shapes, 1):
+            conv = nn.Conv2d(widths[i - 1], widths[i], kernel, step, kernel // 2, bias=False)
+            nn.init.kaiming_normal_(conv.weight, mode="fan_out")
+            self.add_module(f"conv{i}", conv)
+            self.add_module(f"bn{i}", nn.BatchNorm2d(widths[i]))
+        self.count = len(shapes)
+        self.downsample = None
+        if stride != 1 or inputs != outputs:
+            conv = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+            self.downsample = nn.Sequential(conv, nn.BatchNorm2d(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, inputs, h, w) to (B, outputs, h / stride, w / stride)."""
+        out = x
+        for i in range(1, self.count + 1):
+            out = self.get_submodule(f"bn{i}")(self.get_submodule(f"conv{i}")(out))
+            if i < self.count:
+                out = out.relu_()
+        return (out + (x if self.downsample is None else self.downsample(x))).relu_()
+
+
+class ResNet(nn.Module):
+    """The stem and the first three stages.
+
+    Args:
+        depths: blocks of the stages.
+        widths: of the stages; outputs are four times as wide with ``bottleneck``.
+        bottleneck: ResNet-50's block, else ResNet-18's.
+        channels: of the input.
+        frozen_norm: batch norms keep their statistics in training too.
+
+    Attributes:
+        widths: channels of the maps at strides 4, 8 and 16.
+    """
+
+    def __init__(
+        self,
+        depths: Sequence[int] = (3, 4, 6),
+        widths: Sequence[int] = (64, 128, 256),
+        bottleneck: bool = True,
+        channels: int = 3,
+        frozen_norm: bool = True,
+    ) -> None:
+        super().__init__()
+        self.frozen_norm = frozen_norm
+        self.conv1 = nn.Conv2d(channels, widths[0], 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(widths[0])
+        inputs = widths[0]
+        for i, (depth, width) in enumerate(zip(depths, widths, strict=True), 1):
+            blocks = []
+            for block in range(depth):
+                blocks.append(ResidualBlock(inputs, width, 2 if i > 1 and block == 0 else 1, bottleneck))
+                inputs = width * 4 if bottleneck else width
+            self.add_module(f"layer{i}", nn.Sequential(*blocks))
+        self.widths = tuple(width * 4 if bottleneck else width for width in widths)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """(B, channels, H, W) to maps at strides 4, 8 and 16."""
+        return self.stages(self.conv1(x))
+
+    def stages(self, x: Tensor) -> list[Tensor]:
+        """The same from the output of the first convolution, which a caller may have made in parts."""
+        x, maps = F.max_pool2d(self.bn1(x).relu_(), 3, 2, 1), []
+        for i in (1, 2, 3):
+            x = self.get_submodule(f"layer{i}")(x)
+            maps.append(x)
+        return maps
+
+    def train(self, mode: bool = True) -> ResNet:
+        """Training mode; frozen batch norms stay as they are in eval mode."""
+        super().train(mode)
+        if self.frozen_norm:
+            for module in self.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
+
+
+def load_imagenet(trunk: ResNet, path: str | Path) -> None:
+    """Load a torchvision ResNet file; the last stage and the classifier, which the trunk lacks, are left out.
+
+    Input channels beyond the file's three start at zero.
+
+    Raises:
+        InputError: no such file, or keys that do not fit.
+    """
+    state = {k: v for k, v in load_state(path).items() if not k.startswith(("layer4.", "fc."))}
+    for name, value in trunk.state_dict().items():
+        if name.endswith("num_batches_tracked"):  # files of old releases lack them
+            state.setdefault(name, value)
+    first, wanted = state.get("conv1.weight"), trunk.conv1.weight
+    if first is not None and first.shape[1] < wanted.shape[1]:
+        extra = torch.zeros(len(first), wanted.shape[1] - first.shape[1], *first.shape[2:])
+        state["conv1.weight"] = torch.cat([first, extra], 1)
+    load_strict(trunk, state, path)

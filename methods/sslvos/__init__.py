@@ -1,0 +1,1 @@
+"""SSLVOS: spatial-semantic features and discriminative queries for video object segmentation."""

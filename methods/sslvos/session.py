@@ -1,0 +1,119 @@
+"""SSLVOS on a stream: every frame is answered at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from common.errors import InputError
+from common.segmenter import Session
+from common.video import FrameMasks, Prompt
+from methods.sslvos.core import SslvosCore
+from methods.sslvos.settings import MemorySettings
+from methods.sslvos.tracker import Tracker
+
+
+@dataclass(frozen=True)
+class SessionSettings:
+    """How a video is run; the defaults are the paper's (480).
+
+    Attributes:
+        memory: budget and rhythm.
+        sides: short sides, one tracker each, whose probabilities are averaged; longer frames are shrunk, shorter ones
+            are left as they are. None = the frame's own size.
+        flip: average over each frame and its mirror image.
+    """
+
+    memory: MemorySettings = field(default_factory=MemorySettings)
+    sides: tuple[int | None, ...] = (480,)
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.sides or any(side is not None and side < 1 for side in self.sides):
+            raise InputError(f"sides is {self.sides}; give at least one short side, in pixels")
+
+
+class SslvosSession(Session):
+    """Frame in, masks out. Targets are given by masks, may join at any frame and be dropped.
+
+    A later mask of a followed target replaces its answer on that frame and is memorised.
+
+    Args:
+        core: the network, in eval mode.
+        settings: how the video is run.
+    """
+
+    def __init__(self, core: SslvosCore, settings: SessionSettings | None = None) -> None:
+        settings = settings or SessionSettings()
+        self.trackers = [Tracker(core, settings.memory, side, settings.flip) for side in settings.sides]
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything: the session is as new."""
+        self.frame = -1
+        self.size: tuple[int, int] | None = None
+        for tracker in self.trackers:
+            tracker.reset()
+
+    @torch.inference_mode()
+    def step(self, frame: Tensor, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
+        """Take the next frame; see ``Session.step``.
+
+        Raises:
+            InputError: a frame of another size, or a prompt that is no mask on the frame, or the second of its target;
+                the session is then as if the frame had not been given.
+        """
+        size = (frame.shape[0], frame.shape[1])
+        given = self._check(size, prompts)
+        self.frame, self.size = self.frame + 1, size
+        if not given and not self.trackers[0].targets:
+            return [FrameMasks(self.frame, (), frame.new_zeros(0, *size, dtype=torch.bool), torch.zeros(0))]
+        probs = [tracker.step(frame, given) for tracker in self.trackers]
+        prob = probs[0] if len(probs) == 1 else torch.stack(probs).mean(0)
+        return [self._answer(prob, {target: mask.to(frame.device) for target, mask in given.items()})]
+
+    def finish(self) -> list[FrameMasks]:
+        """Nothing is ever left open."""
+        return []
+
+    def drop(self, target: int) -> None:
+        """Stop following a target from the next frame on.
+
+        Raises:
+            InputError: the target is not followed.
+        """
+        targets = self.trackers[0].targets
+        if target not in targets:
+            raise InputError(f"target {target} is not followed; followed are {sorted(targets)}")
+        for tracker in self.trackers:
+            tracker.drop(target)
+
+    def _check(self, size: tuple[int, int], prompts: Sequence[Prompt]) -> dict[int, Tensor]:
+        """Masks by target, ascending; refuses what ``step`` cannot take, before anything has changed."""
+        frame, given = self.frame + 1, {}
+        if self.size not in (None, size):
+            raise InputError(f"frame {frame} is {size[0]}x{size[1]}, the video is {self.size[0]}x{self.size[1]}")
+        for prompt in sorted(prompts, key=lambda prompt: prompt.target):
+            where = f"prompt of target {prompt.target} at frame {frame}"
+            if prompt.mask is None or prompt.image is not None:
+                raise InputError(f"{where}: SSLVOS takes a mask on the frame")
+            if prompt.mask.shape != size:
+                raise InputError(f"{where}: the mask is {tuple(prompt.mask.shape)}, the frame is {size}")
+            if prompt.target in given:
+                raise InputError(f"{where}: there is another one already; give one mask a target and frame")
+            given[prompt.target] = prompt.mask
+        return given
+
+    def _answer(self, prob: Tensor, given: dict[int, Tensor]) -> FrameMasks:
+        """Each pixel to its largest share; given masks as they are. The score is the largest probability."""
+        targets = self.trackers[0].targets
+        if given:
+            rows = torch.tensor([targets.index(target) + 1 for target in given], device=prob.device)
+            masks = torch.stack(list(given.values()))
+            prob = torch.where(masks.any(0), 0.0, prob).index_copy(0, rows, masks.to(prob.dtype))
+        row = torch.tensor([targets.index(target) + 1 for target in sorted(targets)], device=prob.device)
+        masks = prob.argmax(0) == row[:, None, None]
+        return FrameMasks(self.frame, tuple(sorted(targets)), masks, prob[row].amax((1, 2)).float())
