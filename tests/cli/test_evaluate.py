@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 import cli
 from common.benchmarks.submissions import zip_folder
@@ -150,3 +151,26 @@ def test_whose_submission_it_is(tmp_path: Path) -> None:
     assert method_name(file) == "mine"
     assert method_name(tmp_path / "theirs") == "theirs"
     assert method_name(tmp_path / "runs/sam2long/davis2017-val/predictions") == "sam2long"
+
+
+def test_the_submission_of_a_run_has_the_scores_of_its_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny = {
+        "class_path": "common.benchmarks.tiny.Tiny",
+        "init_args": {"preset": "occlusion", "videos": 2, "frames": 6, "size": [32, 32]},
+    }
+    Path("run.yaml").write_text(
+        yaml.safe_dump({"data": {"test": [tiny]}, "trainer": {"accelerator": "cpu", "enable_model_summary": False}})
+    )
+    flags = ["--config", "run.yaml", "--model", "common.baselines.CopyFirstMask", "--model.save_predictions", "true"]
+    assert cli.main(["test", *flags]) == 0
+    run = Path("runs/copyfirstmask/tiny-occlusion-test")
+    size = ["--videos", "2", "--frames", "6", "--size", "[32, 32]", "--jobs", "1"]
+    assert (
+        cli.main(["evaluate", "--benchmark", "tiny-occlusion", *size, "--predictions", str(run / "predictions")]) == 0
+    )
+    scored = ResultRecord.read("runs/evaluate/copyfirstmask/tiny-occlusion-test/results.json")
+    tested = ResultRecord.read(run / "results.json")
+    assert scored.metrics == tested.metrics
+    assert 0 < scored.metrics["J&F"] < 1
+    assert (scored.videos, scored.protocol_id) == (tested.videos, tested.protocol_id)
