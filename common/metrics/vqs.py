@@ -66,7 +66,6 @@ class VQSMetrics(RowMetric):
             )
         if preds.ndim not in (3, 4) or not len(preds) or (preds.ndim == 4 and preds.shape[1] != 1):
             raise ValueError(f"masks must be (T, H, W) or (T, 1, H, W) of one video, T > 0, not {tuple(preds.shape)}")
-        # a frame at a time: counting along a dimension writes eight bytes a pixel
         rows = [mask_areas(*masks) for masks in zip(preds.flatten(1)[:, None], target.flatten(1)[:, None], strict=True)]
         self.extend(**{key: torch.stack([row[key] for row in rows]) for key in rows[0]})
 
@@ -129,7 +128,10 @@ class VQSMetrics(RowMetric):
 
 def mask_areas(preds: Tensor, target: Tensor) -> dict[str, Tensor]:
     """One frame of what ``VQSMetrics.extend`` takes, float64 (N,) each, of flattened masks bool (N, H * W)."""
-    common, said, area = (pixels.count_nonzero(-1).double() for pixels in (preds & target, preds, target))
+    # mask by mask: counting along a dimension takes ten times as long
+    common, said, area = (
+        torch.stack([mask.count_nonzero() for mask in masks]).double() for masks in (preds & target, preds, target)
+    )
     return {"intersection": common, "union": said + area - common, "area": area}
 
 
