@@ -4,8 +4,8 @@
 
 Both are folders of unpacked checkouts, with what they import installed (scikit-image, scipy, pandas, tqdm); without one
 its column is empty. Every tool gets the same label maps of 480 x 854 pixels and runs the code of its evaluator between
-reading files and averaging, in one process on one thread, in turns; the median of the rounds counts. Their values must
-agree. The second table leaves out taking the objects' masks from the label maps.
+reading files and averaging, in one process on one thread, in turns; the median of the rounds counts, in processor time,
+so that another program on the machine disturbs little. Their values must agree. The second table leaves out taking the objects' masks from the label maps.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def vos_benchmark(pred: Tensor, target: Tensor) -> Measure:
 
 
 def milliseconds(tools: dict[str, Measure], rounds: int) -> dict[str, float]:
-    """Median time of each tool per frame and object; all tools take their turn in every round.
+    """Median processor time of each tool per frame and object; all tools take their turn in every round.
 
     Raises:
         SystemExit: their values differ.
@@ -121,9 +121,9 @@ def milliseconds(tools: dict[str, Measure], rounds: int) -> dict[str, float]:
     for _ in range(rounds + 1):
         values = {}
         for name, measure in tools.items():
-            start = time.perf_counter()
+            start = time.process_time()
             values[name] = measure()
-            times[name].append(time.perf_counter() - start)
+            times[name].append(time.process_time() - start)
         for name, found in values.items():
             if not np.allclose(found, values["ours"], rtol=0, atol=1e-9):
                 sys.exit(f"{name} and ours differ by {abs(found - values['ours']).max()}")
