@@ -91,6 +91,8 @@ class VQSAM(VideoSegmenter):
         )  # fmt: skip
         if not 0 <= overlap < clip_length:
             raise InputError(f"overlap {overlap} must be at least 0 and less than clip_length {clip_length}")
+        if stages < 1:
+            raise InputError(f"stages {stages}: there must be at least one")
         self.stage_weights = stage_weights or [0.5] * (stages - 1) + [1.0]
         if len(self.stage_weights) != stages:
             raise InputError(f"stage_weights {stage_weights} must be {stages} numbers, one for each stage")

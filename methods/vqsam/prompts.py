@@ -19,7 +19,9 @@ def check_prompt(prompt: Prompt, frame: int, size: tuple[int, int]) -> None:
     """
     where = f"prompt of target {prompt.target} at frame {frame}"
     if prompt.mask is None and prompt.box is None and prompt.points is None:
-        raise InputError(f"{where}: VQ-SAM takes a mask or a box on an outside image, or mask, box or points on a frame")
+        raise InputError(
+            f"{where}: VQ-SAM takes a mask or a box on an outside image, or mask, box or points on a frame"
+        )
     image = prompt.image
     if image is not None and prompt.points is not None:
         raise InputError(f"{where}: points go on a frame of the video; give a mask or a box of the query image")

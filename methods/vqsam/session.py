@@ -165,11 +165,11 @@ class VQSAMSession(Session):
         for frame in state.clip[: len(state.clip) - keep]:
             self._decided[frame][target] = state.open.pop(frame)
         state.clip = last
-        needed = {frame for other in self.targets.values() for frame in other.clip} | {self.frame}
-        self._features = {frame: kept for frame, kept in self._features.items() if frame in needed}
 
     def _answers(self) -> list[FrameMasks]:
-        """The frames, in order, whose targets are all decided."""
+        """The frames, in order, whose targets are all decided; features that no clip needs go."""
+        needed = {frame for state in self.targets.values() for frame in state.clip}
+        self._features = {frame: kept for frame, kept in self._features.items() if frame in needed}
         out = []
         while self._due:
             frame, targets = next(iter(self._due.items()))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from common.errors import InputError
 from common.nn.fast import attend, linear
 
 
@@ -17,10 +18,15 @@ class SpatialTemporalTransformer(nn.Module):
         layers: 0 leaves the features as they are (Table 6).
         heads: of each attention; divides ``width``.
         hidden: width of the feed-forward part; default 4 C.
+
+    Raises:
+        InputError: heads that do not divide the width.
     """
 
     def __init__(self, width: int, layers: int = 2, heads: int = 8, hidden: int | None = None) -> None:
         super().__init__()
+        if width % heads:
+            raise InputError(f"stt_heads {heads} does not divide {width}, the width of the features")
         self.layers = nn.ModuleList(Layer(width, heads, hidden or 4 * width) for _ in range(layers))
 
     def forward(self, frames: Tensor, position: Tensor, checkpointed: bool = False) -> Tensor:

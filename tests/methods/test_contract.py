@@ -24,6 +24,7 @@ from common.segmenter import Session, VideoSegmenter
 from common.video import FrameMasks, Prompt, Video, open_video
 from common.video.synthetic import SyntheticClips
 from methods.sam2long import SAM2Long
+from methods.vqsam import VQSAM
 from tests.nn.lively import enliven
 
 SIZE, LENGTH = (33, 47), 18  # odd sides; longer than any window of memory that depends on the length
@@ -55,6 +56,15 @@ def sam2(visible: float = 4.0, **settings) -> Callable[[], VideoSegmenter]:
     return build
 
 
+def vqsam(**settings) -> Callable[[], VideoSegmenter]:
+    def build() -> VideoSegmenter:
+        module = VQSAM(image_size=64, weights="random", target_iou=0.0, distractor_iou=0.0, **settings).eval()
+        enliven(module, seed=2, visible=4.0)
+        return module
+
+    return build
+
+
 MASKS = PromptSampling(points=0.0, prompted_frames=1)  # the same prompts at every step of training
 GREEDY = {"pathways": 1, "selection": False, "modulation": None}
 KINDS = ("mask", "box", "points", "query")
@@ -64,6 +74,8 @@ METHODS = {
     "sam2long": Method(sam2(), trainable=True, kinds=KINDS),
     "sam2long-uncertain": Method(sam2(visible=1.0), trainable=True, kinds=KINDS),
     "sam2long-lag": Method(sam2(visible=1.0, max_lag=2), trainable=True, kinds=KINDS),
+    "vqsam": Method(vqsam(), trainable=True, kinds=KINDS),
+    "vqsam-overlap": Method(vqsam(overlap=3), trainable=True, kinds=KINDS),
 }
 TRAINABLE = [name for name, method in METHODS.items() if method.trainable and name in ("sam2", "sam2long")]
 
@@ -273,7 +285,7 @@ def test_two_sessions_do_not_meet(method, video):
     assert_same(answers[0] + sessions[0].finish(), alone)
 
 
-@pytest.mark.parametrize("name", ["copy", "sam2", "sam2long", "sam2long-lag"])
+@pytest.mark.parametrize("name", ["copy", "sam2", "sam2long", "sam2long-lag", "vqsam"])
 def test_memory_does_not_grow_with_the_length(name, video):
     """Peak of the bytes that the session holds: frames 20 to 39 (memory is full after 17) against 40 to 199."""
     session, frames = METHODS[name].build().session(), list(video)
