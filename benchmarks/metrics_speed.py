@@ -5,7 +5,8 @@
 Both are folders of unpacked checkouts, with what they import installed (scikit-image, scipy, pandas, tqdm); without one
 its column is empty. Every tool gets the same label maps of 480 x 854 pixels and runs the code of its evaluator between
 reading files and averaging, in one process on one thread, in turns; the median of the rounds counts, in processor time,
-so that another program on the machine disturbs little. Their values must agree. The second table leaves out taking the objects' masks from the label maps.
+so that other programs on the machine disturb little. Their values must agree. The second table leaves out taking the
+objects' masks from the label maps.
 """
 
 from __future__ import annotations
