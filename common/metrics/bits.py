@@ -8,6 +8,7 @@ operations on shifted strings, a dilation a few more. Only the box around both m
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -132,8 +133,7 @@ def _cropped(words: Words, margin: int, width: int, gap: int) -> Box:
 def _boundaries(box: Box) -> Words:
     """Boundary maps, as ``batched._boundaries`` defines them, in the layout of the box's words."""
     words, size = box.words.reshape(-1), box.words.shape[-1]
-    right = np.zeros_like(words)
-    _add(right, words, 1)
+    right = _shifted(words, 1)
     some, every = words | right, words & right
     along_row = some ^ every
     some[:-size] |= some[size:]  # numpy reads all of an operand before it overwrites it
@@ -159,33 +159,51 @@ def _dilated(bits: Words, size: int, runs: Runs) -> Words:
     The or of n neighbours comes from the or of fewer by one shift, so all lengths cost little more than the longest.
     Runs with the same ends share their horizontal shift: their rows are joined first.
     """
-    rows: dict[tuple[int, int], list[int]] = {}
-    for dy, lo, hi in runs:
-        rows.setdefault((hi - lo + 1, lo), []).append(dy)
     out, length = np.zeros_like(bits), 1
-    for (wanted, lo), dys in sorted(rows.items()):
+    for wanted, lo, dys in _by_ends(tuple(runs)):
         while length < wanted:
             step = min(length, wanted - length)
-            longer = bits.copy()
-            _add(longer, bits, step)
+            longer = _shifted(bits, step)
+            longer |= bits
             bits, length = longer, length + step
         joined = np.zeros_like(bits)
         for dy in dys:
-            _add(joined, bits, dy * size * BITS)
-        _add(out, joined, lo)
+            _add(joined, bits, dy * size)
+        out |= _shifted(joined, lo)
     return out
 
 
-def _add(out: Words, bits: Words, offset: int) -> None:
-    """To bit p of ``out``, or bit p + offset of ``bits``; beyond their ends there are zeros."""
-    words, shift = divmod(offset, BITS)
-    _add_words(out, bits >> np.uint64(shift) if shift else bits, words)
-    if shift:
-        _add_words(out, bits << np.uint64(BITS - shift), words + 1)
+@cache
+def _by_ends(runs: tuple[tuple[int, int, int], ...]) -> list[tuple[int, int, list[int]]]:
+    """Length, lo and rows of the runs that have the same ends, shortest first."""
+    rows: dict[tuple[int, int], list[int]] = {}
+    for dy, lo, hi in runs:
+        rows.setdefault((hi - lo + 1, lo), []).append(dy)
+    return [(length, lo, dys) for (length, lo), dys in sorted(rows.items())]
 
 
-def _add_words(out: Words, bits: Words, offset: int) -> None:
-    if offset >= 0:
-        out[: max(len(out) - offset, 0)] |= bits[offset:]
+def _shifted(bits: Words, offset: int) -> Words:
+    """Bit p is bit p + offset of ``bits``; beyond its ends there are zeros."""
+    words, shift = divmod(abs(offset), BITS)
+    if words:
+        near = np.zeros_like(bits)
+        _add(near, bits, words if offset > 0 else -words)
+        bits = near
+    if not shift:
+        return bits
+    by, rest = np.uint64(shift), np.uint64(BITS - shift)
+    if offset > 0:
+        out = bits >> by
+        out[:-1] |= bits[1:] << rest
     else:
-        out[-offset:] |= bits[: max(len(bits) + offset, 0)]
+        out = bits << by
+        out[1:] |= bits[:-1] >> rest
+    return out
+
+
+def _add(out: Words, words: Words, offset: int) -> None:
+    """To word p of ``out``, or word p + offset of ``words``."""
+    if offset >= 0:
+        out[: max(len(out) - offset, 0)] |= words[offset:]
+    else:
+        out[-offset:] |= words[: max(len(words) + offset, 0)]
