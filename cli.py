@@ -30,7 +30,7 @@ def usage() -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; 0 = done, 2 = bad input, told in one line."""
+    """Run one verb; 0 = done, 1 = a check found something, 2 = bad input, told in one line."""
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ("-h", "--help"):
         print(usage())

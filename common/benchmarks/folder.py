@@ -20,8 +20,7 @@ RULES = {
 class Folder(FolderVos):
     """Own data: frames of any suffix in ``JPEGImages/<video>``, PNGs of the same stem in ``Annotations/<video>``.
 
-    Every folder below ``Annotations`` is a video. Where only the first frame is annotated a run writes a submission and
-    no number.
+    Every folder is a video. Where only the first frame is annotated a run writes a submission and no number.
 
     Args:
         root: folder that holds ``JPEGImages`` and ``Annotations``.
@@ -74,8 +73,8 @@ class Folder(FolderVos):
         return Path(self.given_root)
 
     def listed(self) -> list[str]:
-        """Names of the folders of annotations."""
-        return subfolders(self.root / "Annotations")
+        """Names of all folders of videos."""
+        return video_folders(self.root)
 
     def starts(self, id: str, truth: MaskFolder) -> dict[int, int]:
         """The targets and the frame index at which each is given. See ``rule``."""
@@ -103,13 +102,14 @@ def annotated(video: Video) -> Sequence[int]:
     return range(len(video)) if video.annotated is None else video.annotated
 
 
-def subfolders(path: Path) -> list[str]:
-    """Names of the folders in a folder, sorted; hidden ones are passed over.
+def video_folders(root: Path) -> list[str]:
+    """Names of the videos that have frames or annotations, sorted; hidden folders are passed over.
 
     Raises:
-        InputError: no such folder, or none in it.
+        InputError: there are none.
     """
-    names = sorted(f.name for f in path.iterdir() if f.is_dir() and f.name[0] != ".") if path.is_dir() else []
+    inside = [path for kind in ("JPEGImages", "Annotations") for path in (root / kind).glob("*")]
+    names = sorted({path.name for path in inside if path.is_dir() and path.name[0] != "."})
     if not names:
-        raise InputError(f"{path}: no folders of videos in it; check root")
+        raise InputError(f"{root}: no folders of videos in its JPEGImages and Annotations; check root")
     return names

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.benchmarks.folder import annotated, scored, subfolders
+from common.benchmarks.folder import annotated, scored, video_folders
 from common.benchmarks.folders import FolderVos
 from common.files import digest
 from common.video import Video, read_label_map
@@ -46,8 +46,8 @@ class LongVideo(FolderVos):
         self.protocol = f"J&F, {scored(True, drop_ends)}, flat mean over videos"
 
     def listed(self) -> list[str]:
-        """Names of the folders of annotations."""
-        return subfolders(self.root / "Annotations")
+        """Names of all folders of videos."""
+        return video_folders(self.root)
 
     def scored_frames(self, video: Video) -> Sequence[int]:
         """All annotated frames, without the first and the last where ``drop_ends``."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.benchmarks.folder import subfolders
+from common.benchmarks.folder import video_folders
 from common.benchmarks.folders import FolderVos
 
 
@@ -33,5 +33,5 @@ class PumaVos(FolderVos):
         super().__init__(root, "all", videos)
 
     def listed(self) -> list[str]:
-        """Names of the folders of annotations."""
-        return subfolders(self.root / "Annotations")
+        """Names of all folders of videos."""
+        return video_folders(self.root)

@@ -41,6 +41,8 @@ def test_frames_of_any_suffix_without_a_list(tmp_path: Path) -> None:
     (tmp_path / "Annotations" / ".cache").mkdir()
     benchmark = Folder(tmp_path)
     assert benchmark.ids == ["pan", "zoom"]
+    (tmp_path / "JPEGImages" / "extra").mkdir()  # not passed over in silence
+    assert Folder(tmp_path).ids == ["extra", "pan", "zoom"]
     assert [video[1].shape for video in benchmark] == [(*SIZE, 3)] * 2
 
 
@@ -112,7 +114,7 @@ def test_what_goes_wrong_is_named(tmp_path: Path) -> None:
         len(Folder())
     with pytest.raises(InputError, match="none: no such folder; give root"):
         len(Folder(tmp_path / "none"))
-    with pytest.raises(InputError, match="Annotations: no folders of videos in it"):
+    with pytest.raises(InputError, match="no folders of videos in its JPEGImages and Annotations"):
         len(Folder(tmp_path))
     with pytest.raises(InputError, match="rule coco: which objects count is one of davis, first_sight"):
         Folder(tmp_path, rule="coco")

@@ -46,7 +46,7 @@ def test_the_score_is_that_of_davis(root: Path) -> None:
 
 
 def test_an_empty_folder_is_named(root: Path) -> None:
-    for path in (root / "Annotations").iterdir():
-        path.rename(root / path.name)
-    with pytest.raises(InputError, match="Annotations: no folders of videos in it; check root"):
+    for kind in ("JPEGImages", "Annotations"):
+        (root / kind).rename(root / f"{kind} of another")
+    with pytest.raises(InputError, match="PUMaVOS: no folders of videos in its JPEGImages and Annotations"):
         len(PumaVos())
