@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from common.benchmarks.base import Benchmark
-from common.benchmarks.checking_files import scan
+from common.benchmarks.checking_files import Problem, scan
 from common.benchmarks.folders import AbsentFrames, FolderVos
-from common.benchmarks.problems import Problem
 from common.benchmarks.sav import Sav
 from common.errors import InputError
 from common.video import Video

@@ -8,13 +8,30 @@ from itertools import pairwise
 from pathlib import Path
 
 from common.benchmarks.folders import FolderVos
-from common.benchmarks.problems import Problem
 from common.benchmarks.sav import Sav
 from common.errors import InputError
 from common.video import VOID, Video, read_image, read_label_map
 from common.video.images import SUFFIXES
 
 Size = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One line about one culprit.
+
+    Attributes:
+        kind: what the problems are counted by, e.g. ``missing frame``.
+        text: ``<file or frame>: <what is wrong>``.
+    """
+
+    kind: str
+    text: str
+
+    @property
+    def culprit(self) -> str:
+        """The file or frame."""
+        return self.text.split(": ")[0]
 
 
 @dataclass
