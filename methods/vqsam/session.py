@@ -50,8 +50,8 @@ class VQSAMSession(Session):
     """Frame in, masks out, a clip at a time.
 
     The clips of a target begin with the frame that brought its query, or after it where that frame is the query. The
-    last clip of a video, or of a target that is dropped, may be shorter. Held are the features of at most
-    ``clip_length`` frames and the S/4 logits of twice as many.
+    last clip of a video, or of a target that is dropped, may be shorter. An answer comes at most ``clip_length`` - 1
+    frames late. Held are the features of fewer than ``clip_length`` frames, and for each target S/4 logits of as many.
 
     Args:
         model: in eval mode.
