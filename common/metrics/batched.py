@@ -15,7 +15,6 @@ from torch import Tensor
 Runs = Sequence[tuple[int, int, int]]  # (dy, lo, hi): the offsets (dy, lo), (dy, lo + 1), ..., (dy, hi)
 
 PIXELS = 1 << 25  # of one side's masks taken at a time: 80 at 480p
-CHUNK = 1 << 18  # boundary pixels matched at a time, which bounds the memory of a noisy mask
 
 
 def count(pred: Tensor, target: Tensor, void: Tensor | None = None, runs: Runs | None = None) -> Tensor:
@@ -67,19 +66,17 @@ def _matches(edges: Tensor, runs: Runs) -> Tensor:
     padded = F.pad(edges, (across, across, down, down))
     flat, stride = padded.flatten(), padded.shape[-1]
     before = F.pad(flat.cumsum(0, dtype=torch.int32), (1, 0))
-    ends = [[dy * stride + lo, dy * stride + hi + 1] for dy, lo, hi in runs]
-    starts, stops = torch.tensor(ends, dtype=torch.int32, device=edges.device).T[..., None]
     points = _nonzero(flat).int()
     half = flat.numel() // 2
-    found = [points.new_zeros(1)]
-    for part in points.split(CHUNK):
-        centres = torch.where(part < half, part + half, part - half)
-        first, last = (before.index_select(0, (centres + ends).flatten()) for ends in (starts, stops))
-        found.append((last - first).view(len(runs), -1).amax(0) > 0)
+    centres = torch.where(points < half, points + half, points - half)
+    found = torch.zeros_like(points, dtype=torch.bool)
+    for dy, lo, hi in runs:  # plain numbers: a table of them on the GPU would be a copy that the host waits for
+        start, stop = (before.index_select(0, centres + (dy * stride + end)) for end in (lo, hi + 1))
+        found |= start != stop
     # The points are in the order of the maps, so a map's own are those between two places.
     corners = torch.arange(2 * edges.shape[1] + 1, device=edges.device) * math.prod(padded.shape[-2:])
     places = torch.searchsorted(points, corners.int())
-    counts = [torch.cat(found).cumsum(0)[places].diff(), places.diff()]
+    counts = [F.pad(found.cumsum(0), (1, 0))[places].diff(), places.diff()]
     return torch.stack(counts).view(4, edges.shape[1])
 
 
