@@ -11,7 +11,7 @@ from torch import Tensor
 def sine_grid(
     size: Sequence[int], channels: int, scale: float, temperature: float, device: torch.device | None = None
 ) -> Tensor:
-    """Encoding float32 (h w, channels) of a grid of size (h, w): the first half of the channels from x, the second from y.
+    """Encoding float32 (h w, channels) of a grid of size (h, w): x in the first half of the channels, y in the second.
 
     A coordinate runs from 0 to ``scale`` over its side; channel pairs 2 i and 2 i + 1 are sine and cosine of
     coordinate / temperature^(2 i / half).

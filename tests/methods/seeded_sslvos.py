@@ -37,6 +37,8 @@ class Case:
         drop: the first target is dropped after this frame.
         frames: of the clip.
         seed: of the weights.
+        gain: of matrices and filters; over 1, rounding grows from layer to layer.
+        visible: added to the bias of the mask logits, so that targets are seen.
     """
 
     trunk: int = 18
@@ -47,11 +49,13 @@ class Case:
     drop: int | None = None
     frames: int = 14
     seed: int = 0
+    gain: float = 1.0
+    visible: float = 0.0
 
 
 CONSOLIDATES = MemorySettings(every=1, frames=4, top_k=20, skip_absent=False, long_term=LONG)
 CASES = {
-    "base": Case(50, CoreSettings(), frames=10),
+    "base": Case(50, CoreSettings(), frames=10, seed=7, gain=0.9, visible=1.7),
     "bank": Case(memory=MemorySettings(every=3, frames=3, top_k=10, stagger=2, skip_absent=False), seed=1),
     "long": Case(memory=CONSOLIDATES, seed=2),
     "late": Case(late=4, drop=9, seed=3),
@@ -60,17 +64,25 @@ CASES = {
 }
 
 
-def seeded_value(name: str, shape: torch.Size, seed: int) -> Tensor:
+# Sharp similarities and mask heads: between nearly equal ones rounding decides, and then the runs part.
+_GAINS = {"key_proj.key.weight": 10.0, "decoder.predict.weight": 1.5} | {
+    f"transformer.heads.{i}.weight": 10.0 for i in range(4)
+}
+
+
+def seeded_value(name: str, shape: torch.Size, case: Case) -> Tensor:
     """Values of a parameter by its name in our core: unit gain, so that answers are neither empty nor full."""
-    generator = torch.Generator().manual_seed(seed * 2**32 + zlib.crc32(name.encode()))
+    generator = torch.Generator().manual_seed(case.seed * 2**32 + zlib.crc32(name.encode()))
     noise = torch.randn(shape, generator=generator)
     if name.endswith("running_var"):
         return 1 + noise.abs()
     if name.endswith("num_batches_tracked"):
         return torch.zeros(shape, dtype=torch.long)
     if len(shape) > 1:
-        gain = 1.5 if name == "decoder.predict.weight" else 1.0
+        gain = _GAINS.get(name, 1.0) * case.gain
         return gain * noise / (1 if "query" in name else noise[0].numel()) ** 0.5
+    if name == "decoder.predict.bias":
+        return 0.1 * noise + case.visible
     return (1 if "norm" in name or "bn" in name or "downsample.1" in name else 0) * name.endswith(
         "weight"
     ) + 0.1 * noise
@@ -80,7 +92,7 @@ def seed_ours(case: Case) -> SslvosCore:
     """A core with a case's weights."""
     core = SslvosCore(resnet50() if case.trunk == 50 else resnet18(), case.core)
     state = core.state_dict()
-    core.load_state_dict({name: seeded_value(name, value.shape, case.seed) for name, value in state.items()})
+    core.load_state_dict({name: seeded_value(name, value.shape, case) for name, value in state.items()})
     return core.eval()
 
 
@@ -89,15 +101,18 @@ def seed_official(state: Mapping[str, Tensor], case: Case) -> dict[str, Tensor]:
     out = dict(state)
     for key, value in state.items():
         for name in from_cutie({key: value}):  # none for a table
-            out[key] = seeded_value(name, value.shape, case.seed)
+            out[key] = seeded_value(name, value.shape, case)
     return out
 
 
-def case_video(case: Case, targets: int = 2) -> Video:
-    """The generated clip of a case, its sides need padding."""
-    return SyntheticClips("easy", length=1, frames=case.frames, size=(120, 150), seed=11 + case.seed, objects=targets)[
-        0
-    ]
+def case_video(case: Case, targets: int = 2, size: tuple[int, int] = (120, 150)) -> Video:
+    """The generated clip of a case, whose sides need padding."""
+    return SyntheticClips("easy", length=1, frames=case.frames, size=size, seed=11 + case.seed, objects=targets)[0]
+
+
+def prompts_at(case: Case, video: Video, index: int) -> dict[int, Tensor]:
+    """Masks given at a frame; the second target's may come late, with the shape that it had on the first frame."""
+    return {prompt.target: prompt.mask for prompt in video.prompts if index == (case.late if prompt.target == 2 else 0)}
 
 
 def summarise(probs: list[Tensor]) -> list[list[list[float]]]:
