@@ -85,7 +85,8 @@ class SslvosCore(nn.Module):
         self.register_buffer("deviation", torch.tensor(DEVIATION).view(3, 1, 1), persistent=False)
         self.mean: Tensor
         self.deviation: Tensor
-        self.to(memory_format=torch.channels_last)  # 5 to 20 % of the time on a CPU; results are the same
+        # 5 to 20 % of the time on a CPU
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def encode(self, image: Tensor) -> FrameFeatures:
         """Features of frames, float RGB (B, 3, H, W) in 0 to 1, sides multiples of ``encoder.multiple``."""

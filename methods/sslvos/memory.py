@@ -36,9 +36,9 @@ class TokenBank:
         like = {"key": features.key, "shrinkage": features.shrinkage, "value": value}
         if settings.long_term:
             like["selection"] = features.selection
-        self.rows = {name: value.new_empty(*size, *tensor.shape[2:]) for name, tensor in like.items()}
+        self.rows = {name: tensor.new_empty(*size, *tensor.shape[2:]) for name, tensor in like.items()}
         if settings.long_term:
-            self.rows |= {"used": value.new_zeros(size), "lived": value.new_zeros(size)}
+            self.rows |= {name: features.key.new_zeros(size) for name in ("used", "lived")}
         self._write(self.first, features, value)
         self.end = self.work
 
@@ -99,7 +99,7 @@ class TokenBank:
         ).softmax(-1)
         for name in ("shrinkage", "value"):
             rows = self.rows[name][:, old]
-            made[name] = (share @ rows.flatten(2)).unflatten(2, rows.shape[2:])
+            made[name] = (share @ rows.flatten(2).to(share.dtype)).unflatten(2, rows.shape[2:])
         left = self.end - stop
         for name, rows in self.rows.items():
             rows[:, self.work : self.work + left] = rows[:, stop : self.end].clone()

@@ -137,6 +137,16 @@ def test_long_videos_stay_in_the_budget(core, video):
     assert len(sizes) == 1
 
 
+def test_half_precision_keeps_keys_and_counts_in_float32(core, video):
+    session = SslvosSession(core, SessionSettings(LONG))
+    with torch.autocast("cpu", torch.bfloat16):
+        answers = run(session, [*video, *video], video.prompts)
+    rows = session.trackers[0].groups[0].bank.rows
+    assert rows.pop("value").dtype == torch.bfloat16
+    assert {tensor.dtype for tensor in rows.values()} == {torch.float32}
+    assert all(answer.scores.isfinite().all() for answer in answers)
+
+
 def test_two_sizes_and_a_mirror(core, video):
     settings = SessionSettings(KEEP, sides=(32, None), flip=True)
     answers = run(SslvosSession(core, settings), list(video), video.prompts)
