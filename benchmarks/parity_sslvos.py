@@ -102,7 +102,7 @@ def official_run(case: Case, video: Video, core) -> tuple[list[torch.Tensor], fl
         out.append(prob)
         if index == case.drop:
             core.delete_objects([1])
-            core.last_mask = core.last_mask[:, 1:]  # it keeps the dropped target's and fails otherwise
+            core.last_mask = core.last_mask[:, 1:]  # else the next frame reads the dropped target's as the other's
     return out, (time.process_time() - start) / max(1, len(out) - 1)
 
 
