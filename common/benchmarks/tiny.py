@@ -2,12 +2,44 @@
 
 from __future__ import annotations
 
+from common.benchmarks.base import Benchmark
 from common.benchmarks.vos import VosBenchmark
 from common.video import Video
 from common.video.synthetic import SyntheticClips
 
 
-class Tiny(VosBenchmark):
+class Generated(Benchmark):
+    """Videos that the code makes; every split is ``test``.
+
+    Args:
+        clips: the videos, held out from training.
+    """
+
+    source = "made by the code"
+    splits = ("test",)
+
+    def __init__(self, clips: SyntheticClips) -> None:
+        super().__init__(split="test")
+        self.clips = clips
+
+    def listed(self) -> list[str]:
+        """Names of the generated videos."""
+        return [self.clips.name(index) for index in range(len(self.clips))]
+
+    def open(self, id: str) -> Video:
+        """One video."""
+        return self.clips[self.listed().index(id)]
+
+    def amount(self) -> str:
+        """For the protocol: how many videos of which length, size and seed."""
+        height, width = self.clips.size
+        return (
+            f"{len(self.clips)} generated videos of {self.clips.frames} frames at {height}x{width}, "
+            f"seed {self.clips.seed}"
+        )
+
+
+class Tiny(Generated, VosBenchmark):
     """Generated videos that no training seed can reach.
 
     Args:
@@ -18,9 +50,6 @@ class Tiny(VosBenchmark):
         seed: chooses the videos.
     """
 
-    source = "made by the code"
-    splits = ("test",)
-
     def __init__(
         self,
         preset: str = "easy",
@@ -29,19 +58,6 @@ class Tiny(VosBenchmark):
         size: tuple[int, int] = (128, 128),
         seed: int = 10_000,
     ) -> None:
-        super().__init__(split="test")
-        self.clips = SyntheticClips(preset, length=videos, frames=frames, size=size, seed=seed, held_out=True)
+        super().__init__(SyntheticClips(preset, length=videos, frames=frames, size=size, seed=seed, held_out=True))
         self.name = f"tiny-{preset}"
-        height, width = self.clips.size
-        self.protocol = (
-            f"J&F, {videos} generated videos of {frames} frames at {height}x{width}, seed {seed}, "
-            "all frames but first and last, flat mean over targets"
-        )
-
-    def listed(self) -> list[str]:
-        """Names of the generated videos."""
-        return [self.clips.name(index) for index in range(len(self.clips))]
-
-    def open(self, id: str) -> Video:
-        """One video."""
-        return self.clips[self.listed().index(id)]
+        self.protocol = f"J&F, {self.amount()}, all frames but first and last, flat mean over targets"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from common.benchmarks.tiny import Generated
 from common.benchmarks.vqs import VqsBenchmark
-from common.video import Video
 from common.video.synthetic import SyntheticQueries
 
 
-class TinyVqs(VqsBenchmark):
+class TinyVqs(Generated, VqsBenchmark):
     """Generated videos that no training seed can reach; in each, one target to find wherever it shows.
 
     Args:
@@ -18,9 +18,6 @@ class TinyVqs(VqsBenchmark):
         seed: chooses the videos.
     """
 
-    source = "made by the code"
-    splits = ("test",)
-
     def __init__(
         self,
         preset: str = "query",
@@ -29,20 +26,6 @@ class TinyVqs(VqsBenchmark):
         size: tuple[int, int] = (128, 128),
         seed: int = 10_000,
     ) -> None:
-        super().__init__(split="test")
-        self.clips = SyntheticQueries(preset, length=videos, frames=frames, size=size, seed=seed, held_out=True)
+        super().__init__(SyntheticQueries(preset, length=videos, frames=frames, size=size, seed=seed, held_out=True))
         self.name = f"tiny-{preset.replace('query', 'vqs')}"
-        height, width = self.clips.size
-        self.protocol = (
-            f"VQS-4K's measures, {videos} generated videos of {frames} frames at {height}x{width}, seed {seed}, "
-            "all frames; stAP, tAP: means over videos of volume and frame overlap; Rec: IoU > 0.5, pooled over frames "
-            "that show the target; Succ: overlap > 0.2"
-        )
-
-    def listed(self) -> list[str]:
-        """Names of the generated videos."""
-        return [self.clips.name(index) for index in range(len(self.clips))]
-
-    def open(self, id: str) -> Video:
-        """One video."""
-        return self.clips[self.listed().index(id)]
+        self.protocol = f"VQS-4K's measures, {self.amount()}, all frames; {self.readings}"

@@ -36,6 +36,10 @@ class VqsBenchmark(Benchmark):
     """
 
     task = "VQS"
+    readings = (
+        "stAP, tAP: means over videos of volume and frame overlap; Rec: IoU > 0.5, pooled over frames that show the "
+        "target; Succ: overlap > 0.2"
+    )
     numbers = ("stAP", "stAP50", "stAP75", "tAP", "tAP50", "tAP75", "Rec", "Succ")
 
     def metric(self) -> VQSMetrics:
@@ -96,10 +100,7 @@ class Vqs4k(VqsBenchmark):
         Annotations/<video>/000012.png          label 1; only frames that show the target
         Queries/<video>/query.jpg, query.png    the query and its mask"""
     source = "its authors, once it is released (the suite reads a proposed layout, see docs/benchmarks.md)"
-    protocol = (
-        "proposed layout and evaluator: masks on all frames at 6 fps; stAP, tAP: means over videos of volume and frame "
-        "overlap; Rec: IoU > 0.5, pooled over frames that show the target; Succ: overlap > 0.2"
-    )
+    protocol = f"proposed layout and evaluator: masks on all frames at 6 fps; {VqsBenchmark.readings}"
 
     def __init__(
         self, root: str | Path | None = None, split: str = "test", videos: Sequence[str] | None = None

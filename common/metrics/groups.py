@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from common.metrics.functional import boundary_accuracy, region_similarity
+from common.metrics.functional import j_and_f
 from common.metrics.rows import RowMetric
 
 VARIANCE_DIGITS = 4  # the evaluator of LVOS rounds the variance before it takes the root
@@ -33,7 +33,7 @@ class GroupedJAndF(RowMetric):
 
     def update(self, preds: Tensor, target: Tensor, unseen: Tensor) -> None:
         """Add the N objects of one video: boolean masks (T, N, H, W), and ``unseen`` as in ``extend``."""
-        self.extend(region_similarity(preds, target), boundary_accuracy(preds, target), unseen)
+        self.extend(*j_and_f(preds, target), unseen)
 
     def extend(self, j: Tensor, f: Tensor, unseen: Tensor, missing: Tensor | None = None) -> None:
         """Add the N objects of one video whose frames are already measured.

@@ -81,8 +81,8 @@ def adaptive_boundary_accuracy(pred: Tensor, target: Tensor, mosev2_compat: bool
     Args:
         pred: predicted masks, bool (..., H, W).
         target: annotated masks, same shape.
-        mosev2_compat: do as the public scorer: for objects too large for a smaller tolerance Fdot and F are the same, and
-            match within ``sampled_disk_runs`` of a radius that is no whole number. Otherwise both match in centred
+        mosev2_compat: do as the public scorer: for objects too large for a smaller tolerance Fdot and F are the same,
+            and match within ``sampled_disk_runs`` of a radius that is no whole number. Otherwise both match in centred
             disks, and F is that of DAVIS for every object.
 
     Returns:
