@@ -61,6 +61,7 @@ _RENAME = [
     (r"\.read_from_query\.cross_attn\.", ".write."),
     (r"\.pixel_ffn\.conv\.(conv\d?)\.", r".pixel_mlp.\1."),
 ]
+OURS = "core."  # where the network lies in a Lightning checkpoint
 _TABLES = ("object_transformer.spatial_pe.inv_freq", "object_summarizer.pos_enc.inv_freq")  # computed, not learned
 _SINGLE = ("mask_encoder.trunk.conv1.weight", "fuser.sensory.weight")
 
@@ -101,3 +102,23 @@ def _rename(key: str) -> str:
     for pattern, name in _RENAME:
         key = re.sub(pattern, name, key)
     return key
+
+
+def load_weights(core: SslvosCore, path: str | Path) -> Path:
+    """Load a published Cutie checkpoint or one of ours (``.ckpt``, ``.safetensors``); every key and size must fit.
+
+    Returns:
+        The file that was read.
+
+    Raises:
+        InputError: no such file, or keys that do not fit, by name.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return load_cutie(core, path)  # says where to find the published ones
+    state = load_state(path)
+    own = {key.removeprefix(OURS): value for key, value in state.items() if key.startswith(OURS)}
+    if not own:
+        return load_cutie(core, path)
+    load_strict(core, own, path)
+    return path
