@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import fields
 from typing import Any, Literal
 
@@ -13,6 +12,7 @@ from common import optim
 from common.data.clip import Clip
 from common.nn.sam2 import Sam2
 from common.nn.sam2.prompts import PromptSampling
+from common.nn.sam2.rates import encoder_rates
 from common.nn.sam2.training import ClipPass
 from common.nn.sam2.weights import load_sam2
 from common.segmenter import VideoSegmenter
@@ -38,7 +38,7 @@ class SAM2Long(VideoSegmenter):
         iou_l1: L1 on the predicted IoU, as SAM 2's recipe; false = squared error, which a network from scratch needs.
         others: weight of the candidates that are not the best in mask and dice; 0 in SAM 2. From scratch, 0.5 keeps the
             three from sharing out the objects among them before the IoU head can tell them apart.
-        encoder_lr: factor on the learning rate of the image encoder.
+        encoder_lr: factor on the learning rate of the image encoder; 0 freezes it.
         layer_decay: factor on the learning rate per trunk block towards the input.
         checkpoint_activations: recompute trunk and memory attention in the backward pass, for memory.
         compile: ``torch.compile`` the image encoder.
@@ -75,6 +75,8 @@ class SAM2Long(VideoSegmenter):
         self.prompting = PromptSampling(**prompting) if isinstance(prompting, dict) else prompting or PromptSampling()
         self.max_lag, self.loss_options = max_lag, {"iou_l1": iou_l1, "others": others}
         self.encoder_lr, self.layer_decay = encoder_lr, layer_decay
+        if encoder_lr == 0:
+            self.core.net.vision_encoder.requires_grad_(False)
         self.method_name, self.variant = _row(size, version, self.tree)
         if self.weights not in (None, "random"):
             self.weights_file = load_sam2(self.core, self.weights)
@@ -92,19 +94,9 @@ class SAM2Long(VideoSegmenter):
         return ClipPass(self.core, clip, self.prompting, **self.loss_options).run()
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Lower rates for the image encoder, the lower the nearer to the input; position tables are not decayed so."""
-        blocks = len(self.core.net.vision_encoder.backbone.blocks)
-
-        def scale(name: str) -> float:
-            if ".vision_encoder." not in name:
-                return 1.0
-            if "backbone" not in name or "pos_embed" in name:
-                return self.encoder_lr
-            block = re.search(r"\.blocks\.(\d+)\.", name)
-            depth = int(block[1]) + 1 if block else 0
-            return self.encoder_lr * self.layer_decay ** (blocks + 1 - depth)
-
-        return optim.parameter_groups(self, self.lr, self.weight_decay, scale)
+        """Lower rates for the image encoder, as in SAM 2's recipe."""
+        rates = encoder_rates(self.core, self.encoder_lr, self.layer_decay)
+        return optim.parameter_groups(self, self.lr, self.weight_decay, rates)
 
 
 def _row(size: str, version: str, tree: TreeSettings) -> tuple[str, str]:
