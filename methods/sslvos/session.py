@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from common.errors import InputError
-from common.segmenter import Session
+from common.session import Session
 from common.video import FrameMasks, Prompt
 from methods.sslvos.core import SslvosCore
 from methods.sslvos.settings import MemorySettings
@@ -66,9 +66,9 @@ class SslvosSession(Session):
             InputError: a frame of another size, or a prompt that is no mask on the frame, or the second of its target;
                 the session is then as if the frame had not been given.
         """
-        size = (frame.shape[0], frame.shape[1])
-        given = self._check(size, prompts)
-        self.frame, self.size = self.frame + 1, size
+        self.size = size = self.check(frame, prompts)
+        self.frame += 1
+        given = {p.target: p.mask for p in sorted(prompts, key=lambda p: p.target) if p.mask is not None}
         if not given and not self.trackers[0].targets:
             return [FrameMasks(self.frame, (), frame.new_zeros(0, *size, dtype=torch.bool), torch.zeros(0))]
         probs = [tracker.step(frame, given) for tracker in self.trackers]
@@ -90,22 +90,6 @@ class SslvosSession(Session):
             raise InputError(f"target {target} is not followed; followed are {sorted(targets)}")
         for tracker in self.trackers:
             tracker.drop(target)
-
-    def _check(self, size: tuple[int, int], prompts: Sequence[Prompt]) -> dict[int, Tensor]:
-        """Masks by target, ascending; refuses what ``step`` cannot take, before anything has changed."""
-        frame, given = self.frame + 1, {}
-        if self.size not in (None, size):
-            raise InputError(f"frame {frame} is {size[0]}x{size[1]}, the video is {self.size[0]}x{self.size[1]}")
-        for prompt in sorted(prompts, key=lambda prompt: prompt.target):
-            where = f"prompt of target {prompt.target} at frame {frame}"
-            if prompt.mask is None or prompt.image is not None:
-                raise InputError(f"{where}: SSLVOS takes a mask on the frame")
-            if prompt.mask.shape != size:
-                raise InputError(f"{where}: the mask is {tuple(prompt.mask.shape)}, the frame is {size}")
-            if prompt.target in given:
-                raise InputError(f"{where}: there is another one already; give one mask a target and frame")
-            given[prompt.target] = prompt.mask
-        return given
 
     def _answer(self, prob: Tensor, given: dict[int, Tensor]) -> FrameMasks:
         """Each pixel to its largest share; given masks as they are. The score is the largest probability."""

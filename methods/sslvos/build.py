@@ -1,0 +1,130 @@
+"""From hyper-parameters to the network, and the name of its row in a table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_type_hints
+
+from common.errors import InputError
+from common.nn.resnet import load_imagenet
+from methods.sslvos.adapter import AdapterSettings
+from methods.sslvos.core import SslvosCore
+from methods.sslvos.encoder import FeatureEncoder, ResNetEncoder, resnet18, resnet50, resnet_nano
+from methods.sslvos.settings import CoreSettings, DiscriminativeSettings, nano
+from methods.sslvos.spatial import PyramidEncoder, SpatialSemanticEncoder
+from methods.sslvos.vit import ViT, VitSize, load_vit
+
+Size = Literal["nano", "cutie-small", "cutie-base", "sslvos"]
+EncoderKind = Literal["resnet", "pyramid", "spatial", "full"]
+T = TypeVar("T")
+
+_COMPONENT = {"pyramid": "+ViT", "spatial": "+Spatial", "full": "+Semantic (Full)"}
+_VIT_NAME = {"nano": "nano", "small": "ViT-S", "base": "ViT-B", "large": "ViT-L", "mae-base": "MAE ViT-B"}
+_TRUNK_NAME = {"nano": "nano", "cutie-small": "small", "cutie-base": "base", "sslvos": "ResNet-50"}
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a network is made of; None = the default of its size. See ``SSLVOS``."""
+
+    size: Size = "nano"
+    encoder: EncoderKind | None = None
+    discriminative: bool | None = None
+    reading: DiscriminativeSettings | None = None
+    queries: int | None = None
+    blocks: int | None = None
+    vit: VitSize | None = None
+    freeze_vit: bool = True
+    adapter: AdapterSettings | None = None
+
+    @property
+    def kind(self) -> EncoderKind:
+        """The image encoder."""
+        return self.encoder or ("full" if self.size == "sslvos" else "resnet")
+
+    @property
+    def vit_size(self) -> VitSize:
+        """The ViT, where there is one."""
+        return self.vit or ("nano" if self.size == "nano" else "base")
+
+    @property
+    def settings(self) -> CoreSettings:
+        """Widths and counts of the core."""
+        small, cutie = self.size == "nano", self.size.startswith("cutie")
+        with_queries = not cutie if self.discriminative is None else self.discriminative
+        if self.reading and not with_queries:
+            raise InputError("reading is of the discriminative queries, which are off; set discriminative: true")
+        reading = (self.reading or DiscriminativeSettings(heads=4 if small else 8)) if with_queries else None
+        base = nano() if small else CoreSettings() if cutie else CoreSettings(queries=8, blocks=5)
+        queries, blocks = self.queries or base.queries, self.blocks or base.blocks
+        return replace(base, queries=queries, blocks=blocks, discriminative=reading)
+
+    def row(self) -> tuple[str, str]:
+        """Method and variant: the paper's names of the components, and the settings that are not its defaults."""
+        settings, default = self.settings, replace(self, queries=None, blocks=None).settings
+        own = [_TRUNK_NAME[self.size] if self.kind == "resnet" else _VIT_NAME[self.vit_size]]
+        if self.kind != "resnet":
+            own.append(_COMPONENT[self.kind] + ("" if self.freeze_vit else ", ViT trained"))
+        elif settings.discriminative:
+            own.append("+Discriminative Query")
+        own += [
+            f"{name}={getattr(settings, name)}" for name in ("queries", "blocks") if _differs(name, settings, default)
+        ]
+        own += _changed(self.reading, DiscriminativeSettings()) + _changed(self.adapter, AdapterSettings())
+        if self.kind != "resnet" and not settings.discriminative:
+            own.append("masked attention")
+        cutie = self.kind == "resnet" and not settings.discriminative
+        return "Cutie" if cutie else "SSLVOS", ", ".join(own)
+
+
+def build_core(parts: Parts) -> SslvosCore:
+    """The network with its initial weights."""
+    return SslvosCore(build_encoder(parts), parts.settings)
+
+
+def build_encoder(parts: Parts) -> FeatureEncoder:
+    """The image encoder with its initial weights."""
+    if parts.kind == "resnet":
+        return {"nano": resnet_nano, "cutie-small": resnet18}.get(parts.size, resnet50)()
+    vit = ViT(parts.vit_size, parts.freeze_vit)
+    small = parts.vit_size == "nano"
+    if parts.kind == "pyramid":
+        return PyramidEncoder(vit, 64 if small else 256)
+    return SpatialSemanticEncoder(vit, parts.kind == "full", parts.adapter, 16 if small else 64)
+
+
+def load_backbone(encoder: FeatureEncoder, path: str | Path) -> None:
+    """Load ImageNet weights of a ResNet, or ViT weights.
+
+    Raises:
+        InputError: nothing there, or something that does not fit.
+    """
+    if isinstance(encoder, ResNetEncoder):
+        load_imagenet(encoder.trunk, path)
+    elif isinstance(encoder, PyramidEncoder | SpatialSemanticEncoder):
+        load_vit(encoder.vit, path)
+
+
+def restored(kind: type[T], value: Any) -> T | None:
+    """Settings that a checkpoint holds as plain data, as what they were; anything else as it is."""
+    if not isinstance(value, dict):
+        return value
+    hints = get_type_hints(kind)
+    return kind(**{name: restored(_settings_in(hints[name]), part) for name, part in value.items()})
+
+
+def _settings_in(hint: Any) -> Any:
+    """The dataclass of a field's type, which may be optional."""
+    return next((kind for kind in (hint, *get_args(hint)) if is_dataclass(kind)), hint)
+
+
+def _differs(name: str, settings: CoreSettings, default: CoreSettings) -> bool:
+    return getattr(settings, name) != getattr(default, name)
+
+
+def _changed(settings: Any, default: Any) -> list[str]:
+    if settings is None:
+        return []
+    names = [field.name for field in fields(default)]
+    return [f"{name}={getattr(settings, name)}" for name in names if getattr(settings, name) != getattr(default, name)]
