@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from common.errors import InputError
-from common.segmenter import Session, VideoSegmenter
+from common.segmenter import VideoSegmenter
+from common.session import Session
 from common.video import FrameMasks, Prompt
 
 
@@ -43,24 +44,17 @@ class CopySession(Session):
     """Answers every frame at once with the masks it was given."""
 
     def __init__(self) -> None:
-        self.masks: dict[int, Tensor] = {}
-        self.size: tuple[int, ...] | None = None
-        self.index = 0
+        self.reset()
 
     def step(self, frame: Tensor, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
         """The masks given so far, on this frame; a later mask of the same target replaces the first."""
-        size = tuple(frame.shape[:2])
-        if self.size not in (None, size):
-            raise InputError(f"frame {self.index}: {size} but the first frame is {self.size}; give frames of one size")
-        given = {prompt.target: self._mask(prompt, size).to(frame.device) for prompt in prompts}
-        self.size = size
-        self.masks |= given
+        self.size = size = self.check(frame, prompts)
+        self.frame += 1
+        self.masks |= {prompt.target: self._mask(prompt).to(frame.device) for prompt in prompts}
         targets = tuple(sorted(self.masks))
         masks = [self.masks[target] for target in targets]
         stacked = torch.stack(masks) if masks else torch.zeros((0, *size), dtype=torch.bool, device=frame.device)
-        answer = FrameMasks(self.index, targets, stacked, torch.ones(len(targets), device=frame.device))
-        self.index += 1
-        return [answer]
+        return [FrameMasks(self.frame, targets, stacked, torch.ones(len(targets), device=frame.device))]
 
     def finish(self) -> list[FrameMasks]:
         """Nothing is ever open."""
@@ -78,22 +72,20 @@ class CopySession(Session):
 
     def reset(self) -> None:
         """Forget the masks, the frame size and the frame count."""
-        self.masks.clear()
+        self.masks: dict[int, Tensor] = {}
         self.size = None
-        self.index = 0
+        self.frame = -1
 
-    def _mask(self, prompt: Prompt, size: tuple[int, ...]) -> Tensor:
-        """A mask on the frame itself, of the frame's size."""
-        if prompt.mask is None or prompt.image is not None:
-            raise InputError(f"prompt of target {prompt.target}: the copy baseline knows masks on frames only")
-        if tuple(prompt.mask.shape) != size:
-            have = tuple(prompt.mask.shape)
-            raise InputError(f"prompt of target {prompt.target}: the mask is {have} but the frame is {size}")
+    def _mask(self, prompt: Prompt) -> Tensor:
+        assert prompt.mask is not None
         return prompt.mask
 
 
 class NothingSession(CopySession):
     """Answers every frame at once with an empty mask for each target."""
 
-    def _mask(self, prompt: Prompt, size: tuple[int, ...]) -> Tensor:
-        return torch.zeros(size, dtype=torch.bool)
+    kinds = outside_kinds = ("mask", "box", "points", "text", "vocabulary")
+
+    def _mask(self, prompt: Prompt) -> Tensor:
+        assert self.size is not None
+        return torch.zeros(self.size, dtype=torch.bool)

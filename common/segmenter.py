@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, is_dataclass
@@ -23,43 +22,8 @@ from common.errors import InputError
 from common.prediction import write_prediction
 from common.provenance import class_path
 from common.scoring import Scoring, reason
-from common.video import FrameMasks, Prompt, Video
-
-
-class Session(ABC):
-    """Inference on one video, frame by frame.
-
-    ``step`` takes the next RGB frame and any new prompts and returns the frames whose answer has just become final:
-    usually this one, sometimes none, sometimes several. ``finish`` returns the rest. Answers come in frame order, each
-    frame once. Memory is bounded however long the video is.
-    """
-
-    @abstractmethod
-    def step(self, frame: Tensor, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
-        """Take the next frame, uint8 RGB (H, W, 3), and prompts that hold on it (their ``frame`` is not looked at).
-
-        The frame lies on the method's device; the tensors of a prompt may lie on the CPU.
-
-        Raises:
-            InputError: a frame of another size than the first, a prompt kind the method does not know; nothing has
-                changed then, and the session takes another frame in its place.
-        """
-
-    @abstractmethod
-    def finish(self) -> list[FrameMasks]:
-        """The answers still open; after it the session must be reset before another frame."""
-
-    @abstractmethod
-    def drop(self, target: int) -> None:
-        """Stop following a target from the next frame on.
-
-        Raises:
-            InputError: the target is not followed.
-        """
-
-    @abstractmethod
-    def reset(self) -> None:
-        """Forget everything: the session is as new."""
+from common.session import Session
+from common.video import FrameMasks, Video
 
 
 class VideoSegmenter(L.LightningModule):

@@ -32,8 +32,10 @@ ARROWS = {
     "provenance": {"checkpoints", "results", "benchmarks", "segmenter"},
     "prediction": {"video"},
     "scoring": {"measuring", "provenance", "results", "benchmarks", "segmenter", "video"},
-    "segmenter": {"benchmarks", "checkpoints", "data", "optim", "prediction", "provenance", "scoring", "video"},
-    "baselines": {"segmenter", "video"},
+    "session": {"video"},
+    "segmenter": {"session", "scoring", "prediction", "data", "benchmarks", "video"}
+    | {"checkpoints", "optim", "provenance"},
+    "baselines": {"segmenter", "session", "video"},
     "evaluation": {"benchmarks", "results"},
     "cli": {"benchmarks", "checkpoints", "data", "evaluation", "provenance", "segmenter", "video"},
 }

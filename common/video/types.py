@@ -43,6 +43,13 @@ class Prompt:
     vocabulary: tuple[str, ...] | None = None
     image: Tensor | None = None
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Which of mask, box, points, text and vocabulary are given."""
+        return tuple(
+            kind for kind in ("mask", "box", "points", "text", "vocabulary") if getattr(self, kind) is not None
+        )
+
     def __post_init__(self) -> None:
         where = f"prompt of target {self.target} at frame {self.frame}"
         if not 1 <= self.target <= 254:
@@ -73,6 +80,9 @@ class Prompt:
             raise InputError(f"{where}: the text is empty; say what to look for")
         if self.vocabulary is not None and not self.vocabulary:
             raise InputError(f"{where}: the vocabulary is empty; it needs at least one category")
+        image = self.image
+        if image is not None and (image.dtype != torch.uint8 or image.ndim != 3 or image.shape[2] != 3):
+            raise InputError(f"{where}: the query image is {image.dtype} {tuple(image.shape)}; give uint8 (h, w, 3)")
         if self.image is not None and self.box is not None:
             height, width = self.image.shape[:2]
             if self.box[0] < 0 or self.box[1] < 0 or self.box[2] > width or self.box[3] > height:

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from common.errors import InputError
 from common.nn.sam2 import Candidates, FrameFeatures, Sam2
-from common.segmenter import Session
+from common.nn.sam2.prompts import prompt_points
+from common.session import Session
 from common.video import FrameMasks, Prompt
 from methods.sam2long.picks import TreeSettings
 from methods.sam2long.tree import Branch, MemoryTree, Node
@@ -34,6 +35,9 @@ class SAM2LongSession(Session):
         max_lag: answer a frame at most this many frames late, by the best pathway then; 0 = at once; None = when final.
         length: number of frames, where known; SAM 2 scales pointer distances by min(length, 16) - 1.
     """
+
+    kinds = ("mask", "box", "points")
+    outside_kinds = ("mask", "box")
 
     def __init__(
         self, model: Sam2, settings: TreeSettings, max_lag: int | None = None, length: int | None = None
@@ -59,9 +63,8 @@ class SAM2LongSession(Session):
                 or is the second of its target, or points on an outside image; the session is then as if the frame had
                 not been given.
         """
-        size = (frame.shape[0], frame.shape[1])
-        self._check(size, prompts)
-        self.frame, self.size = self.frame + 1, size
+        self.size = self.check(frame, prompts)
+        self.frame += 1
         for prompt in prompts:
             if prompt.image is not None:
                 self._prompt(self._encode(prompt.image.to(frame.device)), prompt)
@@ -87,24 +90,6 @@ class SAM2LongSession(Session):
         if target not in self.trees:
             raise InputError(f"target {target} is not followed; followed are {sorted(self.trees)}")
         self._collect(target, self.trees.pop(target), 0)
-
-    def _check(self, size: tuple[int, int], prompts: Sequence[Prompt]) -> None:
-        """Refuse what ``step`` cannot take, before anything has changed."""
-        frame = self.frame + 1
-        if self.size not in (None, size):
-            raise InputError(f"frame {frame} is {size[0]}x{size[1]}, the video is {self.size[0]}x{self.size[1]}")
-        seen: set[int] = set()
-        for prompt in prompts:
-            where = f"prompt of target {prompt.target} at frame {frame}"
-            if prompt.mask is None and prompt.box is None and prompt.points is None:
-                raise InputError(f"{where}: SAM 2 takes a mask, a box or points")
-            if prompt.image is not None and prompt.points is not None:
-                raise InputError(f"{where}: points go on a frame of the video; give a mask or a box of the query image")
-            if prompt.image is None and prompt.mask is not None and prompt.mask.shape != size:
-                raise InputError(f"{where}: the mask is {tuple(prompt.mask.shape)}, the frame is {size}")
-            if prompt.target in seen:
-                raise InputError(f"{where}: there is another one already; give box and points in one prompt")
-            seen.add(prompt.target)
 
     def _track(self, features: FrameFeatures, trees: list[MemoryTree]) -> None:
         """One frame for all targets: every distinct pathway of every target is a row of one batch."""
@@ -146,9 +131,7 @@ class SAM2LongSession(Session):
                 mask = F.interpolate(mask, (side, side), mode="bilinear", align_corners=False, antialias=True)
             answer = self.model.take_mask(features, (mask >= 0.5).float())
         else:
-            points, labels = self._points(prompt)
-            scale = torch.tensor([side / width, side / height])
-            points, labels = (points * scale).to(device)[None], labels.to(device)[None]
+            points, labels = (x.to(device) for x in prompt_points(prompt, (height, width), side))
             embedding = self.model.without_memory(features)
             answer = self.model.decode(embedding, features, points, labels, multimask=points.shape[1] == 1).best()
         tree = self.trees.setdefault(prompt.target, MemoryTree(self.settings, self.max_pointers))
@@ -157,16 +140,6 @@ class SAM2LongSession(Session):
             tree.prompt(self.frame, answer, memory)
         else:
             tree.query(self.frame, answer, memory)
-
-    @staticmethod
-    def _points(prompt: Prompt) -> tuple[Tensor, Tensor]:
-        """Points (P, 2) and labels (P,); a box is two points labelled 2 and 3 ahead of the others."""
-        points = torch.empty(0, 2) if prompt.points is None else prompt.points.float()
-        labels = torch.empty(0, dtype=torch.long) if prompt.labels is None else prompt.labels.long()
-        if prompt.box is not None:
-            points = torch.cat([torch.tensor(prompt.box).view(2, 2), points])
-            labels = torch.cat([torch.tensor([2, 3]), labels])
-        return points, labels
 
     def _collect(self, target: int, tree: MemoryTree, max_lag: int | None) -> None:
         for node in tree.decided(max_lag):

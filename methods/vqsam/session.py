@@ -12,10 +12,10 @@ from torch import Tensor
 
 from common.errors import InputError
 from common.nn.sam2 import FrameFeatures
-from common.segmenter import Session
+from common.session import Session
 from common.video import FrameMasks, Prompt
 from methods.vqsam.model import Query, VqSam
-from methods.vqsam.prompts import check_prompt, prompt_mask
+from methods.vqsam.prompts import prompt_mask
 
 
 @dataclass
@@ -60,6 +60,9 @@ class VQSAMSession(Session):
             score, the earlier on ties.
     """
 
+    kinds = ("mask", "box", "points")
+    outside_kinds = ("mask", "box")
+
     def __init__(self, model: VqSam, clip_length: int = 7, overlap: int = 0) -> None:
         self.model, self.clip_length, self.overlap = model, clip_length, overlap
         self.reset()
@@ -81,9 +84,8 @@ class VQSAMSession(Session):
             InputError: a frame of another size, or a prompt that is neither mask nor box nor points, or does not fit,
                 or is the second of its target; the session is then as if the frame had not been given.
         """
-        size = (frame.shape[0], frame.shape[1])
-        self._check(size, prompts)
-        self.frame, self.size = self.frame + 1, size
+        self.size = self.check(frame, prompts)
+        self.frame += 1
         if self.targets or prompts:
             self._features[self.frame] = self._encode(frame)
         given = {prompt.target: prompt for prompt in prompts}
@@ -114,21 +116,6 @@ class VQSAMSession(Session):
         if target not in self.targets:
             raise InputError(f"target {target} is not followed; followed are {sorted(self.targets)}")
         self._search(target, self.targets.pop(target), 0)
-
-    def _check(self, size: tuple[int, int], prompts: Sequence[Prompt]) -> None:
-        """Refuse what ``step`` cannot take, before anything has changed."""
-        frame = self.frame + 1
-        if self.size not in (None, size):
-            raise InputError(f"frame {frame} is {size[0]}x{size[1]}, the video is {self.size[0]}x{self.size[1]}")
-        seen: set[int] = set()
-        for prompt in prompts:
-            check_prompt(prompt, frame, size)
-            if prompt.target in seen:
-                raise InputError(
-                    f"prompt of target {prompt.target} at frame {frame}: there is another one already; "
-                    "give box and points in one prompt"
-                )
-            seen.add(prompt.target)
 
     def _encode(self, image: Tensor) -> FrameFeatures:
         core = self.model.core

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from common.errors import InputError
+from common.nn.sam2.prompts import prompt_points
 from common.video import Prompt
 from methods.sam2long import SAM2Long
 from methods.sam2long.picks import TreeSettings
-from methods.sam2long.session import SAM2LongSession
 
 
 def rates(module: SAM2Long) -> dict[str, tuple[float, float]]:
@@ -86,9 +86,9 @@ def test_compiled_encoder_gives_the_same_features(monkeypatch):
 
 def test_a_box_is_two_points_ahead_of_the_others():
     prompt = Prompt(1, box=(1.0, 2.0, 30.0, 20.0), points=torch.tensor([[5.0, 6.0]]), labels=torch.tensor([0]))
-    points, labels = SAM2LongSession._points(prompt)
-    assert points.tolist() == [[1, 2], [30, 20], [5, 6]]
-    assert labels.tolist() == [2, 3, 0]
+    points, labels = prompt_points(prompt, size=(20, 40), side=80)
+    assert points.tolist() == [[[2, 8], [60, 80], [10, 24]]]
+    assert labels.tolist() == [[2, 3, 0]]
 
 
 def test_points_are_scaled_to_the_input_and_one_point_gives_three_candidates(monkeypatch):
@@ -108,5 +108,5 @@ def test_points_are_scaled_to_the_input_and_one_point_gives_three_candidates(mon
 def test_two_prompts_of_one_target_on_a_frame_are_refused():
     module, frame = SAM2Long(image_size=64).eval(), torch.zeros(32, 32, 3, dtype=torch.uint8)
     prompts = [Prompt(1, box=(0.0, 0.0, 9.0, 9.0)), Prompt(1, points=torch.ones(1, 2), labels=torch.tensor([0]))]
-    with pytest.raises(InputError, match="give box and points in one prompt"):
+    with pytest.raises(InputError, match="say all of a target in one prompt"):
         module.session().step(frame, prompts)

@@ -150,7 +150,7 @@ def test_query_beside_a_prompt_on_the_frame(video):
 def test_points_on_a_query_image_are_refused(video):
     query = Prompt(1, points=torch.tensor([[3.0, 4.0]]), labels=torch.tensor([1]), image=video.prompts[0].image)
     session = build(**GREEDY).session()
-    with pytest.raises(InputError, match="target 1 at frame 0: points go on a frame"):
+    with pytest.raises(InputError, match="mask, box on an outside image; this is points on an outside image"):
         session.step(video[0], [query])
     assert session.frame == -1
     assert not session.trees

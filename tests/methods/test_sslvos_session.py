@@ -182,7 +182,7 @@ def test_prompts_that_cannot_be_taken(core, video):
     session, twice = SslvosSession(core), [video.prompts[0], video.prompts[0]]
     with pytest.raises(InputError, match="another one already"):
         session.step(video[0], twice)
-    with pytest.raises(InputError, match="takes a mask on the frame"):
+    with pytest.raises(InputError, match="Sslvos takes mask on a frame of the video; this is box"):
         session.step(video[0], [Prompt(1, box=(1.0, 1.0, 5.0, 5.0))])
     with pytest.raises(InputError, match="short side"):
         SessionSettings(sides=())

@@ -305,9 +305,11 @@ def test_a_box_query_is_answered():
 @pytest.mark.parametrize(
     ("prompt", "message"),
     [
-        (Prompt(4, text="a cup"), "target 4 at frame 0: VQ-SAM takes a mask or a box"),
-        (replace(query(4), image=query().image.float()), "target 4 at frame 0: the query image is torch.float32"),
-        (Prompt(4, points=torch.ones(1, 2), labels=torch.ones(1), image=query().image), "points go on a frame"),
+        (Prompt(4, text="a cup"), "target 4 at frame 0: VQSAM takes mask, box"),
+        (
+            Prompt(4, points=torch.ones(1, 2), labels=torch.ones(1), image=query().image),
+            "this is points on an outside image",
+        ),
         (Prompt(4, mask=torch.ones(9, 9, dtype=torch.bool)), r"target 4 at frame 0: the mask is \(9, 9\)"),
     ],
 )

@@ -52,6 +52,7 @@ def test_each_kind_of_prompt(kind: dict[str, Any]) -> None:
         ({"text": " "}, "text is empty"),
         ({"vocabulary": ()}, "vocabulary is empty"),
         ({"mask": MASK, "image": torch.zeros(4, 5, 3, dtype=torch.uint8)}, "(4, 5)"),
+        ({"mask": MASK, "image": torch.zeros(4, 4, 3)}, "the query image is torch.float32"),
         ({"box": (0, 0, 5.5, 4), "image": torch.zeros(4, 5, 3, dtype=torch.uint8)}, "4x5"),
         ({"box": (0, 0, 5, 4.5), "image": torch.zeros(4, 5, 3, dtype=torch.uint8)}, "4x5"),
         ({"box": (-1, 0, 5, 4), "image": torch.zeros(4, 5, 3, dtype=torch.uint8)}, "leaves its image"),

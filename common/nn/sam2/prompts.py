@@ -1,4 +1,4 @@
-"""Simulated users: first prompts and correction clicks for training."""
+"""A user's points and boxes as the decoder takes them; simulated users for training."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from common.video import Prompt
 
 
 @dataclass
@@ -27,6 +29,24 @@ class PromptSampling:
     corrected_frames: int = 2
     clicks: int = 7
     from_truth: float = 0.1
+
+
+def prompt_points(prompt: Prompt, size: tuple[int, int], side: int) -> tuple[Tensor, Tensor]:
+    """Points float (1, P, 2) in pixels of the square input and labels int64 (1, P) of a prompt of box and / or points.
+
+    A box is two points, labelled 2 and 3, ahead of the others.
+
+    Args:
+        prompt: its pixels are those of the image that it lies on.
+        size: (H, W) of that image.
+        side: of the network's input.
+    """
+    points = torch.empty(0, 2) if prompt.points is None else prompt.points.float().cpu()
+    labels = torch.empty(0, dtype=torch.long) if prompt.labels is None else prompt.labels.long().cpu()
+    if prompt.box is not None:
+        points = torch.cat([torch.tensor(prompt.box).view(2, 2), points])
+        labels = torch.cat([torch.tensor([2, 3]), labels])
+    return (points * torch.tensor([side / size[1], side / size[0]]))[None], labels[None]
 
 
 def uniform_click(region: Tensor) -> Tensor:
