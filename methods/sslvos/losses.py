@@ -41,8 +41,12 @@ class PointSettings:
 
 
 def at_points(maps: Tensor, places: Tensor) -> Tensor:
-    """Bilinear values of maps (M, C, H, W) at places (M, R, 2), x and y from 0 to 1: (M, C, R)."""
-    return F.grid_sample(maps, 2 * places[:, None] - 1, mode="bilinear", align_corners=False)[:, :, 0]
+    """Bilinear values of maps (M, C, H, W) at places (M, R, 2), x and y from 0 to 1: (M, C, R).
+
+    Beyond the outermost pixel centres a map goes on as it is; zeros there would look unsure, and take labels away.
+    """
+    grid = 2 * places[:, None] - 1
+    return F.grid_sample(maps, grid, mode="bilinear", padding_mode="border", align_corners=False)[:, :, 0]
 
 
 def gap(logits: Tensor) -> Tensor:
