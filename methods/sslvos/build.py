@@ -55,7 +55,7 @@ class Parts:
         with_queries = not cutie if self.discriminative is None else self.discriminative
         if self.reading and not with_queries:
             raise InputError("reading is of the discriminative queries, which are off; set discriminative: true")
-        reading = (self.reading or DiscriminativeSettings(heads=4 if small else 8)) if with_queries else None
+        reading = (self.reading or DiscriminativeSettings()) if with_queries else None
         base = nano() if small else CoreSettings() if cutie else CoreSettings(queries=8, blocks=5)
         queries, blocks = self.queries or base.queries, self.blocks or base.blocks
         return replace(base, queries=queries, blocks=blocks, discriminative=reading)
