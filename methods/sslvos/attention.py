@@ -90,4 +90,6 @@ class DeformableAttention(nn.Module):
         weights = self.attention_weights(query).unflatten(-1, (self.heads, -1)).softmax(-1).unflatten(-1, shape[1:])
         values = self.value_proj(value).unflatten(-1, (self.heads, -1))
         places = reference[:, None, None, None] + offsets
-        return self.output_proj(deformable_read(values, sizes, places.to(values), weights.to(values)))
+        # places in half precision would be off by a good part of a token
+        read = deformable_read(values.float(), sizes, places.float(), weights.float())
+        return self.output_proj(read.to(values.dtype))

@@ -72,6 +72,19 @@ def test_offsets_are_in_places_of_the_level():
     assert not out[:, :, 4].any()
 
 
+def test_places_stay_exact_in_half_precision():
+    """On a row of 1000 places bfloat16 could not tell eight neighbours apart."""
+    attention = DeformableAttention(2, heads=1, points=1)
+    with torch.no_grad():
+        attention.sampling_offsets.bias.zero_()
+    identity(attention.value_proj)
+    identity(attention.output_proj)
+    values = (torch.arange(1000) % 8).float().reshape(1, 1000, 1).expand(-1, -1, 2)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = attention(torch.zeros(1, 1000, 2), centres((1, 1000)), values, [(1, 1000)])
+    torch.testing.assert_close(out.float(), values, atol=0.02, rtol=0)
+
+
 def test_heads_must_divide_the_channels():
     with pytest.raises(InputError, match="10 channels"):
         DeformableAttention(10, heads=4)

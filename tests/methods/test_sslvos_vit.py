@@ -120,6 +120,18 @@ def test_mae_has_layer_scales_of_one(tmp_path):
 
 
 @torch.inference_mode()
+def test_mae_of_the_first_release(dinov2, image, tmp_path):
+    """The hub's names without layer scales, under ``model``."""
+    for block in dinov2.encoder.layer:
+        block.layer_scale1.lambda1.fill_(1)
+        block.layer_scale2.lambda1.fill_(1)
+    state = {key: value for key, value in hub(dinov2).items() if "gamma" not in key and key != "mask_token"}
+    torch.save({"model": state}, file := tmp_path / "mae.pth")
+    load_vit(vit := ViT("base"), file)
+    assert_last_is(vit, dinov2(image, output_hidden_states=True).hidden_states[-1], image)
+
+
+@torch.inference_mode()
 def test_patch_kernels_are_resized(dinov2, tmp_path):
     """A constant kernel stays constant; corners stay where they are."""
     state = hub(dinov2)
