@@ -108,6 +108,15 @@ class SSLVOS(VideoSegmenter):
         """Cross-entropy and dice on points, and both of the auxiliary heads; see ``clip_losses``."""
         return clip_losses(self.core, clip, self.recipe)
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The files that training started from are not asked for again: the checkpoint holds all weights."""
+        super().on_save_checkpoint(checkpoint)
+        stored = checkpoint.get("hyper_parameters", {})
+        if stored.get("backbone") is not None:
+            stored["backbone"] = "random"
+        if stored.get("mask_backbone") is not None:
+            stored["mask_backbone"] = None
+
     def parameter_groups(self) -> list[dict[str, Any]]:
         """A lower rate for the image encoder; no decay of biases, norms and query embeddings."""
         groups = optim.parameter_groups(

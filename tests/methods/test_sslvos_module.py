@@ -148,6 +148,18 @@ def test_own_checkpoint_and_settings_come_back(tmp_path: Path):
         SSLVOS(weights=str(file))
 
 
+def test_a_checkpoint_needs_no_other_file(tmp_path: Path):
+    trunk = SSLVOS(size="nano").core.mask_encoder.trunk
+    torch.save(trunk.state_dict(), start := tmp_path / "resnet.pth")
+    module = SSLVOS(mask_backbone=str(start))
+    assert torch.equal(module.core.mask_encoder.trunk.conv1.weight, trunk.conv1.weight)
+    trainer = fit(module)
+    trainer.save_checkpoint(file := tmp_path / "last.ckpt")
+    start.unlink()
+    again = SSLVOS.load_from_checkpoint(file, weights_only=True)
+    assert torch.equal(again.core.mask_encoder.trunk.conv1.weight, module.core.mask_encoder.trunk.conv1.weight)
+
+
 def test_published_cutie_files_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A file without our prefix goes to the reader of published ones (tests/methods/test_sslvos_weights.py)."""
     torch.save({"pixel_encoder.conv1.weight": torch.zeros(1)}, file := tmp_path / "cutie.pth")
