@@ -14,12 +14,12 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print one row a method."""
+    """Print a few lines a method."""
     argparse.ArgumentParser(prog="cli.py methods", description="The methods of the suite.").parse_args(argv)
-    table = Table(Column("class", no_wrap=True), "paper", Column("arXiv", no_wrap=True), "tasks", "configs")
-    for row in rows(ROOT):
-        table.add_row(*row)
-    Console().print(table)
+    table = Table.grid(Column(no_wrap=True, style="bold"), Column(overflow="fold"), padding=(0, 3, 0, 0))
+    for kind, title, arxiv, tasks, configs in rows(ROOT):
+        table.add_row(kind, f"{tasks}   arXiv {arxiv}\n{title}\nconfigs: {configs}\n")
+    Console(highlight=False).print(table)
     return 0
 
 
