@@ -64,12 +64,18 @@ def fill_record(
         protocol=benchmark.protocol,
         protocol_id=benchmark.protocol_id(scored),
         config=settings(segmenter),
-        weights=str(file or segmenter.weights or ""),
+        weights=_short(file) if file else segmenter.weights or "",
         weights_sha256=file_sha256(file) if file and Path(file).is_file() else "",
         weights_note="trained here" if segmenter.trainer.ckpt_path else segmenter.weights_note,
         seed=_seed(),
         **environment(),
     )
+
+
+def _short(file: str | Path) -> str:
+    """Path of a file, from here if it lies below: a record is read on other machines."""
+    path, here = Path(file).resolve(), Path.cwd()
+    return path.relative_to(here).as_posix() if path.is_relative_to(here) else str(file)
 
 
 def _seed() -> int | None:
