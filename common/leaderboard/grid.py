@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-HEADLINE = ("J&F", "J", "F")
+HEADLINE = (
+    *("J&F", "J", "F", "G", "J&Fdot", "Fdot", "J&Fdot_d", "J&Fdot_r", "J_tr"),
+    *("stAP25", "stAP", "stAP50", "stAP75", "tAP25", "tAP", "tAP50", "tAP75", "Rec", "Succ", "recovery", "success"),
+    *("Quality", "Accuracy", "Robustness", "NRE", "DRE", "ADQ"),
+)
 MARK = "†"  # of a row that was printed and not measured
 MARK_NOTE = f"{MARK} as printed in the paper, not measured here."
 

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from common.benchmarks.known import KNOWN, known_benchmark
 from common.errors import InputError
 from common.leaderboard.collect import METHODS, PublishedRow, collect, published
 from common.leaderboard.command import main
+from common.leaderboard.grid import shown
 from common.leaderboard.render import markdown, terminal
 from common.leaderboard.table import table
 from common.results import ResultRecord
@@ -176,3 +178,13 @@ def test_what_is_too_wide_becomes_one_table_for_each_benchmark(monkeypatch: pyte
     assert text.count("SAM2Long nano") == 4 + 1  # and the table of the cost
     assert text.count("Measured: tiny-reappear val") == text.count("Metrics in percent") == 1
     assert text.count("Other nano") == 1
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_a_table_shows_the_main_number_of_every_benchmark_and_no_crowd(name: str) -> None:
+    benchmark = known_benchmark(name)
+    metric = benchmark.metric()
+    with pytest.warns(UserWarning, match="before the ``update``"):
+        columns = shown(set(metric.compute()))
+    assert benchmark.numbers[0] in columns
+    assert len(columns) <= 12
