@@ -23,7 +23,7 @@ ARROWS = {
     "results": {"environment", "resume"},
     "video": set(),
     "metrics": set(),
-    "nn": {"checkpoints", "data", "video"},
+    "nn": {"checkpoints", "data", "session", "video"},
     "checkpoints": set(),
     "benchmarks": {"metrics", "video"},
     "data": {"benchmarks", "video"},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from common.benchmarks.submissions import Size, json_of, read_png
 from common.errors import InputError
 from common.video import FrameMasks, Video
 from common.video.masks import read_label_map
+from common.video.occurrences import occurrences
 
 TARGET = 1
 
@@ -46,24 +46,16 @@ class Occurrences:
             return torch.zeros(1, *self.size, dtype=torch.bool)
         return read_target(path, self.size)[None]
 
-    def check(self, occurrences: object, where: str) -> None:
+    def check(self, said: object, where: str) -> None:
         """Compare with what is said about the video.
 
         Raises:
-            InputError: ``occurrences`` are not exactly the longest runs of frames with masks.
+            InputError: the occurrences that are ``said`` are not exactly the longest runs of frames with masks.
         """
-        found = runs(self.shown)
-        if occurrences != found:
-            raise InputError(f"{where}: occurrences are {occurrences}, but {self.folder} has masks in frames {found}")
-
-
-def runs(frames: Sequence[int]) -> list[list[int]]:
-    """First and last of each longest run of neighbours in ascending numbers: 3 4 5 8 is [[3, 5], [8, 8]]."""
-    if not frames:
-        return []
-    breaks = [(before, after) for before, after in pairwise(frames) if after != before + 1]
-    starts = [frames[0], *(after for _, after in breaks)]
-    return [list(run) for run in zip(starts, [*(before for before, _ in breaks), frames[-1]], strict=True)]
+        shown = set(self.shown)
+        found = [list(run) for run in occurrences([frame in shown for frame in range(len(self.names))])]
+        if said != found:
+            raise InputError(f"{where}: occurrences are {said}, but {self.folder} has masks in frames {found}")
 
 
 def read_target(path: Path, size: Sequence[int]) -> Tensor:

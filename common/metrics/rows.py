@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
 import torch
@@ -32,9 +33,9 @@ class RowMetric(Metric):
         self.add_state("rows", torch.zeros(0, width, dtype=torch.float64), dist_reduce_fx="cat", persistent=True)
         self.width = width
 
+    @abstractmethod
     def extend(self, *measured: Any, **named: Any) -> None:
         """Add one video, or one query, that is already measured; tensors with the object last."""
-        raise NotImplementedError
 
     def add(self, rows: Tensor) -> None:
         """Keep rows (K, width)."""

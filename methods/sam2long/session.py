@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 
 import torch
@@ -12,15 +11,15 @@ from torch import Tensor
 from common.errors import InputError
 from common.nn.sam2 import Candidates, FrameFeatures, Sam2
 from common.nn.sam2.prompts import prompt_points
-from common.session import Session
+from common.nn.sam2.session import Sam2Session
 from common.video import FrameMasks, Prompt
 from methods.sam2long.picks import TreeSettings
-from methods.sam2long.tree import Branch, MemoryTree, Node
+from methods.sam2long.tree import Branch, MemoryTree
 
 MAX_POINTERS = 16
 
 
-class SAM2LongSession(Session):
+class SAM2LongSession(Sam2Session):
     """Frame in, masks out. A frame is answered as soon as all pathways of all its targets share their past there.
 
     A target may be known from an outside image, with a mask or a box on it (a visual query). The image's memory is read
@@ -36,32 +35,24 @@ class SAM2LongSession(Session):
         length: number of frames, where known; SAM 2 scales pointer distances by min(length, 16) - 1.
     """
 
-    kinds = ("mask", "box", "points")
-    outside_kinds = ("mask", "box")
-
     def __init__(
         self, model: Sam2, settings: TreeSettings, max_lag: int | None = None, length: int | None = None
     ) -> None:
-        self.model, self.settings, self.max_lag = model, settings, max_lag
+        self.settings, self.max_lag = settings, max_lag
         self.max_pointers = min(max(length or MAX_POINTERS, 2), MAX_POINTERS)
-        self.reset()
+        super().__init__(model)
 
     def reset(self) -> None:
         """Forget everything: the session is as new."""
+        super().reset()
         self.trees: dict[int, MemoryTree] = {}
-        self.frame = -1
-        self.size: tuple[int, int] | None = None
-        self._due: dict[int, tuple[int, ...]] = {}  # frames not yet answered -> their targets
-        self._decided: dict[int, dict[int, Node]] = defaultdict(dict)
 
     @torch.inference_mode()
     def step(self, frame: Tensor, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
         """Take the next frame; see ``Session.step``.
 
         Raises:
-            InputError: a frame of another size, or a prompt that is neither mask nor box nor points, or does not fit,
-                or is the second of its target, or points on an outside image; the session is then as if the frame had
-                not been given.
+            InputError: see ``Session.check``; the session is then as if the frame had not been given.
         """
         self.size = self.check(frame, prompts)
         self.frame += 1
@@ -96,8 +87,8 @@ class SAM2LongSession(Session):
         rows = [(tree, node) for tree in trees for node in tree.nodes]
         if not rows:
             return
-        embedding = self.model.read_many(features, [tree.bank(node, self.frame) for tree, node in rows])
-        answer = self.model.decode(embedding, features)
+        embedding = self.core.read_many(features, [tree.bank(node, self.frame) for tree, node in rows])
+        answer = self.core.decode(embedding, features)
         values = zip(answer.ious.tolist(), answer.score.tolist(), strict=True)
         measured = {node: value for (_, node), value in zip(rows, values, strict=True)}
         branches: list[tuple[MemoryTree, Branch]] = [
@@ -115,25 +106,22 @@ class SAM2LongSession(Session):
 
     def _memories(self, features: FrameFeatures, picked: Candidates) -> Tensor:
         """Memory maps as SAM 2 keeps them, in bfloat16."""
-        return self.model.encode_memory(features, picked).bfloat16()
-
-    def _encode(self, image: Tensor) -> FrameFeatures:
-        return self.model.encode(self.model.preprocess(image.permute(2, 0, 1)[None]))
+        return self.core.encode_memory(features, picked).bfloat16()
 
     def _prompt(self, features: FrameFeatures, prompt: Prompt) -> None:
         """Remember a prompted frame or query image: a mask is the answer, points and boxes are decoded unaided."""
-        side, device = self.model.image_size, features.embedding.device
+        side, device = self.core.image_size, features.embedding.device
         assert self.size is not None
         height, width = self.size if prompt.image is None else prompt.image.shape[:2]
         if prompt.mask is not None:
             mask = prompt.mask.to(device).float()[None, None]
             if (height, width) != (side, side):
                 mask = F.interpolate(mask, (side, side), mode="bilinear", align_corners=False, antialias=True)
-            answer = self.model.take_mask(features, (mask >= 0.5).float())
+            answer = self.core.take_mask(features, (mask >= 0.5).float())
         else:
             points, labels = (x.to(device) for x in prompt_points(prompt, (height, width), side))
-            embedding = self.model.without_memory(features)
-            answer = self.model.decode(embedding, features, points, labels, multimask=points.shape[1] == 1).best()
+            embedding = self.core.without_memory(features)
+            answer = self.core.decode(embedding, features, points, labels, multimask=points.shape[1] == 1).best()
         tree = self.trees.setdefault(prompt.target, MemoryTree(self.settings, self.max_pointers))
         memory = self._memories(features, answer)
         if prompt.image is None:
@@ -149,19 +137,4 @@ class SAM2LongSession(Session):
         """The frames, in order, whose targets are all decided."""
         for target, tree in self.trees.items():
             self._collect(target, tree, max_lag)
-        out = []
-        while self._due:
-            frame, targets = next(iter(self._due.items()))
-            if len(self._decided[frame]) < len(targets):
-                break
-            del self._due[frame]
-            nodes = self._decided.pop(frame)
-            out.append(self._masks(frame, targets, [nodes[target] for target in targets]))
-        return out
-
-    def _masks(self, frame: int, targets: tuple[int, ...], nodes: list[Node]) -> FrameMasks:
-        assert self.size is not None
-        if not targets:
-            return FrameMasks(frame, (), torch.zeros(0, *self.size, dtype=torch.bool), torch.zeros(0))
-        logits = F.interpolate(torch.cat([n.logits for n in nodes]), self.size, mode="bilinear", align_corners=False)
-        return FrameMasks.from_logits(frame, targets, logits[:, 0], torch.tensor([n.score for n in nodes]))
+        return self._released()

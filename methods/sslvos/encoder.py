@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from common.nn.resnet import ResNet
 
 
-class FeatureEncoder(nn.Module):
+class FeatureEncoder(nn.Module, ABC):
     """Image to maps at strides 16, 8 and 4: subclass it, set the attributes, define ``forward``.
 
     Attributes:
@@ -20,9 +21,9 @@ class FeatureEncoder(nn.Module):
     widths: tuple[int, int, int]
     multiple: int = 16
 
+    @abstractmethod
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """float (B, 3, H, W), normalised by ImageNet's mean and deviation, to (B, widths[i], H / 16, 8, 4 ...)."""
-        raise NotImplementedError
 
 
 class ResNetEncoder(FeatureEncoder):

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from common.errors import InputError
 from common.nn.sam2 import FrameFeatures
-from common.session import Session
+from common.nn.sam2.session import Sam2Session
 from common.video import FrameMasks, Prompt
 from methods.vqsam.model import Query, VqSam
 from methods.vqsam.prompts import prompt_mask
@@ -46,7 +44,7 @@ class Target:
     open: dict[int, Answer] = field(default_factory=dict)
 
 
-class VQSAMSession(Session):
+class VQSAMSession(Sam2Session):
     """Frame in, masks out, a clip at a time.
 
     The clips of a target begin with the frame that brought its query, or after it where that frame is the query. The
@@ -60,29 +58,22 @@ class VQSAMSession(Session):
             score, the earlier on ties.
     """
 
-    kinds = ("mask", "box", "points")
-    outside_kinds = ("mask", "box")
-
     def __init__(self, model: VqSam, clip_length: int = 7, overlap: int = 0) -> None:
         self.model, self.clip_length, self.overlap = model, clip_length, overlap
-        self.reset()
+        super().__init__(model.core)
 
     def reset(self) -> None:
         """Forget everything: the session is as new."""
+        super().reset()
         self.targets: dict[int, Target] = {}
-        self.frame = -1
-        self.size: tuple[int, int] | None = None
         self._features: dict[int, FrameFeatures] = {}
-        self._due: dict[int, tuple[int, ...]] = {}  # frames not yet answered -> their targets
-        self._decided: dict[int, dict[int, Answer]] = defaultdict(dict)
 
     @torch.inference_mode()
     def step(self, frame: Tensor, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
         """Take the next frame; see ``Session.step``. A mask or a box may lie on an outside image.
 
         Raises:
-            InputError: a frame of another size, or a prompt that is neither mask nor box nor points, or does not fit,
-                or is the second of its target; the session is then as if the frame had not been given.
+            InputError: see ``Session.check``; the session is then as if the frame had not been given.
         """
         self.size = self.check(frame, prompts)
         self.frame += 1
@@ -117,10 +108,6 @@ class VQSAMSession(Session):
             raise InputError(f"target {target} is not followed; followed are {sorted(self.targets)}")
         self._search(target, self.targets.pop(target), 0)
 
-    def _encode(self, image: Tensor) -> FrameFeatures:
-        core = self.model.core
-        return core.encode(core.preprocess(image.permute(2, 0, 1)[None]))
-
     def _prompt(self, target: int, prompt: Prompt, device: torch.device) -> None:
         """Begin a target anew. A frame that is itself the query is answered by it, as SAM 2 answers prompted frames."""
         if target in self.targets:
@@ -130,10 +117,10 @@ class VQSAMSession(Session):
             features, size = self._encode(prompt.image.to(device)), (prompt.image.shape[0], prompt.image.shape[1])
         else:
             features, size = self._features[self.frame], self.size
-        mask = prompt_mask(self.model.core, features, prompt, size)
+        mask = prompt_mask(self.core, features, prompt, size)
         self.targets[target] = Target(self.model.look(features, mask))
         if prompt.image is None:
-            answer = self.model.core.take_mask(features, mask)
+            answer = self.core.take_mask(features, mask)
             self._decided[self.frame][target] = Answer(answer.visible_logits[0, 0], float(answer.score))
 
     def _search(self, target: int, state: Target, keep: int) -> None:
@@ -157,19 +144,4 @@ class VQSAMSession(Session):
         """The frames, in order, whose targets are all decided; features that no clip needs go."""
         needed = {frame for state in self.targets.values() for frame in state.clip}
         self._features = {frame: kept for frame, kept in self._features.items() if frame in needed}
-        out = []
-        while self._due:
-            frame, targets = next(iter(self._due.items()))
-            if len(self._decided[frame]) < len(targets):
-                break
-            del self._due[frame]
-            out.append(self._masks(frame, targets, self._decided.pop(frame)))
-        return out
-
-    def _masks(self, frame: int, targets: tuple[int, ...], answers: dict[int, Answer]) -> FrameMasks:
-        assert self.size is not None
-        if not targets:
-            return FrameMasks(frame, (), torch.zeros(0, *self.size, dtype=torch.bool), torch.zeros(0))
-        stacked = torch.stack([answers[target].logits for target in targets])
-        logits = F.interpolate(stacked[:, None], self.size, mode="bilinear", align_corners=False)[:, 0]
-        return FrameMasks.from_logits(frame, targets, logits, torch.tensor([answers[t].score for t in targets]))
+        return self._released()

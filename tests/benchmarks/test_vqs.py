@@ -14,10 +14,10 @@ from torch import Tensor
 
 from common.benchmarks.faults import Faults
 from common.benchmarks.vqs import Vqs4k
-from common.benchmarks.vqs_masks import runs
 from common.errors import InputError
 from common.video import FrameMasks, Video
 from common.video.masks import read_label_map, rle_encode, write_label_map
+from common.video.occurrences import occurrences
 from tests.benchmarks.miniatures.vqs import SIZE, VIDEOS, make, square
 
 
@@ -86,7 +86,8 @@ def test_frames_without_a_file_do_not_show_the_target(root: Path) -> None:
     [([], []), ([4], [[4, 4]]), ([0, 1, 2], [[0, 2]]), ([0, 2, 3, 7], [[0, 0], [2, 3], [7, 7]])],
 )
 def test_runs(frames: list[int], want: list[list[int]]) -> None:
-    assert runs(frames) == want
+    shown = [frame in frames for frame in range(max(frames, default=-1) + 1)]
+    assert [list(run) for run in occurrences(shown)] == want
 
 
 def test_made_without_data() -> None:

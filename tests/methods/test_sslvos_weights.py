@@ -42,6 +42,8 @@ def test_every_value_finds_its_place(published, core, tmp_path):
 def test_training_checkpoints_wrap_it(published, core, tmp_path):
     torch.save({"weights": published, "it": torch.tensor(5)}, tmp_path / "checkpoint.pth")
     load_cutie(core, tmp_path / "checkpoint.pth")
+    expected = seed_ours(CASES["base"]).state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in core.state_dict().items())
 
 
 def test_single_object_weights_get_a_silent_channel(published, core, tmp_path):

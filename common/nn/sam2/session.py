@@ -1,0 +1,70 @@
+"""What sessions on SAM 2 share: its prompts, and frames that wait until all their targets are decided."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from common.nn.sam2.model import Sam2
+from common.nn.sam2.types import FrameFeatures
+from common.session import Session
+from common.video import FrameMasks
+
+
+class Answer(Protocol):
+    """One target on one frame: logits float32 (..., S/4, S/4) of one mask, and the occlusion score."""
+
+    @property
+    def logits(self) -> Tensor: ...
+
+    @property
+    def score(self) -> float: ...
+
+
+class Sam2Session(Session):
+    """Inference on SAM 2, with answers that may come later than their frames.
+
+    Args:
+        core: SAM 2, in eval mode.
+    """
+
+    kinds = ("mask", "box", "points")
+    outside_kinds = ("mask", "box")
+
+    def __init__(self, core: Sam2) -> None:
+        self.core = core
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything: the session is as new."""
+        self.frame = -1
+        self.size: tuple[int, int] | None = None
+        self._due: dict[int, tuple[int, ...]] = {}  # frames not yet answered -> their targets
+        self._decided: dict[int, dict[int, Answer]] = defaultdict(dict)
+
+    def _encode(self, image: Tensor) -> FrameFeatures:
+        return self.core.encode(self.core.preprocess(image.permute(2, 0, 1)[None]))
+
+    def _released(self) -> list[FrameMasks]:
+        """The frames, in order, whose targets are all decided."""
+        out = []
+        while self._due:
+            frame, targets = next(iter(self._due.items()))
+            if len(self._decided[frame]) < len(targets):
+                break
+            del self._due[frame]
+            answers = self._decided.pop(frame)
+            out.append(self._masks(frame, targets, [answers[target] for target in targets]))
+        return out
+
+    def _masks(self, frame: int, targets: tuple[int, ...], answers: list[Answer]) -> FrameMasks:
+        assert self.size is not None
+        if not targets:
+            return FrameMasks(frame, (), torch.zeros(0, *self.size, dtype=torch.bool), torch.zeros(0))
+        stacked = torch.stack([answer.logits.view(1, *answer.logits.shape[-2:]) for answer in answers])
+        logits = F.interpolate(stacked, self.size, mode="bilinear", align_corners=False)[:, 0]
+        return FrameMasks.from_logits(frame, targets, logits, torch.tensor([answer.score for answer in answers]))
