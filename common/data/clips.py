@@ -184,4 +184,5 @@ def collate(items: Sequence[Item]) -> Clip:
     filled = torch.stack([F.pad(m, (0, 0, 0, 0, 0, most - m.shape[1])) for m in masks])
     valid = torch.arange(most)[None] < torch.tensor([m.shape[1] for m in masks])[:, None]
     rest = [torch.stack([torch.cat([q, q.new_zeros(most - len(q), *q.shape[1:])]) for q in kind]) for kind in queries]
-    return Clip(torch.stack(frames), filled, valid, *rest)
+    query, query_masks = rest or (None, None)
+    return Clip(torch.stack(frames), filled, valid, query, query_masks)

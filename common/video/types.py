@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from common.errors import InputError
+from common.video.masks import VOID
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,12 +26,15 @@ class Prompt:
         points: float (K, 2), x and y in pixels.
         labels: int64 (K,), 1 = on the target, 0 = off it.
         text: an expression that names the target.
-        vocabulary: category names; the method finds its targets by itself.
+        vocabulary: category names, each once; the method finds its targets by itself and numbers them as it likes, and
+            the prompt's own target is 1 by convention.
+        stuff: those names of the vocabulary that cannot be counted. None of them: instances are asked for (VIS); all
+            of them: a class for each pixel (VSS); some of them: both (VPS).
         image: uint8 RGB (h, w, 3), the query image.
 
     Raises:
         InputError: no kind or more than one, an id out of range, an empty mask, sizes that do not fit, a box
-            that leaves its image.
+            that leaves its image, stuff that is not in the vocabulary.
     """
 
     target: int
@@ -41,6 +45,7 @@ class Prompt:
     labels: Tensor | None = None
     text: str | None = None
     vocabulary: tuple[str, ...] | None = None
+    stuff: tuple[str, ...] = ()
     image: Tensor | None = None
 
     @property
@@ -80,6 +85,13 @@ class Prompt:
             raise InputError(f"{where}: the text is empty; say what to look for")
         if self.vocabulary is not None and not self.vocabulary:
             raise InputError(f"{where}: the vocabulary is empty; it needs at least one category")
+        known = self.vocabulary or ()
+        for name in known:
+            if not name.strip() or known.count(name) > 1:
+                raise InputError(f"{where}: the category {name!r} is {'empty' if not name.strip() else 'named twice'}")
+        for name in self.stuff:
+            if name not in known:
+                raise InputError(f"{where}: {name!r} is stuff but not in the vocabulary; name it in both")
         image = self.image
         if image is not None and (image.dtype != torch.uint8 or image.ndim != 3 or image.shape[2] != 3):
             raise InputError(f"{where}: the query image is {image.dtype} {tuple(image.shape)}; give uint8 (h, w, 3)")
@@ -99,10 +111,15 @@ class FrameMasks:
 
     Attributes:
         frame: frame index.
-        targets: N target ids, ascending.
-        masks: bool (N, H, W) at video resolution.
+        targets: N target ids, ascending, each at least 1; of a semantic answer (VSS) the category plus 1.
+        masks: bool (N, H, W) at video resolution; disjoint where the prompt names stuff.
         scores: float32 (N,), the method's confidence that the target is there (higher is surer).
-        categories: N category ids, where the task has them.
+        categories: N places in the vocabulary, from 0, where the prompt has one.
+        class_scores: float32 (N, C), how sure the method is of each of the vocabulary's C names. Instance segmentation
+            (VIS) averages them over a target's frames and counts every pair of target and name as a guess.
+
+    Raises:
+        ValueError: masks, categories or class scores that do not fit the targets.
     """
 
     frame: int
@@ -110,6 +127,7 @@ class FrameMasks:
     masks: Tensor
     scores: Tensor
     categories: tuple[int, ...] | None = None
+    class_scores: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.masks.dtype != torch.bool or self.masks.ndim != 3 or len(self.masks) != len(self.targets):
@@ -117,6 +135,9 @@ class FrameMasks:
                 f"frame {self.frame}: masks must be boolean (N, H, W) with N = {len(self.targets)}, "
                 f"not {self.masks.dtype} {tuple(self.masks.shape)}"
             )
+        for name, given in (("categories", self.categories), ("class scores", self.class_scores)):
+            if given is not None and len(given) != len(self.targets):
+                raise ValueError(f"frame {self.frame}: {len(given)} {name} for {len(self.targets)} targets")
 
     @classmethod
     def from_logits(
@@ -141,7 +162,13 @@ class FrameMasks:
         return out
 
     def label_map(self) -> Tensor:
-        """Label map uint8 (H, W): 0 background, else the target id; where masks overlap the last id wins."""
+        """Label map uint8 (H, W): 0 background, else the target id; where masks overlap the last id wins.
+
+        Raises:
+            ValueError: an id above 254, which a label map does not hold.
+        """
+        if max(self.targets, default=0) >= VOID:
+            raise ValueError(f"frame {self.frame}: target {max(self.targets)} does not fit into a label map")
         out = torch.zeros(self.masks.shape[1:], dtype=torch.uint8, device=self.masks.device)
         for target, mask in zip(self.targets, self.masks, strict=True):
             out[mask] = target

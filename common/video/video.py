@@ -35,8 +35,12 @@ class Video:
         targets: ids of the annotated targets, ascending.
         truth: ground truth masks, or None where the split hides them. Never shown to a model.
         names: stem of each frame's file (``00000``), used again for submissions; empty = five-digit indices.
-        attributes: what else the data set knows (categories, expressions, size), as plain data.
+        attributes: what else the data set knows (its own names of targets, size), as plain data.
         annotated: indices of the frames with ground truth, ascending; None = all.
+        vocabulary: names of the data set's categories, where it has them.
+        stuff: those of them that cannot be counted; a video has one target at most of each.
+        categories: of annotated targets, {target: place in the vocabulary}. Never shown to a model.
+        expressions: what people call annotated targets, {target: texts}.
     """
 
     id: str
@@ -48,6 +52,10 @@ class Video:
     names: Sequence[str] = ()
     attributes: dict = field(default_factory=dict)
     annotated: Sequence[int] | None = None
+    vocabulary: tuple[str, ...] = ()
+    stuff: tuple[str, ...] = ()
+    categories: dict[int, int] = field(default_factory=dict)
+    expressions: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Number of frames.

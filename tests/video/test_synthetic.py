@@ -39,8 +39,9 @@ def test_contract(preset):
         assert tuple(prompt.target for prompt in video.prompts) == video.targets
         for row, prompt in enumerate(video.prompts):
             assert torch.equal(prompt.mask, video.truth[prompt.frame][row])
-        for name in ("categories", "expressions"):
-            assert tuple(video.attributes[name]) == video.targets
+        assert tuple(video.categories) == tuple(video.expressions) == video.targets
+        for target, category in video.categories.items():
+            assert video.vocabulary[category] in video.expressions[target][0]
         ids.add(video.id)
     assert len(ids) == 3
 
@@ -140,7 +141,7 @@ def test_absent_targets_are_gone_and_come_back(size):
             away += 1
         back += bool(video.truth[31].any())
         hides = any(isinstance(a, Wall) for a in video.frames.scene.actors)
-        assert ("hides" if hides else "leaves") in video.attributes["expressions"][1]
+        assert ("hides" if hides else "leaves") in video.expressions[1][0]
     assert away >= 30 * 3
     assert back == 30
 

@@ -105,3 +105,35 @@ def test_masks_must_fit_their_targets() -> None:
     for masks in (MASK, MASK[None].float(), MASK[None].expand(2, 4, 4)):
         with pytest.raises(ValueError, match="frame 6: masks must be boolean"):
             FrameMasks(6, (1,), masks, torch.zeros(1))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "word"),
+    [
+        ({"vocabulary": ("cat", "dog", "cat")}, "'cat' is named twice"),
+        ({"vocabulary": ("cat", " ")}, "' ' is empty"),
+        ({"vocabulary": ("cat", "dog"), "stuff": ("sky",)}, "'sky' is stuff but not in the vocabulary"),
+        ({"text": "a cat", "stuff": ("sky",)}, "'sky' is stuff but not in the vocabulary"),
+    ],
+)
+def test_a_vocabulary_names_each_category_once(wrong: dict[str, Any], word: str, refuses) -> None:
+    with refuses("target 1", word):
+        Prompt(1, **wrong)
+
+
+def test_stuff_says_which_names_cannot_be_counted() -> None:
+    prompt = Prompt(1, vocabulary=("cat", "sky"), stuff=("sky",))
+    assert prompt.kinds == ("vocabulary",)
+    assert prompt.stuff == ("sky",)
+
+
+def test_categories_and_class_scores_must_fit_their_targets() -> None:
+    masks, scores = MASK[None].expand(2, -1, -1), torch.ones(2)
+    answer = FrameMasks(0, (1, 300), masks, scores, (0, 4), torch.zeros(2, 5))
+    assert answer.categories == (0, 4)
+    with pytest.raises(ValueError, match="frame 0: target 300 does not fit into a label map"):
+        answer.label_map()
+    with pytest.raises(ValueError, match="1 categories for 2 targets"):
+        FrameMasks(0, (1, 2), masks, scores, (0,))
+    with pytest.raises(ValueError, match="3 class scores for 2 targets"):
+        FrameMasks(0, (1, 2), masks, scores, (0, 1), torch.zeros(3, 5))

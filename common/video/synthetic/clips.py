@@ -14,6 +14,7 @@ from common.video.synthetic.film import Film, Truth
 from common.video.synthetic.presets import Preset, preset_named
 from common.video.synthetic.query import draw_query
 from common.video.synthetic.scene import Scene
+from common.video.synthetic.shapes import CATEGORIES
 from common.video.synthetic.words import describe
 from common.video.video import Video
 
@@ -23,8 +24,8 @@ SMALLEST = 16  # pixels a side
 class SyntheticClips(Sequence[Video]):
     """Procedural videos of textured objects, deterministic in (preset, seed, index).
 
-    A video is its scene's parameters; frames and masks are drawn when asked for, in any order. ``attributes`` of a
-    video hold ``categories`` ({target: name}), ``expressions`` ({target: text}) and ``preset``.
+    A video is its scene's parameters; frames and masks are drawn when asked for, in any order. Targets have a category
+    (the vocabulary is ``shapes.CATEGORIES``) and an expression; ``attributes`` hold ``preset``.
 
     Args:
         preset: ``easy``, ``occlusion``, ``distractor``, ``reappear`` or ``long``; several take turns by index.
@@ -70,18 +71,16 @@ class SyntheticClips(Sequence[Video]):
         index = self._index(index)
         preset, frames, scene, looks = self._scene(index)
         film = Film(scene, frames, self.size)
-        categories = {target: look.category for target, look in enumerate(looks, start=1) if target in film.targets}
         return Video(
             id=self.name(index),
             frames=film,
             prompts=film.prompts,
             targets=film.targets,
             truth=Truth(film),
-            attributes={
-                "preset": preset.name,
-                "categories": categories,
-                "expressions": {target: describe(scene, looks, target, frames) for target in film.targets},
-            },
+            attributes={"preset": preset.name},
+            vocabulary=CATEGORIES,
+            categories={target: CATEGORIES.index(looks[target - 1].category) for target in film.targets},
+            expressions={target: (describe(scene, looks, target, frames),) for target in film.targets},
         )
 
     def name(self, index: int) -> str:
