@@ -1,6 +1,7 @@
 """The spatial-semantic blocks: what a trainable CNN sees, joined with what a frozen ViT knows (equations 1 to 3).
 
 Legend: B batch, C channels, S = 4 P + P tokens of strides 8 and 16 one after the other, P = h w tokens of stride 16.
+Other adapters have those of stride 32 as well, after the others.
 """
 
 from __future__ import annotations
@@ -52,21 +53,31 @@ def convolution(inputs: int, outputs: int, stride: int) -> nn.Sequential:
     return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
 
 
-class ConvStem(nn.Module):
-    """The multi-scale CNN: an image to maps of C channels at strides 4, 8 and 16."""
+def as_maps(x: Tensor, sizes: Sequence[Size]) -> list[Tensor]:
+    """Tokens (B, S, C) of maps one after the other, as maps (B, C, h, w)."""
+    parts = x.split([h * w for h, w in sizes], 1)
+    return [part.transpose(1, 2).unflatten(2, size) for part, size in zip(parts, sizes, strict=True)]
 
-    def __init__(self, channels: int, width: int = 64) -> None:
+
+class ConvStem(nn.Module):
+    """The multi-scale CNN: an image to maps of C channels at strides 4, 8, 16, and 32 if asked for."""
+
+    def __init__(self, channels: int, width: int = 64, to32: bool = False) -> None:
         super().__init__()
         first = [convolution(3, width, 2), convolution(width, width, 1), convolution(width, width, 1)]
         self.stage4 = nn.Sequential(*first, nn.MaxPool2d(3, 2, 1))
         self.stage8 = convolution(width, 2 * width, 2)
         self.stage16 = convolution(2 * width, 4 * width, 2)
-        self.project = nn.ModuleList(nn.Conv2d(width * scale, channels, 1) for scale in (1, 2, 4))
+        self.stage32 = convolution(4 * width, 4 * width, 2) if to32 else None
+        scales = (1, 2, 4, 4) if to32 else (1, 2, 4)
+        self.project = nn.ModuleList(nn.Conv2d(width * scale, channels, 1) for scale in scales)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) to (B, C, H / 4, W / 4), then 8, 16."""
-        x = self.stage4(image)
-        maps = [x, y := self.stage8(x), self.stage16(y)]
+        """(B, 3, H, W) to (B, C, H / 4, W / 4), then 8, 16 and perhaps 32."""
+        maps, x = [], image
+        for stage in (self.stage4, self.stage8, self.stage16, self.stage32):
+            if stage is not None:
+                maps.append(x := stage(x))
         return [layer(x) for layer, x in zip(self.project, maps, strict=True)]
 
 
@@ -95,12 +106,11 @@ class ConvFFN(nn.Module):
         super().__init__()
         hidden = channels // 4
         self.fc1, self.fc2 = nn.Linear(channels, hidden), nn.Linear(hidden, channels)
-        self.conv = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
+        self.conv: nn.Module = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
 
     def forward(self, x: Tensor, sizes: Sequence[Size]) -> Tensor:
         """(B, S, C), tokens of maps of ``sizes``, to the same."""
-        parts = self.fc1(x).split([h * w for h, w in sizes], 1)
-        maps = [part.transpose(1, 2).unflatten(2, size) for part, size in zip(parts, sizes, strict=True)]
+        maps = as_maps(self.fc1(x), sizes)
         mixed = torch.cat([self.conv(part.contiguous()).flatten(2).transpose(1, 2) for part in maps], 1)
         return self.fc2(nn.functional.gelu(mixed))
 
@@ -121,15 +131,16 @@ class SpatialBlock(nn.Module):
         self.ffn = ConvFFN(channels)
         self.ffn_norm = nn.LayerNorm(channels) if settings.residual == "code" else nn.Identity()
 
-    def forward(self, x: Tensor, vit: Tensor, sizes: Sequence[Size], before: Tensor) -> Tensor:
-        """F_sem (B, S, C), ViT tokens (B, P, C), sizes of both maps, F of the block before (B, S, C)."""
+    def forward(self, x: Tensor, vit: Tensor, sizes: Sequence[Size], before: Tensor | None = None) -> Tensor:
+        """F_sem (B, S, C), ViT tokens (B, P, C), sizes of the maps, F of the block before (B, S, C), None = F_sem."""
+        before = x if before is None else before
         x = self.read(x, vit, sizes)
         inner = self.ffn_norm(x) if self.settings.residual == "code" else x + before
-        return x + self._dropped(self.ffn(inner, sizes))
+        return x + dropped(self.ffn(inner, sizes), self.settings.drop_path if self.training else 0.0)
 
     def read(self, x: Tensor, vit: Tensor, sizes: Sequence[Size]) -> Tensor:
         """Equation 2."""
-        own, other, coarse = self.norm(x), self.vit_norm(vit), sizes[-1]
+        own, other, coarse = self.norm(x), self.vit_norm(vit), sizes[1]
         if self.settings.roles == "code":
             places = torch.cat([centres(size, x.device) for size in sizes])
             return x + self.attention(own, places, other, [coarse])
@@ -137,8 +148,9 @@ class SpatialBlock(nn.Module):
         fine = x.shape[1] - answer.shape[1]
         return torch.cat([x[:, :fine], x[:, fine:] + answer], 1)
 
-    def _dropped(self, x: Tensor) -> Tensor:
-        rate = self.settings.drop_path
-        if not self.training or not rate:
-            return x
-        return x * (torch.rand(len(x), 1, 1, device=x.device) >= rate) / (1 - rate)
+
+def dropped(x: Tensor, rate: float) -> Tensor:
+    """Drop-path: (B, S, C) with frames left out at this rate, and the others made up for it."""
+    if not rate:
+        return x
+    return x * (torch.rand(len(x), 1, 1, device=x.device) >= rate) / (1 - rate)

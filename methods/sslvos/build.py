@@ -9,17 +9,19 @@ from typing import Any, Literal, TypeVar, get_args, get_type_hints
 from common.errors import InputError
 from common.nn.resnet import load_imagenet
 from methods.sslvos.adapter import AdapterSettings
+from methods.sslvos.bidirectional import BidirectionalEncoder
 from methods.sslvos.core import SslvosCore
 from methods.sslvos.encoder import FeatureEncoder, ResNetEncoder, resnet18, resnet50, resnet_nano
 from methods.sslvos.settings import CoreSettings, DiscriminativeSettings, nano
-from methods.sslvos.spatial import PyramidEncoder, SpatialSemanticEncoder
+from methods.sslvos.spatial import PyramidEncoder, SpatialSemanticEncoder, TwoBranchEncoder
 from methods.sslvos.vit import ViT, VitSize, load_vit
 
 Size = Literal["nano", "cutie-small", "cutie-base", "sslvos"]
-EncoderKind = Literal["resnet", "pyramid", "spatial", "full"]
+EncoderKind = Literal["resnet", "pyramid", "spatial", "full", "vit-adapter", "vit-comer"]
 T = TypeVar("T")
 
 _COMPONENT = {"pyramid": "+ViT", "spatial": "+Spatial", "full": "+Semantic (Full)"}
+_COMPONENT |= {"vit-adapter": "adapter=ViT-Adapter", "vit-comer": "adapter=ViT-CoMer"}
 _VIT_NAME = {"nano": "nano", "small": "ViT-S", "base": "ViT-B", "large": "ViT-L", "mae-base": "MAE ViT-B"}
 _TRUNK_NAME = {"nano": "nano", "cutie-small": "small", "cutie-base": "base", "sslvos": "ResNet-50"}
 
@@ -87,11 +89,16 @@ def build_encoder(parts: Parts) -> FeatureEncoder:
     """The image encoder with its initial weights."""
     if parts.kind == "resnet":
         return {"nano": resnet_nano, "cutie-small": resnet18}.get(parts.size, resnet50)()
-    vit = ViT(parts.vit_size, parts.freeze_vit)
+    vit, kind = ViT(parts.vit_size, parts.freeze_vit), parts.kind
     small = parts.vit_size == "nano"
-    if parts.kind == "pyramid":
+    if kind == "pyramid":
         return PyramidEncoder(vit, 64 if small else 256)
-    return SpatialSemanticEncoder(vit, parts.kind == "full", parts.adapter, 16 if small else 64)
+    stem = 16 if small else 64
+    if kind == "vit-adapter" or kind == "vit-comer":
+        if parts.adapter and "paper" in (parts.adapter.roles, parts.adapter.residual):
+            raise InputError(f"roles and residual are readings of the spatial-semantic block, not of {kind}; drop them")
+        return BidirectionalEncoder(vit, kind, parts.adapter, stem)
+    return SpatialSemanticEncoder(vit, kind == "full", parts.adapter, stem)
 
 
 def load_backbone(encoder: FeatureEncoder, path: str | Path) -> None:
@@ -102,7 +109,7 @@ def load_backbone(encoder: FeatureEncoder, path: str | Path) -> None:
     """
     if isinstance(encoder, ResNetEncoder):
         load_imagenet(encoder.trunk, path)
-    elif isinstance(encoder, PyramidEncoder | SpatialSemanticEncoder):
+    elif isinstance(encoder, PyramidEncoder | TwoBranchEncoder):
         load_vit(encoder.vit, path)
 
 

@@ -64,12 +64,21 @@ class ViT(nn.Module):
     def forward(self, image: Tensor) -> list[tuple[Tensor, Tensor]]:
         """Normalised (B, 3, H, W), sides multiples of 16, to four pairs of tokens (B, h w, C) and CLS (B, C)."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            x, taps = self.model.embeddings(image), []
-            for index, block in enumerate(self.model.encoder.layer, 1):
-                x = block(x)
-                if index % self.group == 0:
-                    taps.append((x[:, 1:], x[:, 0]))
+            x, taps = self.embed(image), []
+            for group in range(GROUPS):
+                x = self.run(x, group)
+                taps.append((x[:, 1:], x[:, 0]))
         return taps
+
+    def embed(self, image: Tensor) -> Tensor:
+        """What the first group is given: (B, 1 + h w, C), CLS first."""
+        return self.model.embeddings(image)
+
+    def run(self, x: Tensor, group: int) -> Tensor:
+        """Tokens (B, 1 + h w, C) through a group; a frozen one, too, lets gradients through to what came before it."""
+        for block in self.model.encoder.layer[group * self.group : (group + 1) * self.group]:
+            x = block(x)
+        return x
 
 
 # Published name -> the model's, applied in order to every key; old transformers files, the hub's and MAE's.
