@@ -14,9 +14,9 @@ from common.nn.sam2 import Candidates
 from common.video import FrameMasks, Prompt
 from common.video.occurrences import occurrences
 from methods.vqsam import VQSAM
-from methods.vqsam.model import Query
 from methods.vqsam.prompts import fit_masks, prompt_mask
 from methods.vqsam.session import VQSAMSession
+from tests.methods.fake_vqsam import Fake
 from tests.nn.lively import enliven
 
 SIDE = 64
@@ -105,25 +105,7 @@ def test_answers_are_those_of_the_network():
         assert (answer.masks[0] ^ (logits[index, 0] > 0)).float().mean() < 1e-3
 
 
-# Overlap. A network whose answer to a frame is a mask of its own and whose score is given.
-
-
-class Fake(torch.nn.Module):
-    """Stands in for the network behind the encoder: calls are counted, scores come from a list."""
-
-    def __init__(self, core: torch.nn.Module, scores: list[list[float]]) -> None:
-        super().__init__()
-        self.core, self.scores, self.calls = core, scores, 0
-
-    def look(self, features, masks) -> Query:
-        return Query(torch.zeros(1), torch.zeros(1))
-
-    def forward(self, features, rows, query) -> list[Candidates]:
-        scores = self.scores[self.calls]
-        self.calls += 1
-        assert len(scores) == len(features.embedding) == rows.shape[1]
-        fill = lambda k: torch.full((len(scores), 1, *k), 1.0)  # noqa: E731
-        return [Candidates(fill((SIDE // 4, SIDE // 4)), fill(())[:, :], torch.tensor(scores), fill((4,)))]
+# Overlap. A network whose scores are given.
 
 
 def faked(
