@@ -94,7 +94,7 @@ def test_relatives_are_not_annotated():
         actors = [actor for actor in video.frames.scene.actors if isinstance(actor, Actor)]
         assert sum(actor.target == 0 for actor in actors) in (2, 3)
         for t in range(0, 12, 3):
-            labels = video.frames.scene.labels(video.frames._layers(t), (48, 48))
+            labels = video.frames.scene.labels(video.frames._layers(t), t, (48, 48))
             assert torch.equal(labels == 1, video.truth[t][0])
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from common.video.synthetic.actors import Actor, Camera, Occluder, Wall
-from common.video.synthetic.motion import Wave, any_angle, draw_absences, draw_visits, draw_wave, uniform
+from common.video.synthetic.motion import Absence, Wave, any_angle, draw_absences, draw_visits, draw_wave, uniform
 from common.video.synthetic.presets import Preset
 from common.video.synthetic.scene import Scene
 from common.video.synthetic.shapes import CATEGORIES, Outline, draw_outline
@@ -67,10 +67,12 @@ def _draw_actor(
     preset: Preset, look: Look, others: list[Actor], frames: int, target: int, rng: np.random.Generator
 ) -> Actor:
     late = target > 1 and bool(rng.random() < preset.late)
+    absences: tuple[Absence, ...] = ()
     if preset.away[1]:
-        absences = draw_visits(rng, frames, preset.absence, preset.away)
-    else:
-        absences = draw_absences(rng, frames, preset.absence, late) if preset.absence else ()
+        if preset.leaves >= 1 or rng.random() < preset.leaves:
+            absences = draw_visits(rng, frames, preset.absence, preset.away)
+    elif preset.absence:
+        absences = draw_absences(rng, frames, preset.absence, late)
     outline = draw_outline(rng, preset.wobble, look.category)
     texture = object_texture(look.colour, look.pattern, rng)
     growth = uniform(rng, 0.3, 1) * preset.growth

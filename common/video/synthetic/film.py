@@ -11,6 +11,7 @@ from common.video.synthetic.scene import Layer, Scene
 from common.video.types import Prompt
 
 APPEARS = 0.6  # of the whole outline, with what lies beyond the frame's edge or behind something else
+REGION = 0.02  # of the frame: a region of the background, which has no outline
 
 
 class Film:
@@ -30,7 +31,7 @@ class Film:
         if targets is not None:
             self.targets = targets
             return
-        self.targets = tuple(sorted(actor.target for actor in scene.actors if actor.target))
+        self.targets = scene.targets
         self.prompts = self._first_appearances()
         self.targets = tuple(prompt.target for prompt in self.prompts)
 
@@ -46,20 +47,25 @@ class Film:
 
     def masks(self, frame: int) -> Tensor:
         """Masks bool (N, H, W) after occlusion; disjoint."""
-        labels = self.scene.labels(self._layers(self._index(frame)), self.size)
+        labels = self.scene.labels(self._layers(self._index(frame)), self._index(frame), self.size)
         return labels == torch.tensor(self.targets, dtype=torch.uint8)[:, None, None]
 
     def _first_appearances(self) -> tuple[Prompt, ...]:
-        """A target appears where 60 % of its outline lies open for the first time, else where most of it does."""
+        """A target appears where 60 % of its outline lies open for the first time, else where most of it does.
+
+        A region of the background appears where it takes 2 % of the frame.
+        """
         best: dict[int, tuple[int, Prompt]] = {}
         waiting = set(self.targets)
         for frame in range(self.frames):
-            whole = {layer.actor.target: float(layer.cover.sum()) / layer.share for layer in self._layers(frame)}
+            enough = {
+                layer.actor.target: APPEARS * float(layer.cover.sum()) / layer.share for layer in self._layers(frame)
+            }
             for target, mask in zip(self.targets, self.masks(frame), strict=True):
                 area = int(mask.sum())
                 if target in waiting and area > best.get(target, (0,))[0]:
                     best[target] = area, Prompt(target, frame, mask)
-                    if area >= APPEARS * whole[target]:
+                    if area >= enough.get(target, REGION * mask.numel()):
                         waiting.remove(target)
             if not waiting:
                 break

@@ -31,6 +31,7 @@ class Preset:
         late: probability that a target (never the first one) enters after the start.
         away: part of each round that is spent outside the frame, at any time of it; instead of the shorter absences
             that spare the start of the video. (0, 0) = not so.
+        leaves: probability that a target is away at all, where ``away`` says for how long.
         relatives: objects that share two of category, colour and pattern with the first target; they move and leave
             like targets but are not annotated.
     """
@@ -51,6 +52,7 @@ class Preset:
     absence: int = 0
     late: float = 0.0
     away: Range = (0.0, 0.0)
+    leaves: float = 1.0
     relatives: tuple[int, int] = (0, 0)
 
 
@@ -91,13 +93,24 @@ QUERIES = {
 }
 
 
+# What SyntheticPanoptic takes: every object is annotated and nothing else passes in front.
+PANOPTIC = {
+    preset.name: preset
+    for preset in (
+        replace(
+            EASY, name="panoptic", objects=(2, 3), diameter=(0.18, 0.36), absence=30, away=(0.15, 0.35), leaves=0.3
+        ),
+    )
+}
+
+
 def preset_named(name: str) -> Preset:
     """Look a preset up.
 
     Raises:
         InputError: no such preset.
     """
-    known = {**PRESETS, **QUERIES}
+    known = {**PRESETS, **QUERIES, **PANOPTIC}
     if name not in known:
         raise InputError(f"preset {name!r} is unknown; choose from {', '.join(known)}")
     return known[name]

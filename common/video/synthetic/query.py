@@ -28,4 +28,4 @@ def draw_query(scene: Scene, target: int, size: tuple[int, int], rng: np.random.
     picture = Scene(background_texture(rng), [still], camera, Wave(uniform(rng, 0.8, 1.05)))
     moment = int(rng.integers(0, 1000))  # the outline deforms with time, so this is a new pose too
     layers = picture.layers(moment, size)
-    return picture.paint(layers, moment, size), picture.labels(layers, size) == target
+    return picture.paint(layers, moment, size), picture.labels(layers, moment, size) == target

@@ -42,12 +42,14 @@ class Scene:
         actors: from back to front.
         camera: what the frame shows.
         light: factor on the brightness.
+        regions: target id of each texel of the background, uint8 (S, S); None where the background is no target.
     """
 
     background: Tensor
     actors: Sequence[Actor | Occluder | Wall]
     camera: Camera
     light: Wave
+    regions: Tensor | None = None
 
     def layers(self, t: int, size: tuple[int, int]) -> list[Layer]:
         """The actors that touch frame ``t``, back to front."""
@@ -56,34 +58,43 @@ class Scene:
         poses = ((actor, self.camera.see(actor.pose(t, half), t)) for actor in self.actors)
         return [layer for actor, pose in poses if (layer := _layer(actor, pose, t, size)) is not None]
 
-    def labels(self, layers: list[Layer], size: tuple[int, int]) -> Tensor:
+    @property
+    def targets(self) -> tuple[int, ...]:
+        """Ids of all targets, ascending."""
+        stuff = () if self.regions is None else self.regions.unique().tolist()
+        return tuple(sorted({*(actor.target for actor in self.actors), *stuff} - {0}))
+
+    def labels(self, layers: list[Layer], t: int, size: tuple[int, int]) -> Tensor:
         """Label map uint8 (H, W): the target that is in front at each pixel, 0 where it is none."""
-        labels = torch.zeros(size, dtype=torch.uint8)
+        if self.regions is None:
+            labels = torch.zeros(size, dtype=torch.uint8)
+        else:
+            labels = _look_up(self.regions[None].float(), self._grid(t, size), "nearest")[0].to(torch.uint8)
         for layer in layers:
             labels[layer.rows, layer.columns].masked_fill_(layer.cover >= 0.5, layer.actor.target)
         return labels
 
     def paint(self, layers: list[Layer], t: int, size: tuple[int, int]) -> Tensor:
         """Frame uint8 RGB (H, W, 3)."""
-        canvas = self._backdrop(t, size)
+        canvas = _look_up(self.background, self._grid(t, size))
         for layer in layers:
             grid = torch.stack((layer.u, layer.v), -1) / layer.actor.outline.reach
             canvas[:, layer.rows, layer.columns].lerp_(_look_up(layer.actor.texture, grid[None]), layer.cover)
         return canvas.mul_(self.light(t)).add_(0.5).clamp_(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous()
 
-    def _backdrop(self, t: int, size: tuple[int, int]) -> Tensor:
+    def _grid(self, t: int, size: tuple[int, int]) -> Tensor:
+        """Where each pixel of a frame lies in the background, (1, H, W, 2)."""
         zoom, roll = math.exp(self.camera.zoom(t)) * BACKDROP, self.camera.roll(t)
         across, down = size[1] / (2 * min(size)), size[0] / (2 * min(size))
         cos, sin = math.cos(roll) / zoom, math.sin(roll) / zoom
         x, y = self.camera.x(t) / BACKDROP, self.camera.y(t) / BACKDROP
         theta = torch.tensor([[[cos * across, sin * down, x], [-sin * across, cos * down, y]]])
-        grid = F.affine_grid(theta, [1, 3, *size], align_corners=False)
-        return _look_up(self.background, grid)
+        return F.affine_grid(theta, [1, 3, *size], align_corners=False)
 
 
-def _look_up(texture: Tensor, grid: Tensor) -> Tensor:
-    """Colours float32 (3, h, w) of a texture (3, S, S), which spans -1..1 and is mirrored beyond, at (1, h, w, 2)."""
-    return F.grid_sample(texture[None], grid, padding_mode="reflection", align_corners=False)[0]
+def _look_up(texture: Tensor, grid: Tensor, mode: str = "bilinear") -> Tensor:
+    """Values float32 (C, h, w) of a texture (C, S, S), which spans -1..1 and is mirrored beyond, at (1, h, w, 2)."""
+    return F.grid_sample(texture[None], grid, mode=mode, padding_mode="reflection", align_corners=False)[0]
 
 
 def _layer(actor: Actor | Occluder | Wall, pose: Pose, t: int, size: tuple[int, int]) -> Layer | None:

@@ -34,24 +34,24 @@ def object_texture(colour: str, pattern: str, rng: np.random.Generator, size: in
     first = np.array(COLOURS[colour]) + rng.uniform(-15, 15, 3)
     towards = 0.0 if first.mean() > 110 else 255.0
     second = first + (towards - first) * rng.uniform(0.45, 0.7)
-    return _blend(first, second, _pattern(pattern, size, rng))
+    return blend(first, second, _pattern(pattern, size, rng))
 
 
 def background_texture(rng: np.random.Generator, size: int = 256) -> Tensor:
     """Texture float32 (3, size, size) in 0..255: two muted colours, a large pattern and clouds of noise."""
     grey = rng.uniform(50, 200)
     first, second = (grey + (rng.uniform(20, 235, 3) - grey) * 0.6 for _ in range(2))
-    base = _blend(first, second, _pattern(str(rng.choice(list(PATTERNS))), size, rng, scale=2.0))
-    clouds = sum(_noise(cells, size, rng) * weight for cells, weight in ((6, 50.0), (20, 35.0), (64, 25.0)))
+    base = blend(first, second, _pattern(str(rng.choice(list(PATTERNS))), size, rng, scale=2.0))
+    clouds = sum(noise(cells, size, rng) * weight for cells, weight in ((6, 50.0), (20, 35.0), (64, 25.0)))
     return (base + clouds - 55.0).clamp(0, 255)
 
 
-def _blend(first: np.ndarray, second: np.ndarray, amount: Tensor) -> Tensor:
+def blend(first: np.ndarray, second: np.ndarray, amount: Tensor) -> Tensor:
     a, b = (torch.from_numpy(np.asarray(c, dtype=np.float32))[:, None, None] for c in (first, second))
     return torch.lerp(a.expand(3, *amount.shape), b.expand(3, *amount.shape), amount).clamp(0, 255)
 
 
-def _noise(cells: int, size: int, rng: np.random.Generator) -> Tensor:
+def noise(cells: int, size: int, rng: np.random.Generator) -> Tensor:
     """Smooth noise (size, size) in [0, 1] from a grid of ``cells`` random values a side."""
     grid = torch.from_numpy(rng.random((1, 1, cells, cells), dtype=np.float32))
     return F.interpolate(grid, size=(size, size), mode="bilinear", align_corners=True)[0, 0]
@@ -71,7 +71,7 @@ def _pattern(kind: str, size: int, rng: np.random.Generator, scale: float = 1.0)
     if kind == "dots":
         return 0.5 + 0.5 * torch.tanh(4 * (torch.cos(along) + torch.cos(across) - 0.7))
     if kind == "noise":
-        return _noise(int(4 + 6 * scale), size, rng)
+        return noise(int(4 + 6 * scale), size, rng)
     if kind == "gradient":
         return (0.5 + (along - phase[0]) / (2.6 * frequency)).clamp(0, 1)
-    return 0.15 * _noise(int(3 * scale), size, rng)
+    return 0.15 * noise(int(3 * scale), size, rng)
