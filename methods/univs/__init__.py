@@ -1,0 +1,1 @@
+"""UniVS: unified video segmentation with prompts as queries."""
