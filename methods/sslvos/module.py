@@ -31,7 +31,7 @@ class SSLVOS(VideoSegmenter):
         encoder: ``resnet``, or of a ViT: ``full``, ``spatial`` (without equation 1), ``pyramid`` (``+ViT`` of Table 1),
             ``vit-adapter``, ``vit-comer`` (Table 2); default for the size.
         vit: ``small``, ``base``, ``large`` (DINOv2's and Depth Anything's), ``mae-base``, or our ``nano``.
-        freeze_vit: the ViT is not trained; false for the pyramid, ``vit-adapter`` and ``vit-comer``, trained with theirs.
+        freeze_vit: the ViT is not trained; false in the rows of ``pyramid``, ``vit-adapter`` and ``vit-comer``.
         adapter: readings of equations 1 to 3, where paper and release differ.
         discriminative: discriminative queries (equations 4 to 6) in place of masked attention; default for the size.
         reading: of equations 4 to 6, where paper and release differ.
