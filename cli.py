@@ -15,6 +15,7 @@ VERBS = {
     "validate": (LIGHTNING, "score it on its validation benchmarks"),
     "test": (LIGHTNING, "score it on its test benchmarks and write results.json"),
     "predict": (LIGHTNING, "write masks and overlays of plain videos"),
+    "track": ("common.cli.track", "follow what you point at in your own video"),
     "evaluate": ("common.cli.evaluate", "score a submission that any tool wrote"),
     "leaderboard": ("common.leaderboard.command", "tables of results beside the published numbers"),
     "methods": ("common.cli.methods", "the methods, their papers, tasks and configs"),

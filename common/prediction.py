@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from common.video import FrameMasks, Video
-from common.video.masks import masks_from_labels, read_label_map, write_label_map
+from common.video.masks import VOID, masks_from_labels, read_label_map, write_label_map
 from common.video.writers import overlay, write_video
 
 
@@ -20,18 +21,20 @@ def write_prediction(video: Video, answers: Iterable[FrameMasks], folder: Path) 
     can be read once, gets no overlay.
     """
     for answer in answers:
-        write_label_map(_path(video, answer.frame, folder), answer.label_map().cpu())
+        write_labels(answer, folder / video.id / f"{video.name(answer.frame)}.png")
     if video.length is not None:
-        write_video(folder / f"{video.id}.mp4", _overlays(video, folder), video.fps)
+        write_video(folder / f"{video.id}.mp4", overlays(video, folder / video.id), video.fps)
 
 
-def _overlays(video: Video, folder: Path) -> Iterator[Tensor]:
-    for index, frame in enumerate(video):
-        labels = read_label_map(_path(video, index, folder))
-        targets = tuple(int(target) for target in labels.unique() if target)
-        masks = FrameMasks(index, targets, masks_from_labels(labels, targets), torch.ones(len(targets)))
-        yield overlay(frame, masks)
+def write_labels(answer: FrameMasks, path: Path) -> None:
+    """Write an answer as a palette PNG. Ids above 254, which a PNG does not hold, begin again at 1."""
+    fitting = replace(answer, targets=tuple((target - 1) % (VOID - 1) + 1 for target in answer.targets))
+    write_label_map(path, fitting.label_map().cpu())
 
 
-def _path(video: Video, frame: int, folder: Path) -> Path:
-    return folder / video.id / f"{video.name(frame)}.png"
+def overlays(video: Video, labels: Path, frames: Sequence[int] | None = None) -> Iterator[Tensor]:
+    """Frames uint8 (H, W, 3), all or some, with the masks of ``<labels>/<frame>.png`` over them."""
+    for index, frame in enumerate(video) if frames is None else ((index, video[index]) for index in frames):
+        found = read_label_map(labels / f"{video.name(index)}.png")
+        targets = tuple(int(target) for target in found.unique() if target)
+        yield overlay(frame, FrameMasks(index, targets, masks_from_labels(found, targets), torch.ones(len(targets))))

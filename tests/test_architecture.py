@@ -37,7 +37,9 @@ ARROWS = {
     | {"checkpoints", "optim", "provenance"},
     "baselines": {"segmenter", "session", "video"},
     "evaluation": {"benchmarks", "results"},
-    "cli": {"benchmarks", "checkpoints", "data", "evaluation", "provenance", "segmenter", "video"},
+    "tracking": {"prediction", "segmenter", "session", "video"},
+    "cli": {"benchmarks", "checkpoints", "data", "evaluation", "measuring", "provenance", "segmenter", "video"}
+    | {"tracking"},
 }
 
 

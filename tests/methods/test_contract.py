@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import signal
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from common.errors import InputError
 from common.nn.sam2.prompts import PromptSampling
 from common.segmenter import VideoSegmenter
 from common.session import Session
+from common.tracking import RESULT, Tracking
 from common.video import FrameMasks, Prompt, Video, open_video
 from common.video.synthetic import SyntheticClips
 from methods.sam2long import SAM2Long
@@ -310,6 +312,16 @@ def test_two_sessions_do_not_meet(method, video):
             given = video.prompts if index == 0 and which == 0 else video.prompts[:1] if index == 0 else ()
             answers[which] += session.step(frame, given)
     assert_same(answers[0] + sessions[0].finish(), alone)
+
+
+def test_a_stopped_run_goes_on_to_the_same_answers(method, video, tmp_path: Path):
+    module = method.build()
+    list(Tracking(module, video, tmp_path / "whole", "").run())
+    for taken in Tracking(module, video, tmp_path / "parts", "").run():
+        if taken == LENGTH // 2:
+            signal.raise_signal(signal.SIGINT)
+    list(Tracking(module, video, tmp_path / "parts", "").run(resume=True))
+    assert (tmp_path / "parts" / RESULT).read_text() == (tmp_path / "whole" / RESULT).read_text()
 
 
 @pytest.mark.parametrize("name", ["copy", "sam2", "sam2long", "sam2long-lag", "vqsam", "sslvos"])

@@ -1,0 +1,142 @@
+"""The verb ``track``: follow what you point at in your own video."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from common.cli.build import build_method, method_folders
+from common.errors import InputError
+
+OUTPUT = Path("runs/track")
+KEY = ("video", "method", "config", "mask", "box", "point", "text", "query", "query_mask", "vocabulary", "raw")
+EXAMPLES = """examples:
+  python cli.py track clip.mp4 --box 100,50,220,190
+  python cli.py track frames/ --point 1:120,80 --point 1:30,40,- --point 2:200,90@25
+  python cli.py track clip.mp4 --mask first.png --method sslvos
+  python cli.py track clip.mp4 --query cup.jpg --query-mask cup.png --method vqsam
+  ffmpeg -i clip.mkv -f mjpeg - | python cli.py track - --box 100,50,220,190
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Track and write; 1 = stopped before the end.
+
+    Raises:
+        InputError: see ``common.tracking``, ``common.cli.targets`` and ``common.cli.build``.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    args = _parser().parse_args(argv)
+    import torch
+
+    from common.checkpoints import state_digest
+    from common.cli.targets import prompts
+    from common.files import digest
+    from common.tracking import Tracking
+
+    video = _open(args.video, args.raw, args.fps)
+    video.prompts = prompts(args.mask, args.box, args.point, args.text, args.query, args.query_mask, args.vocabulary)
+    device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    segmenter = build_method(args.method, args.weights, args.config).to(device)
+    _say_weights(args.method, segmenter)
+    folder = args.output or OUTPUT / f"{video.id}-{args.method}"
+    key = digest({name: getattr(args, name) for name in KEY}, state_digest(segmenter))
+    tracking = Tracking(segmenter, video, folder, key)
+    with _progress(video, device) as advance:
+        for taken in tracking.run(args.resume):
+            advance(taken)
+    if not tracking.finished:
+        print(f"stopped; what is done is in {folder}. To continue, repeat the command with --resume", file=sys.stderr)
+        return 1
+    print(f"{folder}/overlay.mp4  contact.png  masks.json  masks/")
+    return 0
+
+
+def _open(source: str, raw: str | None, fps: float | None) -> Any:
+    from common.video import open_video
+    from common.video.streams import camera_frames, piped_frames, raw_frames
+
+    if source.startswith("camera:"):
+        number = source.removeprefix("camera:")
+        if not number.isdigit():
+            raise InputError(f"{source}: write camera:0 for the first camera")
+        return open_video(camera_frames(int(number)), f"camera{number}", fps)
+    if source == "-":
+        pipe = sys.stdin.buffer
+        return open_video(raw_frames(pipe, _size(raw)) if raw else piped_frames(pipe), "pipe", fps)
+    return open_video(source, fps=fps)
+
+
+def _size(raw: str) -> tuple[int, int]:
+    width, _, height = raw.partition("x")
+    if not (width.isdigit() and height.isdigit() and int(width) and int(height)):
+        raise InputError(f"--raw {raw}: write WIDTHxHEIGHT, as in 640x480")
+    return int(height), int(width)
+
+
+def _say_weights(method: str, segmenter: Any) -> None:
+    if segmenter.weights == "nano":
+        print(
+            f"weights: nano, small and trained here on generated clips; for published ones see: "
+            f"python cli.py weights {method}",
+            file=sys.stderr,
+        )
+
+
+@contextmanager
+def _progress(video: Any, device: Any) -> Iterator[Any]:
+    """A bar with frames per second and memory on a terminal; else one line at the end."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from common.measuring import peak_memory_mb
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
+    console, begun, first = Console(stderr=True), perf_counter(), 0
+    rate = ""
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(video.id, total=video.length, rate="")
+
+        def advance(taken: int) -> None:
+            nonlocal first, rate
+            first = first or taken - 1
+            speed = (taken - first) / (perf_counter() - begun)
+            rate = f"{speed:.1f} frames/s, {peak_memory_mb(device):.0f} MB"
+            bar.update(task, completed=taken, rate=rate)
+
+        yield advance
+    if not console.is_terminal:
+        print(f"{video.id}: {rate}", file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="cli.py track",
+        description="Follow targets in your own video.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("video", metavar="VIDEO", help="a file, a folder of images, camera:0, or - for a pipe")
+    add("--method", default="sam2long", choices=list(method_folders()), help="default: %(default)s")
+    add("--weights", metavar="PATH", help="file or folder of weights (default: the nano weights made here)")
+    add("--config", action="append", type=Path, default=[], metavar="FILE", help="settings (default: the nano ones)")
+    many: dict[str, Any] = {"action": "append", "default": [], "metavar": "..."}
+    add("--mask", **many, help="[ID:]FILE[@FRAME], a palette PNG; every label in it is a target, unless an id is given")
+    add("--box", **many, help="[ID:]x0,y0,x1,y1[@FRAME] in pixels")
+    add("--point", **many, help="[ID:]x,y[,-][@FRAME]; - says that it is not on the target")
+    add("--text", **many, help="[ID:]an expression that names the target")
+    add("--query", **many, help="[ID:]FILE, a picture of the target from outside the video")
+    add("--query-mask", **many, help="FILE, the target on that picture")
+    add("--vocabulary", metavar="NAMES", help="names separated by commas: find and follow all of these")
+    add("--output", type=Path, metavar="DIR", help=f"default: below {OUTPUT}")
+    add("--resume", action="store_true", help="go on where this command was stopped")
+    add("--fps", type=float, help="of the overlay, where the video does not say it")
+    add("--raw", metavar="WIDTHxHEIGHT", help="the pipe gives raw RGB frames of this size")
+    add("--device", help="default: cuda where there is one")
+    return parser

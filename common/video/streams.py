@@ -1,0 +1,72 @@
+"""Frames that come once: a camera, and what another program writes to a pipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import BinaryIO
+
+import torch
+from torch import Tensor
+
+from common.errors import InputError
+
+
+def camera_frames(number: int) -> Iterator[Tensor]:
+    """Frames uint8 RGB (H, W, 3) of a camera of this machine, without end.
+
+    Raises:
+        InputError: there is no such camera, or it stops.
+    """
+    import cv2
+
+    camera = cv2.VideoCapture(number)
+    if not camera.isOpened():
+        raise InputError(f"camera:{number}: no such camera, or another program uses it")
+    try:
+        while True:
+            there, pixels = camera.read()
+            if not there:
+                raise InputError(f"camera:{number}: it gives no more frames")
+            yield torch.from_numpy(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
+    finally:
+        camera.release()
+
+
+def raw_frames(pipe: BinaryIO, size: tuple[int, int]) -> Iterator[Tensor]:
+    """Frames uint8 RGB (H, W, 3) of raw pixels, three bytes each (``-f rawvideo -pix_fmt rgb24`` of ffmpeg).
+
+    Args:
+        size: (H, W).
+
+    Raises:
+        InputError: the pipe ends inside a frame.
+    """
+    height, width = size
+    bytes_per_frame = height * width * 3
+    number = 0
+    while data := pipe.read(bytes_per_frame):
+        if len(data) < bytes_per_frame:
+            raise InputError(
+                f"-: frame {number} breaks off after {len(data)} of {bytes_per_frame} bytes; is --raw right?"
+            )
+        yield torch.frombuffer(bytearray(data), dtype=torch.uint8).reshape(height, width, 3)
+        number += 1
+
+
+def piped_frames(pipe: BinaryIO) -> Iterator[Tensor]:
+    """Frames uint8 RGB (H, W, 3) of whatever can be read from a pipe: MJPEG, MPEG-TS, Matroska.
+
+    Raises:
+        InputError: it is no video, or it is damaged.
+    """
+    import av
+
+    number = 0
+    try:
+        with av.open(pipe) as container:
+            for frame in container.decode(video=0):
+                yield torch.from_numpy(frame.to_ndarray(format="rgb24"))
+                number += 1
+    except (av.FFmpegError, IndexError, OSError) as error:
+        what = "not a video that can be read from a pipe" if number == 0 else f"breaks off at frame {number}"
+        raise InputError(f"-: {what} ({error}); raw pixels need --raw WIDTHxHEIGHT") from error

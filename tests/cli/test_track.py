@@ -1,0 +1,154 @@
+"""The verb ``track``: what is pointed at, where frames come from, and what a person reads."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+import cli
+from common.cli.build import build_method
+from common.cli.targets import prompts
+from common.errors import InputError
+from common.video import Video, labels_from_masks, write_label_map, write_video
+from common.video.streams import camera_frames, piped_frames, raw_frames
+from common.video.synthetic import SyntheticClips
+
+SIZE = (64, 80)
+
+
+@pytest.fixture(scope="module")
+def video() -> Video:
+    return SyntheticClips("easy", 1, frames=4, size=SIZE, seed=3, objects=2, held_out=True)[0]
+
+
+@pytest.fixture(scope="module")
+def files(video: Video, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``clip.mp4``, ``first.png`` with two labels, ``one.png`` in black and white."""
+    folder = tmp_path_factory.mktemp("files")
+    write_video(folder / "clip.mp4", iter(video))
+    write_label_map(folder / "first.png", labels_from_masks(video.truth[0], video.targets))
+    Image.fromarray(video.truth[0][0].numpy()).convert("L").save(folder / "one.png")
+    return folder
+
+
+def test_boxes_points_and_texts() -> None:
+    made = prompts(boxes=["2:10,20,30.5,40@5"], points=["1,2", "1:3,4,-", "3:7,8@5"], texts=["4:a red cup: left"])
+    assert [(prompt.frame, prompt.target) for prompt in made] == [(0, 1), (0, 4), (5, 2), (5, 3)]
+    points, text, box, _ = made
+    assert points.points.tolist() == [[1, 2], [3, 4]]
+    assert points.labels.tolist() == [1, 0]
+    assert text.text == "a red cup: left"
+    assert box.box == (10, 20, 30.5, 40)
+
+
+def test_a_box_and_points_of_one_target_are_one_prompt() -> None:
+    (made,) = prompts(boxes=["1,1,9,9"], points=["3,3", "8,8,-"])
+    assert made.kinds == ("box", "points")
+
+
+def test_masks(files: Path, video: Video) -> None:
+    two = prompts(masks=[str(files / "first.png")])
+    assert [prompt.target for prompt in two] == list(video.targets)
+    (one,) = prompts(masks=[str(files / "one.png")])
+    assert torch.equal(one.mask, video.truth[0][0])
+    (other,) = prompts(masks=[f"7:{files / 'first.png'}@2"])
+    assert (other.target, other.frame) == (7, 2)
+    assert torch.equal(other.mask, video.truth[0].any(0))
+
+
+def test_a_query_and_its_mask(files: Path, video: Video) -> None:
+    Image.fromarray(video[0].numpy()).save(files / "query.png")
+    (made,) = prompts(queries=[str(files / "query.png")], query_masks=[str(files / "one.png")])
+    assert torch.equal(made.image, video[0])
+    assert torch.equal(made.mask, video.truth[0][0])
+
+
+def test_a_vocabulary() -> None:
+    (made,) = prompts(vocabulary="cat, red car,")
+    assert made.vocabulary == ("cat", "red car")
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ({}, "nothing to follow"),
+        ({"boxes": ["1,2,3"]}, r"1,2,3: cannot be read; write \[ID:\]x0,y0,x1,y1"),
+        ({"boxes": ["1,1,2,2", "3,3,4,4"]}, "give another id, as in 2:3,3,4,4"),
+        ({"points": ["a,b"]}, "a,b: cannot be read"),
+        ({"queries": ["a.png"]}, "every query image needs its mask"),
+        ({"masks": ["none.png"]}, "none.png: no such label map"),
+    ],
+)
+def test_what_cannot_be_read(said: dict, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        prompts(**said)
+
+
+def test_raw_frames_from_a_pipe(video: Video) -> None:
+    data = b"".join(frame.numpy().tobytes() for frame in video)
+    assert all(torch.equal(a, b) for a, b in zip(raw_frames(io.BytesIO(data), SIZE), video, strict=True))
+    with pytest.raises(InputError, match="frame 3 breaks off"):
+        list(raw_frames(io.BytesIO(data[:-5]), SIZE))
+
+
+def test_mjpeg_from_a_pipe(video: Video) -> None:
+    def jpeg(frame: Tensor) -> bytes:
+        file = io.BytesIO()
+        Image.fromarray(frame.numpy()).save(file, "JPEG", quality=95)
+        return file.getvalue()
+
+    read = list(piped_frames(io.BytesIO(b"".join(jpeg(frame) for frame in video))))
+    assert len(read) == 4
+    assert all((a.float() - b.float()).abs().mean() < 6 for a, b in zip(read, video, strict=True))
+    with pytest.raises(InputError, match="not a video that can be read from a pipe"):
+        list(piped_frames(io.BytesIO(b"no video" * 99)))
+
+
+def test_no_such_camera() -> None:
+    with pytest.raises(InputError, match="camera:97: no such camera"):
+        next(camera_frames(97))
+
+
+def test_unknown_method_and_a_config_without_a_model(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"--method sam3: unknown; choose from .*sam2long"):
+        build_method("sam3")
+    config = tmp_path / "data.yaml"
+    config.write_text("data: {}")
+    with pytest.raises(InputError, match="it has no model"):
+        build_method("sam2long", configs=[config])
+    config.write_text("model: {class_path: methods.sam2long.SAM2Long, init_args: {pathway: 2}}")
+    with pytest.raises(InputError, match="did you mean 'pathways'"):
+        build_method("sam2long", configs=[config])
+
+
+def test_a_box_in_a_file(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = ["--output", str(tmp_path / "out")]
+    assert (
+        cli.main(["track", str(files / "clip.mp4"), "--box", "10,10,40,40", "--box", "2:30,30,60,60@1", *output]) == 0
+    )
+    said = capsys.readouterr()
+    assert "weights: nano" in said.err
+    assert "frames/s" in said.err
+    tracks = {row["track_id"] for row in json.loads((tmp_path / "out" / "masks.json").read_text())}
+    assert tracks <= {1, 2}
+    assert cli.main(["track", str(files / "clip.mp4"), "--box", "10,10,40,40", *output]) == 2
+    assert "give another --output" in capsys.readouterr().err
+    assert cli.main(["track", str(files / "clip.mp4"), "--text", "a cup", "--output", str(tmp_path / "text")]) == 2
+    assert "this is text" in capsys.readouterr().err
+
+
+def test_a_pipe_end_to_end(files: Path, video: Video, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Pipe:
+        buffer = io.BytesIO(b"".join(frame.numpy().tobytes() for frame in video))
+
+    monkeypatch.setattr(sys, "stdin", Pipe)
+    command = ["track", "-", "--raw", "80x64", "--mask", str(files / "first.png"), "--output", str(tmp_path / "out")]
+    assert cli.main(command) == 0
+    assert len(list((tmp_path / "out" / "masks").iterdir())) == 4
