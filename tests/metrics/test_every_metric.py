@@ -18,10 +18,12 @@ from common.metrics import (
     GroupedJAndF,
     JAndF,
     MOSEv2Metrics,
+    VISMetrics,
     VOSTMetrics,
     VOTSMetrics,
     VQ2DMetrics,
     VQSMetrics,
+    VSPWMetrics,
 )
 from common.metrics.rows import RowMetric
 
@@ -49,6 +51,20 @@ def mose_v2(n: int) -> Video:
     return {**j_and_f(n), "f_dot": unit(6 + n, 1 + n % 3), "present": flags(6 + n, 1 + n % 3)}
 
 
+def vis(n: int) -> Video:
+    tracks = 6 + n
+    outcome = torch.tensor([0, 1, torch.nan], dtype=torch.float64)[torch.randint(3, (4, 10, tracks))]
+    rank, true = torch.arange(tracks).double(), torch.arange(tracks) % 3 == 0
+    outcome[:, :, true] = 1
+    return {
+        "category": torch.randint(2, (tracks,)).double(),
+        "score": unit(tracks).round(decimals=1).masked_fill(true, torch.nan),
+        "video": torch.full((tracks,), n, dtype=torch.float64),
+        "rank": rank.masked_fill(true, -1),
+        "outcome": outcome,
+    }
+
+
 def vost(n: int) -> Video:
     return {"j": unit(6 + n, 1 + n % 3)}
 
@@ -69,16 +85,28 @@ def vqs(n: int) -> Video:
     return {"intersection": common, "union": common + only_truth + only_said, "area": common + only_truth}
 
 
+def vspw(n: int) -> Video:
+    common, only_true, only_said = torch.randint(1, 9000, (3, 3)).double()
+    clips = torch.zeros(2, 3, dtype=torch.float64)
+    clips[:, -1] = n + 1
+    category = torch.tensor([0, 1 + n % 2, -1], dtype=torch.float64)
+    pixels = {"common": common, "said": common + only_said, "true": common + only_true}
+    pixels = {key: value.masked_fill(category < 0, 0) for key, value in pixels.items()}
+    return {"category": category, **pixels, "consistency": unit(2, 3) * clips, "clips": clips}
+
+
 CASES: dict[str, tuple[Callable[[], RowMetric], Callable[[int], Video]]] = {
     "GroupedJAndF": (GroupedJAndF, groups),
     "JAndF": (JAndF, j_and_f),
     "MOSEv2Metrics": (MOSEv2Metrics, mose_v2),
+    "VISMetrics": (VISMetrics, vis),
     "VOSTMetrics": (VOSTMetrics, vost),
     "VOTSMetrics": (VOTSMetrics, vots),
     "VOTSMetrics, skip": (lambda: VOTSMetrics(init_frame="skip"), vots),
     "VQ2DMetrics": (VQ2DMetrics, vq2d),
     "VQSMetrics": (VQSMetrics, vqs),
     "VQSMetrics, macro": (lambda: VQSMetrics(rec_average="macro", stiou="frames"), vqs),
+    "VSPWMetrics": (VSPWMetrics, vspw),
 }
 SHARES = ([[0, 1, 2, 3, 4], []], [[4], [2, 1, 0, 3]])  # one process idle; unequal shares in another order
 
