@@ -10,18 +10,22 @@ import pytest
 import torch
 from torch import Tensor
 
+from common.benchmarks.vqs import Vqs4k
 from common.checkpoints import load_state
 from common.data import VideoDataModule
 from common.data.clip import Clip
 from common.errors import InputError
+from common.evaluation import evaluate
 from common.nn.losses import sam2_losses
 from common.nn.sam2 import Candidates, Sam2
 from common.nn.sam2.weights import NANO, load_sam2
+from common.results import ResultRecord
 from common.video.synthetic.queries import SyntheticQueries
 from methods.vqsam import VQSAM
 from methods.vqsam.model import Settings
 from methods.vqsam.training import clip_losses
 from methods.vqsam.weights import export
+from tests.benchmarks.miniatures.vqs import make as make_vqs
 from tests.nn.lively import enliven
 from tests.nn.test_weights import to_official
 
@@ -155,6 +159,29 @@ def test_activations_may_be_recomputed(clip):
         assert (a.grad is None) == (b.grad is None), name
         if a.grad is not None:
             torch.testing.assert_close(b.grad, a.grad, atol=1e-4, rtol=1e-3)
+
+
+def test_trains_and_tests_on_the_layout_of_vqs4k(tmp_path: Path):
+    """As paper_train.yaml and paper.yaml put it, on a miniature: clips with queries, then a record and a submission."""
+    make_vqs(root := tmp_path / "vqs4k", "vqs4k")
+    data = VideoDataModule(
+        train=[Vqs4k(root, "train")], test=[Vqs4k(root, "test")], queries=True, batch_size=1, frames=T,
+        size=(SIDE, SIDE), clips_per_epoch=2, reverse=0.0,
+    )  # fmt: skip
+    clip = next(iter(data.train_dataloader()))
+    assert (clip.frames.shape[1], clip.query.shape[1], clip.query_masks.any().item()) == (T, 1, True)
+    module = build(save_predictions=True)
+    before = module.model.stt.layers[0].narrow.weight.clone()
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    trainer = L.Trainer(max_steps=2, accelerator="cpu", enable_checkpointing=False, default_root_dir=tmp_path, **quiet)
+    trainer.fit(module, data)
+    assert not torch.equal(module.model.stt.layers[0].narrow.weight, before)
+    trainer.test(module, data, verbose=False)
+    record = ResultRecord.read(tmp_path / "vqs4k-test/results.json")
+    assert record.videos.keys() == {"moth", "kite"}
+    assert record.metrics["tAP"] > 0
+    scores = evaluate(Vqs4k(root), tmp_path / "vqs4k-test/predictions")
+    assert scores.numbers == pytest.approx(record.metrics, abs=0, rel=0, nan_ok=True)
 
 
 # Bad input.

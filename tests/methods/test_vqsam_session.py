@@ -213,6 +213,17 @@ def test_an_absent_frame_is_empty_whatever_the_decoder_drew():
     assert [answer.masks.any().item() for answer in answers] == [True, False, False]
 
 
+def test_the_answer_is_the_candidate_of_highest_predicted_iou():
+    drawn = torch.zeros(3, SIDE // 4, SIDE // 4, dtype=torch.bool)
+    for index in range(3):
+        drawn[index, :, 5 * index : 5 * index + 5] = True
+    fake = Fake(build().model.core, [[1.0, 1.0]], drawn, torch.tensor([0.2, 0.9, 0.5]))
+    for answer in flat(run(VQSAMSession(fake, 3), frames(2), [query()])):  # type: ignore[arg-type]
+        columns = answer.masks[0].any(0).nonzero()[:, 0]
+        assert (columns.min(), columns.max()) == (15, 28)  # the second third: 47 columns / 16 x 5 to x 10
+        assert answer.masks[0, :, 15:29].all()
+
+
 def test_occurrences_are_runs_of_frames():
     assert occurrences([False, True, True, False, True]) == [(1, 2), (4, 4)]
     assert occurrences([True, True]) == [(0, 1)]
@@ -223,6 +234,13 @@ def test_occurrences_run_on_over_the_border_of_two_clips():
     fake = Fake(build().model.core, [[-1.0, 1.0, 1.0], [1.0, -1.0, 1.0]])
     answers = flat(run(VQSAMSession(fake, 3), frames(6), [query()]))  # type: ignore[arg-type]
     assert occurrences([bool(answer.masks.any()) for answer in answers]) == [(1, 3), (5, 5)]
+
+
+def test_overlapping_clips_that_disagree_make_one_run_of_what_the_surer_saw():
+    # clips 0-2, 2-4, 4-6; frame 2: seen by 1, denied by 4; frame 4: denied by 1, seen by 3
+    fake = Fake(build().model.core, [[-1.0, 2.0, 1.0], [-4.0, 1.0, -1.0], [3.0, 1.0, -1.0]])
+    answers = flat(run(VQSAMSession(fake, 3, overlap=1), frames(7), [query()]))  # type: ignore[arg-type]
+    assert occurrences([bool(answer.masks.any()) for answer in answers]) == [(1, 1), (3, 5)]
 
 
 # Prompts.
@@ -302,6 +320,11 @@ def test_bad_prompts_are_refused(prompt, message):
     with pytest.raises(InputError, match="there is another one already"):
         session.step(frames(1)[0], [query(), query()])
     assert len(flat(run(session, frames(2), [query()]))) == 2
+
+
+def test_an_empty_query_mask_is_refused():
+    with pytest.raises(InputError, match="prompt of target 1 at frame 0: the mask is empty"):
+        Prompt(1, mask=torch.zeros(8, 9, dtype=torch.bool), image=torch.zeros(8, 9, 3, dtype=torch.uint8))
 
 
 def test_a_query_mask_of_another_size_than_its_image_is_refused():
