@@ -67,8 +67,8 @@ def choose_points(logits: Tensor, count: int, settings: PointSettings) -> Tensor
 
 def label_maps(masks: Tensor) -> Tensor:
     """Masks bool (M, N, H, W) as float (M, N + 1, H, W), background first; where they overlap the first one counts."""
-    owner = torch.where(masks.any(1), masks.int().argmax(1) + 1, 0)
-    return F.one_hot(owner, masks.shape[1] + 1).movedim(-1, 1).float()
+    first = masks & (masks.cumsum(1, dtype=torch.uint8) == 1)
+    return torch.cat([~masks.any(1, keepdim=True), first], 1).float()
 
 
 def point_losses(logits: Tensor, labels: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,17 +89,17 @@ def point_losses(logits: Tensor, labels: Tensor, valid: Tensor) -> tuple[Tensor,
     return entropy, (dice * valid).sum(1) / valid.sum(1).clamp(min=1)
 
 
-def mask_losses(logits: Tensor, masks: Tensor, valid: Tensor, settings: PointSettings) -> tuple[Tensor, Tensor]:
+def mask_losses(logits: Tensor, labels: Tensor, valid: Tensor, settings: PointSettings) -> tuple[Tensor, Tensor]:
     """Both losses of maps at their own points, summed over frames, mean over clips.
 
     Args:
         logits: (B, T, N + 1, h, w), soft-aggregated; any size.
-        masks: bool (B, T, N, H, W).
+        labels: (B T, N + 1, H, W), those of ``label_maps``.
         valid: bool (B, N).
     """
     clips, frames = logits.shape[:2]
-    flat, labels = logits.flatten(0, 1).float(), label_maps(masks.flatten(0, 1))
-    places = choose_points(flat, settings.of(*masks.shape[-2:]), settings)
+    flat = logits.flatten(0, 1).float()
+    places = choose_points(flat, settings.of(*labels.shape[-2:]), settings)
     real = valid[:, None].expand(-1, frames, -1).flatten(0, 1)
     entropy, dice = point_losses(at_points(flat, places), at_points(labels, places), real)
     return entropy.sum() / clips, dice.sum() / clips

@@ -14,7 +14,7 @@ from common.data.clip import Clip
 from common.errors import InputError
 from methods.sslvos.core import FrameFeatures, SslvosCore
 from methods.sslvos.frames import pad
-from methods.sslvos.losses import PointSettings, mask_losses
+from methods.sslvos.losses import PointSettings, label_maps, mask_losses
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,10 @@ def clip_losses(core: SslvosCore, clip: Clip, settings: TrainingSettings) -> dic
     image = pad(clip.frames.float() / 255, core.encoder.multiple)
     masks = pad(clip.masks.float(), core.encoder.multiple)
     out = run_clip(core, image, masks[:, 0], clip.valid, settings)
-    truth = masks[:, 1:].bool()
+    labels = label_maps(masks[:, 1:].flatten(0, 1).bool())
 
     def both(logits: Tensor) -> tuple[Tensor, Tensor]:
-        return mask_losses(logits, truth, clip.valid, settings.points)
+        return mask_losses(logits, labels, clip.valid, settings.points)
 
     entropy, dice = both(out.masks)
     sensory, queries = (torch.stack([sum(both(x), x.new_zeros(())) for x in xs]) for xs in ([out.sensory], out.queries))

@@ -90,7 +90,9 @@ def test_losses_are_summed_over_frames_and_mean_over_clips():
     clips, frames, settings = 2, 3, PointSettings(count=12544)
     masks = torch.ones(clips, frames, 1, 96, 96, dtype=torch.bool)
     logits = torch.zeros(clips, frames, 2, 12, 12)
-    entropy, dice = mask_losses(logits, masks, torch.ones(clips, 1, dtype=torch.bool), settings)
+    entropy, dice = mask_losses(
+        logits, label_maps(masks.flatten(0, 1)), torch.ones(clips, 1, dtype=torch.bool), settings
+    )
     count = settings.of(96, 96)
     assert count == round(12544 * 0.04)
     assert entropy.item() == pytest.approx(frames * math.log(2))
