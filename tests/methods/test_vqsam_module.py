@@ -263,6 +263,7 @@ def test_starts_from_an_official_sam2_file(tmp_path: Path, version):
     for name, value in source.net.state_dict().items():
         assert torch.equal(module.model.core.net.state_dict()[name], value), name
     assert (module.weights_file, module.weights_note) == (file, "sam2.pt")
+    assert {name.split(".")[0] for name in module.model.state_dict()} == {"core", "stt", "generate"}
     assert all(
         not value.any() for name, value in parts(module).items() if name.endswith(("narrow.weight", ".2.weight"))
     )
