@@ -1,6 +1,6 @@
-"""Run the official Cutie beside our core on the same seeded weights and clips, and compare, record or time.
+"""Run the official Cutie beside our core on the same seeded weights and clips, and compare or record.
 
-    python benchmarks/parity_sslvos.py --official PATH/TO/Cutie [--record tests/golden/sslvos/expected.json] [--time]
+    python benchmarks/parity_sslvos.py --official PATH/TO/Cutie [--record tests/golden/sslvos/expected.json]
 
 The official code (github.com/hkchengrex/Cutie, MIT) is not part of this project: unpack a checkout, install omegaconf,
 and give its path. It runs in this process on the CPU in float32; its trunks are made without downloading weights.
@@ -13,10 +13,8 @@ import argparse
 import functools
 import json
 import logging
-import math
 import sys
 import tempfile
-import time
 import warnings
 from pathlib import Path
 
@@ -25,7 +23,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.video import Video
-from methods.sslvos.settings import CoreSettings, LongTermSettings, MemorySettings
+from methods.sslvos.settings import LongTermSettings
 from methods.sslvos.tracker import Tracker
 from methods.sslvos.weights import load_cutie
 from tests.methods.seeded_sslvos import CASES, Case, case_video, prompts_at, seed_official, seed_ours, summarise
@@ -86,12 +84,10 @@ def _untrained(make, pretrained=True, extra_dim=0, model_dir=None):
 
 
 @torch.inference_mode()
-def official_run(case: Case, video: Video, core) -> tuple[list[torch.Tensor], float]:
-    """Probabilities of every frame, and seconds a frame after the first."""
-    out, start = [], 0.0
+def official_run(case: Case, video: Video, core) -> list[torch.Tensor]:
+    """Probabilities of every frame."""
+    out = []
     for index, frame in enumerate(video):
-        if index == 1:
-            start = time.process_time()
         given = prompts_at(case, video, index)
         image = frame.permute(2, 0, 1).float() / 255
         if given:
@@ -103,20 +99,18 @@ def official_run(case: Case, video: Video, core) -> tuple[list[torch.Tensor], fl
         if index == case.drop:
             core.delete_objects([1])
             core.last_mask = core.last_mask[:, 1:]  # else the next frame reads the dropped target's as the other's
-    return out, (time.process_time() - start) / max(1, len(out) - 1)
+    return out
 
 
 @torch.inference_mode()
-def our_run(case: Case, video: Video, core) -> tuple[list[torch.Tensor], float]:
+def our_run(case: Case, video: Video, core) -> list[torch.Tensor]:
     """The same from ours."""
-    tracker, out, start = Tracker(core, case.memory, None, case.flip), [], 0.0
+    tracker, out = Tracker(core, case.memory, None, case.flip), []
     for index, frame in enumerate(video):
-        if index == 1:
-            start = time.process_time()
         out.append(tracker.step(frame, prompts_at(case, video, index)))
         if index == case.drop:
             tracker.drop(1)
-    return out, (time.process_time() - start) / max(1, len(out) - 1)
+    return out
 
 
 def compare(name: str, case: Case) -> tuple[bool, dict]:
@@ -128,8 +122,8 @@ def compare(name: str, case: Case) -> tuple[bool, dict]:
         for value in ours.parameters():
             value.data.fill_(float("nan"))
         load_cutie(ours, file)
-    theirs, _ = official_run(case, video, official)
-    mine, _ = our_run(case, video, ours)
+    theirs = official_run(case, video, official)
+    mine = our_run(case, video, ours)
     differ = max(float((a - b).abs().max()) for a, b in zip(theirs, mine, strict=True))
     pixels = sum(int((a.argmax(0) != b.argmax(0)).sum()) for a, b in zip(theirs, mine, strict=True))
     seen = sum(bool(a.argmax(0).any()) for a in theirs)
@@ -139,33 +133,15 @@ def compare(name: str, case: Case) -> tuple[bool, dict]:
     return differ > 1e-4, summarise(theirs)
 
 
-def speed() -> int:
-    """Processor time a frame of both, in turn, at the same trunk and memory, which fills up on the way."""
-    torch.set_num_threads(1)
-    memory = MemorySettings(every=1, frames=5, skip_absent=False)
-    for trunk, size in ((18, (120, 150)), (50, (120, 150)), (18, (240, 427))):
-        for targets in (1, 3, 10):
-            case = Case(trunk, CoreSettings(), memory, frames=8)
-            video, ours, best = case_video(case, targets, size), seed_ours(case), [math.inf, math.inf]
-            for _ in range(2):
-                best[0] = min(best[0], official_run(case, video, official_model(case)[2])[1])
-                best[1] = min(best[1], our_run(case, video, ours)[1])
-            print(f"ResNet-{trunk}, {size}, {targets} targets: ours {best[0] / best[1]:.2f} times as fast", flush=True)
-    return 0
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--official", type=Path, required=True, help="an unpacked Cutie checkout")
     parser.add_argument("--record", type=Path, help="write the official values here")
-    parser.add_argument("--time", action="store_true", help="time 1, 3 and 10 targets instead")
     parser.add_argument("--cases", nargs="*", default=list(CASES))
     args = parser.parse_args()
     sys.path.insert(0, str(args.official))
     warnings.filterwarnings("ignore", category=FutureWarning)
     logging.disable(logging.WARNING)
-    if args.time:
-        return speed()
     record, failed = {}, False
     for name in args.cases:
         bad, record[name] = compare(name, CASES[name])

@@ -17,6 +17,7 @@ from methods.sslvos.encoder import resnet_nano
 from methods.sslvos.frames import inner_size, pad, shrink_mask, unpad
 from methods.sslvos.session import SessionSettings, SslvosSession
 from methods.sslvos.settings import LongTermSettings, MemorySettings, nano
+from methods.sslvos.tracker import Tracker
 from tests.methods.seeded_sslvos import Case, seeded_value
 
 SIZE = (33, 47)
@@ -147,12 +148,37 @@ def test_half_precision_keeps_keys_and_counts_in_float32(core, video):
     assert all(answer.scores.isfinite().all() for answer in answers)
 
 
-def test_two_sizes_and_a_mirror(core, video):
-    settings = SessionSettings(KEEP, sides=(32, None), flip=True)
-    answers = run(SslvosSession(core, settings), list(video), video.prompts)
-    assert torch.equal(answers[0].masks, torch.stack([prompt.mask for prompt in video.prompts]))
-    single = run(SslvosSession(core, SessionSettings(KEEP, sides=(32,), flip=True)), list(video), video.prompts)
-    assert any(not torch.equal(a.masks, b.masks) for a, b in zip(answers, single, strict=True))
+def test_two_sizes_are_averaged(core, video):
+    """Each size tracks by itself; the answer is the mean of their shares, with a target that joins late."""
+    late = [video.prompts[0], replace(video.prompts[1], frame=3)]
+    answers = run(SslvosSession(core, SessionSettings(KEEP, sides=(32, None), flip=True)), list(video), late)
+    trackers, differ = [Tracker(core, KEEP, side, flip=True) for side in (32, None)], False
+    for index, frame in enumerate(video):
+        given = {prompt.target: prompt.mask for prompt in late if prompt.frame == index}
+        with torch.inference_mode():
+            small, full = (tracker.step(frame, given) for tracker in trackers)
+        chosen = ((small + full) / 2).argmax(0)
+        if not given:
+            assert torch.equal(answers[index].masks, torch.stack([chosen == 1, chosen == 2])[: 1 + (index > 3)])
+        differ |= not torch.equal(chosen, full.argmax(0))
+    assert differ
+
+
+@pytest.mark.parametrize(("side", "inner"), [(480, (480, 864)), (600, (608, 1072)), (720, (720, 1280))])
+def test_sizes_of_the_tables(core, side, inner, monkeypatch):
+    """What the network sees of a video of 1080 x 1920 at the sizes of Table A2: shrunk, then made multiples of 16."""
+
+    class Seen(Exception):
+        pass
+
+    def encode(image: Tensor) -> None:
+        raise Seen(tuple(image.shape))
+
+    monkeypatch.setattr(core, "encode", encode)
+    frame, mask = torch.zeros(1080, 1920, 3, dtype=torch.uint8), torch.ones(1080, 1920, dtype=torch.bool)
+    with pytest.raises(Seen) as seen:
+        SslvosSession(core, SessionSettings(sides=(side,))).step(frame, [Prompt(1, mask=mask)])
+    assert seen.value.args == ((1, 3, *inner),)
 
 
 def test_a_mirrored_video_has_mirrored_answers(core):
