@@ -6,7 +6,7 @@
 Every contender runs in a process of its own at the paper's size (Hiera-B+, 768 x 768) on the same seeded SAM 2.1
 weights; the new parts of VQ-SAM keep their initial values, which cost what trained ones do. Its thresholds are zero, so
 that later stages read as much memory as there can be. A clip is one query and ``--frames`` frames. On the CPU, seconds
-of CPU time are counted, which other load on the machine hardly changes; on a GPU those of the clock, after a first clip.
+of CPU time are counted, which other load hardly changes; on a GPU those of the clock, after a first clip.
 """
 
 from __future__ import annotations
