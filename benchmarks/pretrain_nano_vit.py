@@ -30,7 +30,7 @@ from methods.sslvos.core import DEVIATION, MEAN
 from methods.sslvos.vit import PATCH, SIZES
 
 PRESETS = ["easy", "occlusion", "distractor", "reappear"]
-BATCH, WARMUP = 128, 50
+BATCH, WARMUP = 64, 50
 
 
 def drawn(count: int, side: int, seed: int) -> Tensor:
@@ -85,8 +85,8 @@ def train(model: ViTMAEForPreTraining, frames: Tensor, steps: int, rate: float) 
         optimiser.step()
         schedule.step()
         losses.append(loss.item())
-        if (step + 1) % 100 == 0:
-            print(f"step {step + 1}: loss {np.mean(losses[-100:]):.4f}", flush=True)
+        if (step + 1) % 50 == 0:
+            print(f"step {step + 1}: loss {np.mean(losses[-50:]):.4f}", flush=True)
     return losses
 
 
@@ -94,8 +94,8 @@ def main() -> None:
     """Train, and write weights and record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, help="safetensors file; the record ends in .json")
-    parser.add_argument("--steps", type=int, default=1200, help=f"of {BATCH} frames")
-    parser.add_argument("--frames", type=int, default=4000, help="frames that are drawn before the training")
+    parser.add_argument("--steps", type=int, default=600, help=f"of {BATCH} frames")
+    parser.add_argument("--frames", type=int, default=2000, help="frames that are drawn before the training")
     parser.add_argument("--rate", type=float, default=1.5e-3, help="learning rate")
     parser.add_argument("--seed", type=int, default=5, help="of frames, weights and crops")
     args = parser.parse_args()
@@ -114,9 +114,7 @@ def main() -> None:
         "command": " ".join(["python benchmarks/pretrain_nano_vit.py", *sys.argv[1:]]),
         "training": {
             "steps": args.steps,
-            "loss, first and last 100 steps": [
-                round(float(np.mean(part)), 4) for part in (losses[:100], losses[-100:])
-            ],
+            "loss, first and last 50 steps": [round(float(np.mean(part)), 4) for part in (losses[:50], losses[-50:])],
             "minutes": round((time.perf_counter() - start) / 60, 1),
         },
         "environment": made,
