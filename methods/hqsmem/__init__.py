@@ -1,0 +1,1 @@
+"""HQ-SMem: smart memory, SAM-HQ refinement and DINO verification around a DeAOT tracker."""
