@@ -3,9 +3,22 @@
 from common.data.augmentation import Augmentation
 from common.data.clip import Clip
 from common.data.clips import ClipDataset, VideoSet, collate
+from common.data.labelled import LabelledClips, collate_labelled
 from common.data.queries import QueryClips
+from common.data.scale_jitter import ScaleJitter
 
-__all__ = ["Augmentation", "Clip", "ClipDataset", "QueryClips", "VideoDataModule", "VideoSet", "collate"]
+__all__ = [
+    "Augmentation",
+    "Clip",
+    "ClipDataset",
+    "LabelledClips",
+    "QueryClips",
+    "ScaleJitter",
+    "VideoDataModule",
+    "VideoSet",
+    "collate",
+    "collate_labelled",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -14,8 +14,10 @@ from torch.utils.data import DataLoader, SequentialSampler
 from common.benchmarks import Benchmark
 from common.data.augmentation import Augmentation
 from common.data.clips import ClipDataset, VideoSet, collate
+from common.data.labelled import LabelledClips, collate_labelled
 from common.data.mixture import EpochSampler, MixedClips
 from common.data.queries import QueryClips
+from common.data.scale_jitter import ScaleJitter
 from common.errors import InputError
 from common.video import Video, open_video
 
@@ -37,16 +39,21 @@ class VideoDataModule(L.LightningDataModule):
         max_skip: largest step between two frames of a clip, or [[first epoch, largest step], ...].
         size: [height, width] of a clip.
         max_objects: most targets of a clip.
-        augmentation: what changes the look of training clips.
+        augmentation: what changes the look of training clips; a ``ScaleJitter`` where there are ``tasks``.
         reverse: probability that a clip runs backwards.
         clips_per_epoch: clips of an epoch, over all processes.
+        tasks: what each training set is for, see ``LabelledClips``: its clips carry categories or expressions, and the
+            clips of a batch come from one set, drawn by ``weights``.
+        window: with ``tasks``, annotated frames to each side of a reference frame that the others are drawn from,
+            instead of ``max_skip``; for all sets or for each.
         queries: each clip comes with a query image of its target, which may be absent from any frame; the training sets
             must have them.
         num_workers: processes that make clips, for each training process.
         seed: chooses the clips.
 
     Raises:
-        InputError: a path to predict that is not there, weights that do not fit, an epoch of less than a batch.
+        InputError: a path to predict that is not there, weights or tasks that do not fit the sets, an augmentation that
+            does not fit the clips, an epoch of less than a batch.
     """
 
     def __init__(
@@ -61,9 +68,11 @@ class VideoDataModule(L.LightningDataModule):
         max_skip: int | list[tuple[int, int]] = 1,
         size: tuple[int, int] = (128, 128),
         max_objects: int = 3,
-        augmentation: Augmentation | None = None,
+        augmentation: Augmentation | ScaleJitter | None = None,
         reverse: float = 0.5,
         clips_per_epoch: int = 1000,
+        tasks: list[str] | None = None,
+        window: int | list[int] | None = None,
         queries: bool = False,
         num_workers: int = 0,
         seed: int = 0,
@@ -75,26 +84,40 @@ class VideoDataModule(L.LightningDataModule):
         self.batch_size, self.num_workers = batch_size, num_workers
         if clips_per_epoch < batch_size:
             raise InputError(f"clips_per_epoch {clips_per_epoch} does not fill one batch of {batch_size}")
-        kind = QueryClips if queries else ClipDataset
-        sources = [
+        sets = train or []
+        windows = window if isinstance(window, list) else [window] * len(sets)
+        if tasks is not None and not len(tasks) == len(windows) == len(sets):
+            raise InputError(f"{len(tasks)} tasks and {len(windows)} windows for {len(sets)} training sets; name each")
+        if augmentation is not None and isinstance(augmentation, ScaleJitter) != (tasks is not None):
+            raise InputError("augmentation: a ScaleJitter goes with tasks, an Augmentation with clips that have none")
+        self.tasks = tasks
+        jitter = augmentation if isinstance(augmentation, ScaleJitter) else None
+        augment = augmentation if isinstance(augmentation, Augmentation) else None
+
+        def source(number: int, videos: VideoSet) -> ClipDataset:
             # a set's own seed, so that two sets with the same videos still give different clips
-            kind(videos, frames, max_skip, size, max_objects, augmentation, clips_per_epoch, seed + number, reverse)
-            for number, videos in enumerate(train or [])
-        ]
+            own = (frames, max_skip, size, max_objects, augment, clips_per_epoch, seed + number, reverse)
+            if tasks is not None:
+                return LabelledClips(videos, *own, task=tasks[number], window=windows[number], jitter=jitter)
+            return QueryClips(videos, *own) if queries else ClipDataset(videos, *own)
+
+        sources = [source(number, videos) for number, videos in enumerate(sets)]
         self.clips = MixedClips(sources, weights, seed) if sources else None
 
     def train_dataloader(self) -> DataLoader:
         """Batches of clips, ``Clip``."""
         if self.clips is None:
             raise InputError("data.train is empty: name at least one set of videos to train on")
-        sampler = EpochSampler(self.clips, *self._place())
+        processes, rank = self._place()
+        self.clips.group = processes * self.batch_size if self.tasks else 1
+        sampler = EpochSampler(self.clips, processes, rank)
         sampler.set_epoch(self.trainer.current_epoch if self.trainer else 0)
         return DataLoader(
             self.clips,
             self.batch_size,
             sampler=sampler,
             num_workers=self.num_workers,
-            collate_fn=collate,
+            collate_fn=collate_labelled if self.tasks else collate,
             drop_last=True,
             pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
             persistent_workers=self.num_workers > 0,

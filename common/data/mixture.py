@@ -13,19 +13,22 @@ from common.errors import InputError
 
 
 class MixedClips(Dataset[Item]):
-    """Each clip comes from one of the sources, drawn by weight from (seed, epoch, index).
+    """Each clip comes from one of the sources, drawn by weight from (seed, epoch, index // group).
 
     Args:
         sources: clip data sets of one length.
         weights: share of each source; equal by default.
         seed: chooses the sources.
+        group: clips that follow each other and come from one source, e.g. those of a batch of all processes.
     """
 
-    def __init__(self, sources: Sequence[ClipDataset], weights: Sequence[float] | None = None, seed: int = 0) -> None:
+    def __init__(
+        self, sources: Sequence[ClipDataset], weights: Sequence[float] | None = None, seed: int = 0, group: int = 1
+    ) -> None:
         weights = [1.0] * len(sources) if weights is None else weights
         if len(weights) != len(sources) or min(weights) < 0 or sum(weights) <= 0:
             raise InputError(f"weights {list(weights)}: give each of {len(sources)} training sets a weight, not all 0")
-        self.sources, self.seed = sources, seed
+        self.sources, self.seed, self.group = sources, seed, group
         self.shares = np.array(weights, dtype=float) / sum(weights)
 
     def set_epoch(self, epoch: int) -> None:
@@ -37,8 +40,12 @@ class MixedClips(Dataset[Item]):
         return len(self.sources[0])
 
     def __getitem__(self, index: int) -> Item:
-        rng = np.random.default_rng((self.seed, self.sources[0].epoch, index, len(self.sources)))
-        return self.sources[int(rng.choice(len(self.sources), p=self.shares))][index]
+        return self.sources[self._source(index)][index]
+
+    def _source(self, index: int) -> int:
+        """Place of the source that a clip comes from."""
+        rng = np.random.default_rng((self.seed, self.sources[0].epoch, index // self.group, len(self.sources)))
+        return int(rng.choice(len(self.sources), p=self.shares))
 
 
 class EpochSampler(DistributedSampler):
