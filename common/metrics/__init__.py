@@ -4,9 +4,11 @@ from common.metrics.functional import boundary_accuracy, disk_runs, j_and_f, reg
 from common.metrics.groups import GroupedJAndF
 from common.metrics.jandf import JAndF
 from common.metrics.mose import MOSEv2Metrics
+from common.metrics.stq import STQMetrics
 from common.metrics.vis_ap import VISMetrics
 from common.metrics.vost import VOSTMetrics
 from common.metrics.vots import VOTSMetrics
+from common.metrics.vpq import VPQMetrics
 from common.metrics.vq2d import VQ2DMetrics
 from common.metrics.vqs import VQSMetrics
 from common.metrics.vspw import VSPWMetrics
@@ -15,9 +17,11 @@ __all__ = [
     "GroupedJAndF",
     "JAndF",
     "MOSEv2Metrics",
+    "STQMetrics",
     "VISMetrics",
     "VOSTMetrics",
     "VOTSMetrics",
+    "VPQMetrics",
     "VQ2DMetrics",
     "VQSMetrics",
     "VSPWMetrics",

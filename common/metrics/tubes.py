@@ -32,7 +32,7 @@ class Segments:
             raise ValueError(f"ids must be integers (H, W), not {found}, and 0 is no segment")
 
 
-def common_pixels(pred: Segments, target: Segments) -> dict[tuple[int, int], int]:
+def common_pixels(pred: Segments, target: Segments) -> Counter[tuple[int, int]]:
     """Pixels that a predicted and a true segment have in common, where there are any; id 0 stands for none.
 
     Raises:
@@ -44,7 +44,8 @@ def common_pixels(pred: Segments, target: Segments) -> dict[tuple[int, int], int
     counts = torch.bincount(rows * len(target_ids) + columns, minlength=len(pred_ids) * len(target_ids))
     table = counts.view(len(pred_ids), len(target_ids))
     places = table.nonzero().tolist()
-    return {(pred_ids[p], target_ids[t]): n for (p, t), n in zip(places, table[table > 0].tolist(), strict=True)}
+    pairs = zip(places, table[table > 0].tolist(), strict=True)
+    return Counter({(pred_ids[p], target_ids[t]): pixels for (p, t), pixels in pairs})
 
 
 def _places(segments: Segments) -> tuple[Tensor, list[int]]:

@@ -18,9 +18,11 @@ from common.metrics import (
     GroupedJAndF,
     JAndF,
     MOSEv2Metrics,
+    STQMetrics,
     VISMetrics,
     VOSTMetrics,
     VOTSMetrics,
+    VPQMetrics,
     VQ2DMetrics,
     VQSMetrics,
     VSPWMetrics,
@@ -51,6 +53,15 @@ def mose_v2(n: int) -> Video:
     return {**j_and_f(n), "f_dot": unit(6 + n, 1 + n % 3), "present": flags(6 + n, 1 + n % 3)}
 
 
+def stq(n: int) -> Video:
+    common, only_true, only_said = torch.randint(1, 9000, (3, 3)).double()
+    tubes = torch.tensor([0, 0, 1 + n], dtype=torch.float64)
+    category = torch.tensor([-1, 0, 1 + n % 2], dtype=torch.float64)
+    common, true = common.masked_fill(category < 0, 0), (common + only_true).masked_fill(category < 0, 0)
+    counts = {"common": common, "said": common + only_said, "true": true}
+    return {"category": category, **counts, "tubes": tubes, "association": tubes * unit(3)}
+
+
 def vis(n: int) -> Video:
     tracks = 6 + n
     outcome = torch.tensor([0, 1, torch.nan], dtype=torch.float64)[torch.randint(3, (4, 10, tracks))]
@@ -76,6 +87,12 @@ def vots(n: int) -> Video:
     return {"overlap": unit(*shape), "present": flags(*shape), "reported": flags(*shape), "given": given}
 
 
+def vpq(n: int) -> Video:
+    window, category = torch.tensor([1, 1, 2, 2]).double(), torch.tensor([0, 1, 0, 1 + n % 2]).double()
+    tp, fp, fn = torch.randint(1, 9, (3, 4)).double()
+    return {"window": window, "category": category, "iou": tp * unit(4), "tp": tp, "fp": fp, "fn": fn}
+
+
 def vq2d(n: int) -> Video:
     return {"score": unit(1), "tiou": unit(1), "stiou": unit(1), "frame_iou": unit(4 + n, 1)}
 
@@ -99,10 +116,13 @@ CASES: dict[str, tuple[Callable[[], RowMetric], Callable[[int], Video]]] = {
     "GroupedJAndF": (GroupedJAndF, groups),
     "JAndF": (JAndF, j_and_f),
     "MOSEv2Metrics": (MOSEv2Metrics, mose_v2),
+    "STQMetrics": (STQMetrics, stq),
+    "STQMetrics, clean": (lambda: STQMetrics(official_compat=False), stq),
     "VISMetrics": (VISMetrics, vis),
     "VOSTMetrics": (VOSTMetrics, vost),
     "VOTSMetrics": (VOTSMetrics, vots),
     "VOTSMetrics, skip": (lambda: VOTSMetrics(init_frame="skip"), vots),
+    "VPQMetrics": (lambda: VPQMetrics(things=[0], windows=[1, 2]), vpq),
     "VQ2DMetrics": (VQ2DMetrics, vq2d),
     "VQSMetrics": (VQSMetrics, vqs),
     "VQSMetrics, macro": (lambda: VQSMetrics(rec_average="macro", stiou="frames"), vqs),
