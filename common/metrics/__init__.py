@@ -4,6 +4,7 @@ from common.metrics.functional import boundary_accuracy, disk_runs, j_and_f, reg
 from common.metrics.groups import GroupedJAndF
 from common.metrics.jandf import JAndF
 from common.metrics.mose import MOSEv2Metrics
+from common.metrics.referring import ReferringMetrics
 from common.metrics.stq import STQMetrics
 from common.metrics.vis_ap import VISMetrics
 from common.metrics.vost import VOSTMetrics
@@ -17,6 +18,7 @@ __all__ = [
     "GroupedJAndF",
     "JAndF",
     "MOSEv2Metrics",
+    "ReferringMetrics",
     "STQMetrics",
     "VISMetrics",
     "VOSTMetrics",

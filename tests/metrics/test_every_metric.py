@@ -18,6 +18,7 @@ from common.metrics import (
     GroupedJAndF,
     JAndF,
     MOSEv2Metrics,
+    ReferringMetrics,
     STQMetrics,
     VISMetrics,
     VOSTMetrics,
@@ -51,6 +52,11 @@ def groups(n: int) -> Video:
 
 def mose_v2(n: int) -> Video:
     return {**j_and_f(n), "f_dot": unit(6 + n, 1 + n % 3), "present": flags(6 + n, 1 + n % 3)}
+
+
+def referring(n: int) -> Video:
+    values = {key: unit(6 + n, 1 + n % 3) for key in ("j", "f", "j_fixed", "f_fixed")}
+    return {**values, "group": torch.arange(1 + n % 3).double()}
 
 
 def stq(n: int) -> Video:
@@ -116,6 +122,7 @@ CASES: dict[str, tuple[Callable[[], RowMetric], Callable[[int], Video]]] = {
     "GroupedJAndF": (GroupedJAndF, groups),
     "JAndF": (JAndF, j_and_f),
     "MOSEv2Metrics": (MOSEv2Metrics, mose_v2),
+    "ReferringMetrics": (ReferringMetrics, referring),
     "STQMetrics": (STQMetrics, stq),
     "STQMetrics, clean": (lambda: STQMetrics(official_compat=False), stq),
     "VISMetrics": (VISMetrics, vis),
