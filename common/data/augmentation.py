@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -13,11 +14,14 @@ from torch import Tensor
 TRIES = 5  # geometries tried before one that keeps a target in the first frame is given up for none
 KEEP = 0.3  # of a target's area in the first frame, the least that must stay
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+SOFT = (0.0545, 0.2442, 0.4026, 0.2442, 0.0545)  # a Gaussian of one pixel, by which the edge of a pasted target fades
 
 
 @dataclass(frozen=True)
 class Augmentation:
     """The same change for every frame of a clip and its masks, and a weak colour change per frame, as SAM 2 trains.
+
+    ``keep_shape`` and ``pasted: targets`` are how XMem and Cutie train.
 
     Attributes:
         flip: probability of mirroring left and right.
@@ -25,6 +29,8 @@ class Augmentation:
         shear: largest shear to each side, degrees.
         translate: largest shift to each side, as a fraction of the frame.
         crop: smallest and largest side of the part that is cut out and enlarged, as a fraction of the frame's.
+        keep_shape: what is cut out of the frame has the clip's shape; ``crop`` squared is then its share of the frame's
+            area, as far as that fits. Otherwise the whole frame is squeezed into the clip's shape before.
         stretch: largest change of the aspect ratio, as a natural logarithm.
         brightness: largest change of brightness of the clip, as a fraction.
         contrast: the same for contrast.
@@ -32,7 +38,10 @@ class Augmentation:
         hue: largest turn of the hue, as a fraction of the colour circle.
         grey: probability of losing colour.
         frame_jitter: largest change of brightness, contrast and saturation of each frame by itself.
-        paste: probability of an object of another clip being pasted over this one; it is not annotated.
+        paste: probability of something of another clip being pasted over this one.
+        pasted: ``occluder``: one object, not annotated, that hides no target in the first frame. ``targets``: all of
+            the other clip's, changed by themselves, over a clip that has fewer than it may; all that then show in the
+            first frame are targets, or some of them where they are too many.
     """
 
     flip: float = 0.5
@@ -40,6 +49,7 @@ class Augmentation:
     shear: float = 20.0
     translate: float = 0.1
     crop: tuple[float, float] = (0.7, 1.0)
+    keep_shape: bool = False
     stretch: float = 0.15
     brightness: float = 0.2
     contrast: float = 0.2
@@ -48,6 +58,7 @@ class Augmentation:
     grey: float = 0.05
     frame_jitter: float = 0.05
     paste: float = 0.1
+    pasted: Literal["occluder", "targets"] = "occluder"
 
     def __call__(
         self,
@@ -56,6 +67,8 @@ class Augmentation:
         rng: np.random.Generator,
         paste: tuple[Tensor, ...] | None = None,
         absent: bool = False,
+        size: tuple[int, int] | None = None,
+        most: int | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Change a clip. A target that leaves the first frame by it is dropped; one at least stays.
 
@@ -63,37 +76,54 @@ class Augmentation:
             frames: uint8 (T, 3, H, W).
             masks: bool (T, N, H, W).
             rng: where every number comes from.
-            paste: another clip of the same T, H, W, of which one object is pasted.
+            paste: another clip of the same T, of which one object or all are pasted; of the same H, W too, unless its
+                shape is kept or its targets are pasted.
             absent: a target may be absent from any frame, and none is dropped: most of each stays over all frames.
+            size: (h, w) of the result; default: H, W.
+            most: targets that the clip may have; default: any number.
 
         Returns:
-            frames uint8 (T, 3, H, W) and masks bool (T, M, H, W), 1 <= M <= N.
+            frames uint8 (T, 3, h, w) and masks bool (T, M, h, w), 1 <= M; without pasted targets M <= N.
         """
-        pixels, masks = self._move(frames.float(), masks, rng, absent)
-        if paste is not None:
+        size = size or (frames.shape[2], frames.shape[3])
+        pixels, masks = self._move(frames.float(), masks, rng, absent, size)
+        if paste is not None and self.pasted == "occluder":
+            if self.keep_shape:
+                paste = self._move(paste[0].float(), paste[1], rng, absent, size)
             pixels, masks = _paste(pixels, masks, paste, rng, absent)
         pixels = self._colour(pixels, rng)
+        if paste is not None and self.pasted == "targets" and (most is None or masks.shape[1] < most):
+            pixels, masks = _joined(pixels, masks, *self(paste[0], paste[1], rng, size=size), rng, most)
         return pixels.add_(0.5).clamp_(0, 255).to(torch.uint8), masks
 
-    def _move(self, pixels: Tensor, masks: Tensor, rng: np.random.Generator, absent: bool) -> tuple[Tensor, Tensor]:
+    def _move(
+        self, pixels: Tensor, masks: Tensor, rng: np.random.Generator, absent: bool, size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
         """Flip, rotate, shear, shift and crop, in one resampling."""
         shown = masks if absent else masks[:1]
         before = _areas(shown)
         for _ in range(TRIES):
-            affine = self._geometry(masks.shape[2:], rng)[None]
-            grid = F.affine_grid(affine, [1, 1, *masks.shape[2:]], align_corners=False)
+            affine = self._geometry(masks.shape[2:], rng, size)[None]
+            grid = F.affine_grid(affine, [1, 1, *size], align_corners=False)
             after = _areas(_sample(shown, grid))
             stays = (after >= KEEP * before) & ((after > 0) | absent)
             if stays.all() if absent else stays.any():
                 return _sample(pixels, grid), _sample(masks[:, stays], grid)
-        return pixels, masks
+        if masks.shape[2:] == size:
+            return pixels, masks
+        whole = F.affine_grid(torch.eye(2, 3)[None], [1, 1, *size], align_corners=False)
+        return _sample(pixels, whole), _sample(masks, whole)
 
-    def _geometry(self, size: torch.Size, rng: np.random.Generator) -> Tensor:
+    def _geometry(self, before: torch.Size, rng: np.random.Generator, after: tuple[int, int]) -> Tensor:
         """Affine map (2, 3) from the new frame to the old one, both spanning -1..1."""
-        ratio = size[1] / size[0]
+        ratio = before[1] / before[0]
         angle, shear_x, shear_y = np.radians(rng.uniform(-1, 1, 3) * (self.degrees, self.shear, self.shear))
         side, stretch = rng.uniform(*self.crop), 0.5 * rng.uniform(-1, 1) * self.stretch
         scale = np.diag([side * math.exp(stretch), side * math.exp(-stretch)])
+        if self.keep_shape:
+            shape = math.sqrt(after[1] / after[0] / ratio)
+            scale = scale @ np.diag([shape, 1 / shape])
+            scale /= max(1.0, scale.max())
         mirror = np.diag([-1.0 if rng.random() < self.flip else 1.0, 1.0])
         turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
         slant = np.array([[1.0, math.tan(shear_x)], [math.tan(shear_y), 1.0]])
@@ -147,6 +177,34 @@ def _recolour(pixels: Tensor, factors: np.ndarray, hue: np.ndarray) -> Tensor:
     offset = (1 - factors[:, 1]) * factors[:, 0] * (mean @ np.array(LUMA))
     out = torch.from_numpy(offset).float()[:, None, None, None] + matrix[:, :, 0] * pixels[:, 0:1]
     return out.add_(matrix[:, :, 1] * pixels[:, 1:2]).add_(matrix[:, :, 2] * pixels[:, 2:3])
+
+
+def _joined(
+    pixels: Tensor,
+    masks: Tensor,
+    other: Tensor,
+    added: Tensor,
+    rng: np.random.Generator,
+    most: int | None,
+) -> tuple[Tensor, Tensor]:
+    """The targets of another clip in front, with soft edges; of all that show in the first frame at most so many."""
+    cut = added.any(1, keepdim=True)
+    soft = _softened(cut.float())
+    masks = torch.cat([masks & ~cut, added], 1)
+    rows = np.flatnonzero(masks[0].flatten(1).any(1).numpy())
+    rows = np.sort(rng.permutation(rows)[:most])
+    return torch.lerp(pixels, other.float(), soft), masks[:, rows]
+
+
+def _softened(cut: Tensor) -> Tensor:
+    """Maps float (T, 1, H, W) blurred by ``SOFT`` along both sides, mirrored at the edges."""
+    for axis in (2, 3):
+        padded = F.pad(cut, (0, 0, 2, 2) if axis == 2 else (2, 2, 0, 0), mode="reflect")
+        cut = sum(
+            (weight * padded.narrow(axis, place, cut.shape[axis]) for place, weight in enumerate(SOFT)),
+            torch.zeros_like(cut),
+        )
+    return cut
 
 
 def _paste(

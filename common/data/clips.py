@@ -110,7 +110,7 @@ class ClipDataset(Dataset[Item]):
         return self._frames(video, times), masks
 
     def _augmented(self, augment: Augmentation, clip: Item, rng: np.random.Generator, paste: Item | None) -> Item:
-        return augment(clip[0], clip[1], rng, paste)
+        return augment(clip[0], clip[1], rng, paste, size=self.size, most=self.max_objects)
 
     def _starting(self, video: Video, times: list[int], rng: np.random.Generator) -> Tensor | None:
         """Masks of the chosen targets, all of them visible in the first frame; None where it shows none."""
@@ -147,15 +147,23 @@ class ClipDataset(Dataset[Item]):
         return (times[::-1] if rng.random() < self.reverse else times).tolist()
 
     def _frames(self, video: Video, times: list[int]) -> Tensor:
-        """Frames uint8 (T, 3, h, w) at the clip's size."""
-        return torch.stack([resized_image(video[time], self.size) for time in times])
+        """Frames uint8 (T, 3, h, w) at the clip's size, or at that from which the augmentation cuts it."""
+        frames = (video[time] for time in times)
+        return torch.stack([resized_image(frame, self._fitted(*frame.shape[:2])) for frame in frames])
 
     def _masks(self, video: Video, time: int) -> Tensor:
-        """Masks bool (N, h, w) at the clip's size."""
+        """Masks bool (N, h, w), of the size of frames."""
         masks = video.truth[time] if video.truth is not None else None
         if masks is None:
             raise InputError(f"{video.id}: frame {video.name(time)} has no annotation; train on annotated videos only")
-        return resized_masks(masks, self.size)
+        return resized_masks(masks, self._fitted(*masks.shape[1:]))
+
+    def _fitted(self, height: int, width: int) -> tuple[int, int]:
+        """Size of a frame before the augmentation: the clip's, or with the frame's own shape at least the clip's."""
+        if self.augment is None or not self.augment.keep_shape:
+            return self.size
+        scale = max(self.size[0] / height, self.size[1] / width)
+        return max(self.size[0], round(scale * height)), max(self.size[1], round(scale * width))
 
 
 def resized_image(image: Tensor, size: tuple[int, int]) -> Tensor:

@@ -37,6 +37,8 @@ class VideoDataModule(L.LightningDataModule):
         batch_size: clips of a batch, in each process.
         frames: frames of a clip.
         max_skip: largest step between two frames of a clip, or [[first epoch, largest step], ...].
+        intervals: for each training set, how many frames lie from one annotated frame to the next; ``max_skip`` then
+            counts frames of the video, rounded down to annotated ones. By default it counts annotated frames.
         size: [height, width] of a clip.
         max_objects: most targets of a clip.
         augmentation: what changes the look of training clips; a ``ScaleJitter`` where there are ``tasks``.
@@ -66,6 +68,7 @@ class VideoDataModule(L.LightningDataModule):
         batch_size: int = 8,
         frames: int = 8,
         max_skip: int | list[tuple[int, int]] = 1,
+        intervals: list[int] | None = None,
         size: tuple[int, int] = (128, 128),
         max_objects: int = 3,
         augmentation: Augmentation | ScaleJitter | None = None,
@@ -88,6 +91,8 @@ class VideoDataModule(L.LightningDataModule):
         windows = window if isinstance(window, list) else [window] * len(sets)
         if tasks is not None and not len(tasks) == len(windows) == len(sets):
             raise InputError(f"{len(tasks)} tasks and {len(windows)} windows for {len(sets)} training sets; name each")
+        if intervals is not None and (len(intervals) != len(sets) or min(intervals, default=1) < 1):
+            raise InputError(f"intervals {intervals}: give each of {len(sets)} training sets one, at least 1")
         if augmentation is not None and isinstance(augmentation, ScaleJitter) != (tasks is not None):
             raise InputError("augmentation: a ScaleJitter goes with tasks, an Augmentation with clips that have none")
         self.tasks = tasks
@@ -96,7 +101,8 @@ class VideoDataModule(L.LightningDataModule):
 
         def source(number: int, videos: VideoSet) -> ClipDataset:
             # a set's own seed, so that two sets with the same videos still give different clips
-            own = (frames, max_skip, size, max_objects, augment, clips_per_epoch, seed + number, reverse)
+            skip = _divided(max_skip, intervals[number]) if intervals else max_skip
+            own = (frames, skip, size, max_objects, augment, clips_per_epoch, seed + number, reverse)
             if tasks is not None:
                 return LabelledClips(videos, *own, task=tasks[number], window=windows[number], jitter=jitter)
             return QueryClips(videos, *own) if queries else ClipDataset(videos, *own)
@@ -157,6 +163,12 @@ class VideoDataModule(L.LightningDataModule):
     def _place(self) -> tuple[int, int]:
         """Number of processes and the rank of this one."""
         return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+
+
+def _divided(max_skip: int | list[tuple[int, int]], interval: int) -> list[tuple[int, int]]:
+    """A schedule in annotated frames, of which each counts for so many frames of the video."""
+    schedule = [(0, max_skip)] if isinstance(max_skip, int) else max_skip
+    return [(epoch, max(1, skip // interval)) for epoch, skip in schedule]
 
 
 class _Opened:

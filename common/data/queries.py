@@ -38,6 +38,8 @@ class QueryClips(ClipDataset):
         super().__init__(videos, *arguments, **named)
         if not 0 <= shown <= 1:
             raise InputError(f"QueryClips: shown is {shown}; it is a share of the clips, 0 to 1")
+        if self.augment is not None and (self.augment.keep_shape or self.augment.pasted == "targets"):
+            raise InputError("QueryClips: augmentation with keep_shape or pasted targets is for clips without queries")
         self.shown = shown
 
     def _clip(self, number: int, rng: np.random.Generator) -> Item:

@@ -130,3 +130,63 @@ def test_paste_never_hides_a_target_in_the_first_frame():
     frames, after = only(paste=1)(pixels, masks, np.random.default_rng(0), paste=other)
     assert torch.equal(after, masks)
     assert (frames.int() - pixels.int()).abs().max() <= 1
+
+
+def square(box: tuple[int, int, int, int], colour: int, frames=3, size=(48, 64)) -> tuple[torch.Tensor, torch.Tensor]:
+    """A clip of one colour with one target, y0, y1, x0, x1."""
+    masks = torch.zeros(frames, 1, *size, dtype=torch.bool)
+    masks[:, 0, box[0] : box[1], box[2] : box[3]] = True
+    return torch.full((frames, 3, *size), colour, dtype=torch.uint8), masks
+
+
+def test_pasted_targets_are_targets_with_soft_edges():
+    pixels, masks = painted()
+    other, added = square((20, 30, 30, 44), 7)
+    joining = only(paste=1, pasted="targets")
+    frames, after = joining(pixels, masks, np.random.default_rng(0), paste=(other, added), most=3)
+    assert torch.equal(after, torch.cat([masks & ~added, added], 1))
+    inner = torch.zeros(48, 64, dtype=torch.bool)
+    inner[22:28, 32:42] = True
+    assert (frames.transpose(0, 1)[:, :, inner] == 7).all()
+    # Two pixels before its left edge and one, over the red target: 0.0545 and 0.0545 + 0.2442 of the Gaussian.
+    assert masks[0, 0, 24, 28:30].all()
+    assert frames[0, 0, 24, 28:30].tolist() == [round(255 + (7 - 255) * weight) for weight in (0.0545, 0.2987)]
+
+
+def test_no_more_targets_than_a_clip_may_have_and_none_that_is_hidden():
+    pixels, masks = painted()
+    joining = only(paste=1, pasted="targets")
+    over = square((8, 28, 10, 36), 7)  # all of the red one
+    _, after = joining(pixels, masks, np.random.default_rng(0), paste=over, most=3)
+    assert torch.equal(after, torch.cat([masks[:, 1:] & ~over[1], over[1]], 1))
+    beside = square((40, 46, 4, 10), 7)
+    frames, after = joining(pixels, masks, np.random.default_rng(0), paste=beside, most=2)
+    assert torch.equal(after, masks)  # it has as many as it may: nothing is pasted
+    assert (frames.int() - pixels.int()).abs().max() <= 1
+    three = torch.cat([masks, beside[1]], 1)
+    kept = set()
+    for seed in range(12):
+        _, after = joining(*square((0, 6, 50, 60), 9), np.random.default_rng(seed), paste=(pixels, three), most=3)
+        assert after.shape[1] == 3
+        kept |= {row for row in range(3) if any(torch.equal(m, three[:, row]) for m in after.unbind(1))}
+    assert kept == {0, 1, 2}
+
+
+def test_shape_is_kept():
+    """A disc in a wide frame stays a disc in a square clip, and is squeezed without ``keep_shape``."""
+    y, x = torch.meshgrid(torch.arange(48), torch.arange(96), indexing="ij")
+    disc = ((y - 24) ** 2 + (x - 48) ** 2 < 15**2)[None, None]
+    pixels = torch.zeros(1, 3, 48, 96, dtype=torch.uint8)
+
+    def spread(augment: Augmentation) -> tuple[int, int]:
+        sides = []
+        for seed in range(20):  # the disc may be cut off, but not always
+            frames, after = augment(pixels, disc, np.random.default_rng(seed), size=(48, 48))
+            assert frames.shape[2:] == after.shape[2:] == (48, 48)
+            sides.append((int(after[0, 0].any(1).sum()), int(after[0, 0].any(0).sum())))
+        return max(height for height, _ in sides), max(width for _, width in sides)
+
+    assert spread(only()) == (29, 15)
+    assert spread(only(keep_shape=True)) == (29, 29)
+    # A share of 1/4 of 48 x 96, in the shape of the clip: 34 pixels a side, of which 48 are made.
+    assert spread(only(keep_shape=True, crop=(0.5, 0.5))) == pytest.approx((29 * 48 / 33.94, 29 * 48 / 33.94), abs=1)

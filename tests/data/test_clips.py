@@ -167,3 +167,17 @@ def test_no_target_anywhere():
 def test_bad_arguments(bad):
     with pytest.raises(InputError, match="start at 1"):
         ClipDataset(Counted(), **bad)
+
+
+def test_wide_frames_keep_their_shape_until_they_are_cut():
+    wide = SyntheticClips("easy", length=3, frames=6, size=(40, 80), seed=2)
+    still = Augmentation(flip=0, degrees=0, shear=0, translate=0, crop=(1, 1), stretch=0, paste=0, keep_shape=True)
+    dataset = ClipDataset(wide, frames=3, size=(20, 20), augment=still)
+    assert dataset._fitted(40, 80) == (20, 40)
+    assert dataset._fitted(80, 40) == (40, 20)
+    frames, masks = dataset[0]
+    assert frames.shape == (3, 3, 20, 20)
+    assert masks.shape[2:] == (20, 20)
+    both = ClipDataset(wide, frames=3, size=(20, 20), augment=Augmentation(keep_shape=True, paste=1, pasted="targets"))
+    assert max(both[index][1].shape[1] for index in range(3)) > 1
+    assert all(both[index][1][0].flatten(1).any(1).all() for index in range(3))

@@ -44,6 +44,24 @@ def test_training_batches_repeat_bit_for_bit_and_change_with_the_epoch():
     assert not torch.equal(first[0], batches(1)[0])
 
 
+def test_largest_step_in_frames_of_the_video():
+    """The published schedule on sets annotated every 5th, 3rd and 2nd frame, as the release divides it."""
+    schedule = [(0, 5), (10, 10), (30, 15), (80, 5)]
+    module = VideoDataModule(train=[clips()] * 3, max_skip=schedule, intervals=[5, 3, 2], **SMALL)
+    assert [[skip for _, skip in source.schedule] for source in module.clips.sources] == [
+        [1, 2, 3, 1],
+        [1, 3, 5, 1],
+        [2, 5, 7, 2],
+    ]
+    assert VideoDataModule(train=[clips()], max_skip=2, intervals=[5], **SMALL).clips.sources[0].skip == 1
+
+
+@pytest.mark.parametrize("intervals", [[5], [5, 0]])
+def test_intervals_that_do_not_fit(intervals):
+    with pytest.raises(InputError, match=r"intervals .*give each of 2 training sets one"):
+        VideoDataModule(train=[clips(), clips()], intervals=intervals, **SMALL)
+
+
 def test_lightning_passes_the_epoch_on():
     module = VideoDataModule(train=[clips()], max_skip=[(0, 1), (2, 4)], **SMALL)
     seen = []

@@ -171,3 +171,9 @@ def test_bad_share():
 def test_never_shown():
     with pytest.raises(InputError, match="no clip of it shows a target"):
         QueryClips(Rare(targets=(3,)), frames=2, size=(20, 24), shown=1.0)[0]
+
+
+@pytest.mark.parametrize("changed", [{"keep_shape": True}, {"pasted": "targets"}])
+def test_augmentations_for_other_clips_are_refused(changed):
+    with pytest.raises(InputError, match="for clips without queries"):
+        QueryClips(SyntheticQueries(), augment=Augmentation(**changed))
