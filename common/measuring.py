@@ -5,14 +5,23 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
-from common.video import Frames
+from common.video import Frames, Video
+
+if TYPE_CHECKING:
+    from common.segmenter import VideoSegmenter
 
 T = TypeVar("T")
+COUNTED = 8  # frames whose operations are counted
+# torch counts attention on a GPU; the CPU's kernel it does not know.
+CPU_ATTENTION: dict[Any, Any] = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *more, **named: sdpa_flop_count(q, k, v)
+}
 
 
 class Stopwatch:
@@ -60,6 +69,20 @@ class WatchedFrames:
 
     def __len__(self) -> int:
         return len(self.frames)  # type: ignore[arg-type]
+
+
+def gflops(segmenter: VideoSegmenter, video: Video) -> float:
+    """Floating-point operations that the first frames of a video take, a frame's mean, in 10^9.
+
+    A multiplication and the addition that follows count as two; only matrix products, convolutions and attention count.
+    """
+    count = min(COUNTED, len(video))
+    session = segmenter.session(count)
+    with torch.inference_mode(), FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as counter:
+        for index in range(count):
+            session.step(video[index].to(segmenter.device), [p for p in video.prompts if p.frame == index])
+        session.finish()
+    return counter.get_total_flops() / count / 1e9
 
 
 def peak_memory_mb(device: torch.device) -> float:

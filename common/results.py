@@ -38,11 +38,14 @@ class ResultRecord:
         weights_note: where they come from, for the table: ``ours nano``, ``published``, ``random``.
         frames_per_second: frames of all videos by the time that answering them took.
         peak_memory_mb: highest memory of the process, or of the GPU where one was used.
+        parameters: of the network.
+        gflops: floating-point operations of the first frames of the first video, a frame's mean, in 10^9.
         machine: ``cpu``, ``cores``, ``gpu``.
         versions: of Python and of the libraries that compute.
         commit: of this code; ends in ``+dirty`` where files were changed since; empty outside a checkout.
         seed: of the run.
         date: UTC, ISO 8601.
+        path: the file that it was read from; not stored.
     """
 
     method: str
@@ -59,11 +62,14 @@ class ResultRecord:
     weights_note: str = ""
     frames_per_second: float | None = None
     peak_memory_mb: float | None = None
+    parameters: int | None = None
+    gflops: float | None = None
     machine: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     commit: str = ""
     seed: int | None = None
     date: str = ""
+    path: str = field(default="", compare=False)
 
     @property
     def config_hash(self) -> str:
@@ -73,6 +79,7 @@ class ResultRecord:
     def write(self, folder: str | Path) -> Path:
         """Write ``<folder>/results.json`` in one step: readers see the old file or the new one, never half of it."""
         data = {**dataclasses.asdict(self), "config_hash": self.config_hash}
+        del data["path"]
         path = Path(folder) / FILE
         write_text(path, json.dumps(_nan_to_null(data), indent=1, default=str, allow_nan=False) + "\n")
         return path
@@ -90,7 +97,7 @@ class ResultRecord:
             raise InputError(f"{path}: cannot read the record ({error.strerror})") from error
         except ValueError as error:
             raise InputError(f"{path}: the record is damaged ({error}); remove it and run the test again") from error
-        return cls(**_checked(data, path))
+        return cls(**_checked(data, path), path=str(path))
 
 
 def _checked(data: Any, path: str | Path) -> dict[str, Any]:
@@ -98,7 +105,7 @@ def _checked(data: Any, path: str | Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise InputError(f"{path}: no record of a run, but a {type(data).__name__}")
     data.pop("config_hash", None)
-    fields = {f.name: f for f in dataclasses.fields(ResultRecord)}
+    fields = {f.name for f in dataclasses.fields(ResultRecord)} - {"path"}
     missing = [n for n in ("method", "benchmark", "split", "metrics") if n not in data]
     surplus = [n for n in data if n not in fields]
     if missing or surplus:

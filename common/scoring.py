@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from common.errors import InputError
-from common.measuring import Stopwatch, WatchedFrames, peak_memory_mb
+from common.measuring import Stopwatch, WatchedFrames, gflops, peak_memory_mb
 from common.provenance import fill_record, run_key
 from common.results import load_video, save_video
 from common.video import FrameMasks, Video
@@ -37,6 +37,7 @@ class Tally:
     frames: int = 0
     seconds: float = 0.0
     peak_mb: float = 0.0
+    gflops: float = 0.0
 
 
 class Scoring:
@@ -80,6 +81,7 @@ class Scoring:
         tally = self.tallies[name]
         tally.frames += int(measured.pop("_frames"))
         tally.seconds += float(measured.pop("_seconds"))
+        tally.gflops = max(tally.gflops, float(measured.pop("_gflops")))
         if not measured:
             tally.videos[video.id] = {}
             return
@@ -119,6 +121,8 @@ class Scoring:
                 seconds = sum(tally.seconds for tally in tallies)
                 record.frames_per_second = sum(tally.frames for tally in tallies) / seconds if seconds else None
                 record.peak_memory_mb = max(tally.peak_mb for tally in tallies) or None
+                record.parameters = sum(parameter.numel() for parameter in self.segmenter.parameters()) or None
+                record.gflops = max(tally.gflops for tally in tallies) or None
                 log.info("%s", record.write(self.root / name))
         return numbers
 
@@ -141,6 +145,8 @@ class Scoring:
         self.tallies[name].peak_mb = max(self.tallies[name].peak_mb, peak_memory_mb(device))
         measured["_frames"] = torch.tensor(tracking.items)
         measured["_seconds"] = torch.tensor(tracking.seconds - decoding.seconds, dtype=torch.float64)
+        first = self.root and video.id == benchmark.ids[0]
+        measured["_gflops"] = torch.tensor(gflops(self.segmenter, video) if first else 0.0, dtype=torch.float64)
         if self.root:
             save_video(self.root / name / "per_video", video.id, measured, self.keys[name])
         return measured

@@ -28,7 +28,7 @@ ARROWS = {
     "benchmarks": {"metrics", "video"},
     "data": {"benchmarks", "video"},
     "leaderboard": {"results"},
-    "measuring": {"video"},
+    "measuring": {"segmenter", "video"},
     "provenance": {"checkpoints", "results", "benchmarks", "segmenter"},
     "prediction": {"video"},
     "scoring": {"measuring", "provenance", "results", "benchmarks", "segmenter", "video"},

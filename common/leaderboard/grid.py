@@ -9,16 +9,19 @@ HEADLINE = (
     *("stAP25", "stAP", "stAP50", "stAP75", "tAP25", "tAP", "tAP50", "tAP75", "Rec", "Succ", "recovery", "success"),
     *("Quality", "Accuracy", "Robustness", "NRE", "DRE", "ADQ"),
 )
+LOWER = {"NRE", "DRE"}  # of these the lowest is the best
 MARK = "†"  # of a row that was printed and not measured
 MARK_NOTE = f"{MARK} as printed in the paper, not measured here."
 
 
 @dataclass
 class Cell:
-    """One number as text; ``best`` of its column among what was measured."""
+    """One number as text; ``best`` or ``second`` of its column among what was measured, and the records behind it."""
 
     text: str = ""
     best: bool = False
+    second: bool = False
+    records: tuple[str, ...] = ()
 
 
 @dataclass
@@ -39,6 +42,7 @@ class Grid:
     heads: list[tuple[str, str]]
     rows: list[Row]
     notes: list[str] = field(default_factory=list)
+    leading: tuple[str, str] = ("method", "weights / paper")
 
     def by_place(self) -> list[Grid]:
         """A narrow grid for each place, with the rows that say something there."""
@@ -48,7 +52,7 @@ class Grid:
             rows = [replace(row, cells=[row.cells[n] for n in columns]) for row in self.rows]
             rows = [row for row in rows if any(cell.text for cell in row.cells)]
             title, heads = f"{self.title}: {place}".rstrip(": "), [("", self.heads[n][1]) for n in columns]
-            grids += [Grid(title, heads, rows)] if rows else []
+            grids += [Grid(title, heads, rows, leading=self.leading)] if rows else []
         grids[-1].notes = self.notes
         return grids
 

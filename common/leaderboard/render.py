@@ -11,11 +11,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 WIDTH = 240  # characters of a line in a file
-LEADING = ("method", "weights / paper")
 
 
 def markdown(grids: Sequence[Grid]) -> str:
-    """GitHub's pipe tables; the best measured number of a column is bold."""
+    """GitHub's pipe tables; the best measured number of a column is bold, the second in italics."""
     return "\n\n".join(_markdown_grid(grid) for grid in grids) + "\n"
 
 
@@ -41,18 +40,19 @@ def terminal(grids: Sequence[Grid], plain: bool = False) -> str:
 
 
 def _markdown_grid(grid: Grid) -> str:
-    lines = [[*LEADING, *map(_head, grid.heads)], ["---"] * len(LEADING) + ["---:"] * len(grid.heads)]
-    lines += [[row.method, row.weights, *map(_bold, row.cells)] for row in grid.rows]
+    lines = [[*grid.leading, *map(head, grid.heads)], ["---"] * len(grid.leading) + ["---:"] * len(grid.heads)]
+    lines += [[row.method, row.weights, *map(_marked, row.cells)] for row in grid.rows]
     body = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
     return f"### {grid.title}\n\n{body}\n\n" + "\n".join(f"- {note}" for note in grid.notes)
 
 
-def _head(head: tuple[str, str]) -> str:
-    return " ".join(head).strip()
+def head(pair: tuple[str, str]) -> str:
+    """The head of a column in one line."""
+    return " ".join(pair).strip()
 
 
-def _bold(cell: Cell) -> str:
-    return f"**{cell.text}**" if cell.best else cell.text
+def _marked(cell: Cell) -> str:
+    return f"**{cell.text}**" if cell.best else f"_{cell.text}_" if cell.second else cell.text
 
 
 def _rich_grid(grid: Grid) -> Table:
@@ -60,16 +60,16 @@ def _rich_grid(grid: Grid) -> Table:
     from rich.text import Text
 
     table = Table(title=grid.title, title_justify="left")
-    for name in LEADING:
+    for name in grid.leading:
         table.add_column(name)
-    for head in grid.heads:
-        table.add_column(Text(_head(head)), justify="right")
+    for pair in grid.heads:
+        table.add_column(Text(head(pair)), justify="right")
     was_published = False
     for row in grid.rows:
         if row.published and not was_published:
             table.add_section()
         was_published = row.published
         style = "dim" if row.published else ""
-        cells = [Text(cell.text, style="bold" if cell.best else "") for cell in row.cells]
+        cells = [Text(cell.text, style="bold" if cell.best else "italic" if cell.second else "") for cell in row.cells]
         table.add_row(Text(row.method), Text(row.weights), *cells, style=style)
     return table
