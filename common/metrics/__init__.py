@@ -6,6 +6,7 @@ from common.metrics.jandf import JAndF
 from common.metrics.mose import MOSEv2Metrics
 from common.metrics.referring import ReferringMetrics
 from common.metrics.stq import STQMetrics
+from common.metrics.viposeg import VIPOSegMetrics
 from common.metrics.vis_ap import VISMetrics
 from common.metrics.vost import VOSTMetrics
 from common.metrics.vots import VOTSMetrics
@@ -20,6 +21,7 @@ __all__ = [
     "MOSEv2Metrics",
     "ReferringMetrics",
     "STQMetrics",
+    "VIPOSegMetrics",
     "VISMetrics",
     "VOSTMetrics",
     "VOTSMetrics",

@@ -20,6 +20,7 @@ from common.metrics import (
     MOSEv2Metrics,
     ReferringMetrics,
     STQMetrics,
+    VIPOSegMetrics,
     VISMetrics,
     VOSTMetrics,
     VOTSMetrics,
@@ -66,6 +67,13 @@ def stq(n: int) -> Video:
     common, true = common.masked_fill(category < 0, 0), (common + only_true).masked_fill(category < 0, 0)
     counts = {"common": common, "said": common + only_said, "true": true}
     return {"category": category, **counts, "tubes": tubes, "association": tubes * unit(3)}
+
+
+def viposeg(n: int) -> Video:
+    frames, objects = 6 + n, 4 + n % 3
+    known = (1 + torch.arange(frames) // 2)[:, None].expand(-1, objects).double()
+    subset = torch.arange(objects).double() % 4
+    return {"mask_iou": unit(frames, objects), "boundary_iou": unit(frames, objects), "known": known, "subset": subset}
 
 
 def vis(n: int) -> Video:
@@ -125,6 +133,7 @@ CASES: dict[str, tuple[Callable[[], RowMetric], Callable[[int], Video]]] = {
     "ReferringMetrics": (ReferringMetrics, referring),
     "STQMetrics": (STQMetrics, stq),
     "STQMetrics, clean": (lambda: STQMetrics(official_compat=False), stq),
+    "VIPOSegMetrics": (VIPOSegMetrics, viposeg),
     "VISMetrics": (VISMetrics, vis),
     "VOSTMetrics": (VOSTMetrics, vost),
     "VOTSMetrics": (VOTSMetrics, vots),
