@@ -1,7 +1,7 @@
 """Train the nano SAM-HQ or the nano DINO of HQ-SMem on generated clips and write it as a transformers folder.
 
-python benchmarks/train_nano_refiner.py sam weights/sam_hq_nano --steps 1000 --batch 8
-python benchmarks/train_nano_refiner.py dino weights/dino_nano --steps 400 --batch 24
+python benchmarks/train_nano_refiner.py sam weights/sam_hq_nano --steps 600 --batch 8
+python benchmarks/train_nano_refiner.py dino weights/dino_nano --steps 300 --batch 16
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from methods.hqsmem.sam_hq import SamHq, nano_sam_hq
 PRESETS = ["easy", "occlusion", "distractor", "reappear", "long"]
 SIDE, SMALLEST = 128, 24  # pixels of a frame's side; a target of fewer pixels is not asked for
 PROMPTS = 2  # targets of a frame
-GLOBAL, LOCAL, LOCALS = 96, 48, 4  # pixels of DINO's crops, and the number of local ones
+GLOBAL, LOCAL, LOCALS = 96, 48, 3  # pixels of DINO's crops, and the number of local ones
 
 
 def pool(count: int, seed: int) -> tuple[Tensor, list[Tensor]]:
@@ -203,7 +203,7 @@ def main() -> None:
     parser.add_argument("output", type=Path, help="folder to write")
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--batch", type=int, required=True)
-    parser.add_argument("--images", type=int, default=6000, help="clips of which one frame each is drawn")
+    parser.add_argument("--images", type=int, default=2500, help="clips of which one frame each is drawn")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     torch.manual_seed(args.seed)

@@ -41,9 +41,12 @@ class SamHq(nn.Module):
         net: a transformers model; see ``methods.hqsmem.weights_refiner.load_sam_hq``.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, net: SamHQModel) -> None:
         super().__init__()
-        self.net, self.side = net, int(net.config.vision_config.image_size)
+        self.net, self.side = net, int(net.vision_encoder.image_size)  # type: ignore[arg-type]
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
 
@@ -98,7 +101,7 @@ class SamHq(nn.Module):
 
 
 def nano_sam_hq() -> SamHQModel:
-    """A SAM-HQ of 1.9 M parameters on 256 x 256 pixels, with values to start training from.
+    """A SAM-HQ of 1.1 M parameters on 256 x 256 pixels, with values to start training from.
 
     Transformers' own are made to be replaced by published weights: Fourier features of hundreds of periods, layers of
     almost zero.
@@ -106,24 +109,25 @@ def nano_sam_hq() -> SamHQModel:
     net = SamHQModel(
         SamHQConfig(
             vision_config=SamHQVisionConfig(
-                hidden_size=128,
-                output_channels=128,
+                hidden_size=96,
+                output_channels=96,
                 num_hidden_layers=4,
                 num_attention_heads=4,
                 image_size=256,
                 window_size=8,
                 global_attn_indexes=(1, 3),
-                num_pos_feats=64,
+                num_pos_feats=48,
             ),
-            prompt_encoder_config=SamHQPromptEncoderConfig(hidden_size=128, image_size=256),
+            prompt_encoder_config=SamHQPromptEncoderConfig(hidden_size=96, image_size=256),
             mask_decoder_config=SamHQMaskDecoderConfig(
-                hidden_size=128, mlp_dim=256, num_attention_heads=4, iou_head_hidden_dim=128, vit_dim=128
+                hidden_size=96, mlp_dim=256, num_attention_heads=4, iou_head_hidden_dim=96, vit_dim=96
             ),
         )
     )
     for module in net.modules():
         if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
             module.reset_parameters()
+    assert net.vision_encoder.pos_embed is not None
     nn.init.trunc_normal_(net.vision_encoder.pos_embed, std=0.02)
     fourier = net.shared_image_embedding.positional_embedding  # of images and prompts alike, and never trained
     nn.init.normal_(fourier).requires_grad_(False)

@@ -14,6 +14,7 @@ from transformers import Dinov2Config, Dinov2Model
 
 from common.checkpoints import load_state, load_strict
 from common.errors import InputError
+from common.nn.vit_weights import common_names
 
 VitSize = Literal["nano", "small", "base", "large", "mae-base"]
 # Width, blocks, heads, side of the position table in tokens.
@@ -81,25 +82,7 @@ class ViT(nn.Module):
         return x
 
 
-# Published name -> the model's, applied in order to every key; old transformers files, the hub's and MAE's.
-_RENAME = [
-    (r"^(backbone|vit|pretrained)\.", ""),
-    (r"^layers\.", "encoder.layer."),
-    (r"^blocks\.", "encoder.layer."),
-    (r"^cls_token$", "embeddings.cls_token"),
-    (r"^pos_embed$", "embeddings.position_embeddings"),
-    (r"^patch_embed\.proj\.", "embeddings.patch_embeddings.projection."),
-    (r"\.(attention\.)?attention\.query\.", ".attention.q_proj."),
-    (r"\.(attention\.)?attention\.key\.", ".attention.k_proj."),
-    (r"\.(attention\.)?attention\.value\.", ".attention.v_proj."),
-    (r"\.attention\.output\.dense\.", ".attention.o_proj."),
-    (r"\.attn\.proj\.", ".attention.o_proj."),
-    (r"\.layernorm_before\.", ".norm1."),
-    (r"\.layernorm_after\.", ".norm2."),
-    (r"\.intermediate\.dense\.", ".mlp.fc1."),
-    (r"(layer\.\d+)\.output\.dense\.", r"\1.mlp.fc2."),
-    (r"\.ls([12])\.gamma$", r".layer_scale\1.lambda1"),
-]
+_PREFIX = re.compile(r"^(backbone|vit|pretrained)\.")
 # Of other tasks, or after the last block.
 _LEFT_OUT = re.compile(
     r"^(neck|head|depth_head|decoder|decoder_.*|mask_token|norm|layernorm|"
@@ -112,17 +95,7 @@ def from_published(state: Mapping[str, Tensor], blocks: int) -> dict[str, Tensor
 
     Joint query-key-value matrices are split, patch kernels resized to 16 x 16, missing layer scales (MAE) are 1.
     """
-    out: dict[str, Tensor] = {}
-    for key, value in state.items():
-        if _LEFT_OUT.match(key):
-            continue
-        for pattern, name in _RENAME:
-            key = re.sub(pattern, name, key)
-        if ".attn.qkv." in key:
-            for part, third in zip("qkv", value.chunk(3), strict=True):
-                out[key.replace(".attn.qkv.", f".attention.{part}_proj.")] = third
-        else:
-            out[key] = value.float()
+    out = common_names({_PREFIX.sub("", key): value for key, value in state.items() if not _LEFT_OUT.match(key)})
     kernel = "embeddings.patch_embeddings.projection.weight"
     if kernel in out and out[kernel].shape[-1] != PATCH:
         out[kernel] = F.interpolate(out[kernel], (PATCH, PATCH), mode="bilinear", align_corners=True)

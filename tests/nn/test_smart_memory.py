@@ -1,4 +1,4 @@
-"""Smart memory against numbers worked out by hand from eq. 3 to 7 as printed in the class."""
+"""Smart memory against numbers worked out by hand from eq. 4 to 7 as the class states them."""
 
 from __future__ import annotations
 
@@ -8,22 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import InputError
-from common.nn.smart_memory import Decision, SmartMemory, relevance
+from common.nn.memory_policy import Decision, MemoryPolicy
+from common.nn.smart_memory import SmartMemory
 
 RELEVANCE = torch.tensor([0.99, 0.95, 0.50, 0.92])
 AGES = torch.tensor([20, 2, 10, 4])  # Fr = 0.05, 0.5, 0.1, 0.25
 REFERENCE = torch.tensor([True, False, False, False])
-
-
-def test_relevance_is_the_cosine():
-    """(3, 4) with (4, 3): 24 / 25; with (-3, -4): -1; the second part adds 0 and 1."""
-    stored = [
-        [torch.tensor([4.0, 3.0]), torch.tensor([0.0, 2.0])],
-        [torch.tensor([-3.0, -4.0]), torch.tensor([7.0, 0])],
-    ]
-    current = [torch.tensor([3.0, 4.0]), torch.tensor([1.0, 0.0])]
-    torch.testing.assert_close(relevance(stored, current), torch.tensor([0.48, 0.0]))
-    torch.testing.assert_close(relevance([one[:1] for one in stored], current[:1]), torch.tensor([0.96, -1.0]))
 
 
 def test_additive_score():
@@ -47,38 +37,40 @@ def test_an_age_of_one_is_all_fresh():
 
 
 @pytest.mark.parametrize(
-    ("settings", "expected"),
+    ("settings", "capacity", "expected"),
     [
-        ({}, Decision(3, True)),  # 0.835 is the highest after the reference's; 0.92 > 0.9
-        ({"threshold": 0.95}, Decision(None, True)),  # novel
-        ({"threshold": 0.95, "max_frames": 4}, Decision(3, True)),  # novel, but full
-        ({"balance": 0.0}, Decision(None, True)),  # the oldest, 0.50: novel
-        ({"balance": 1.0}, Decision(1, True)),  # the most similar
-        ({"max_frames": 3}, Decision(3, False)),  # too many already: one goes, none comes
-        ({"update": "store_if_novel"}, Decision(None, False)),
-        ({"update": "store_if_novel", "threshold": 0.95}, Decision(None, True)),
-        ({"update": "store_if_novel", "threshold": 0.95, "max_frames": 4}, Decision(3, True)),
+        ({}, 10, Decision(3, True)),  # 0.835 is the highest after the reference's; 0.92 > 0.9
+        ({"threshold": 0.95}, 10, Decision(None, True)),  # novel
+        ({"threshold": 0.95}, None, Decision(None, True)),
+        ({"threshold": 0.95}, 4, Decision(3, True)),  # novel, but full
+        ({"balance": 0.0}, 10, Decision(None, True)),  # the oldest, 0.50: novel
+        ({"balance": 1.0}, 10, Decision(1, True)),  # the most similar
+        ({}, 3, Decision(3, False)),  # too many already: one goes, none comes
+        ({"update": "store_if_novel"}, 10, Decision(None, False)),
+        ({"update": "store_if_novel", "threshold": 0.95}, 10, Decision(None, True)),
+        ({"update": "store_if_novel", "threshold": 0.95}, 4, Decision(3, True)),
     ],
 )
-def test_update(settings, expected):
-    assert SmartMemory(**settings).choose(AGES, RELEVANCE, REFERENCE) == expected
+def test_update(settings, capacity, expected):
+    policy: MemoryPolicy = SmartMemory(**settings)
+    assert policy.choose(AGES, RELEVANCE, REFERENCE, capacity) == expected
 
 
 def test_the_threshold_itself_is_novel():
     similar, ages = torch.tensor([1.0, 0.5]), torch.tensor([9, 5])
     policy = SmartMemory(threshold=0.5, update="store_if_novel")
-    assert policy.choose(ages, similar, torch.tensor([True, False])) == Decision(None, True)
+    assert policy.choose(ages, similar, torch.tensor([True, False]), 10) == Decision(None, True)
 
 
 def test_reference_frames_stay():
     everything = torch.ones(4, dtype=torch.bool)
-    assert SmartMemory().choose(AGES, RELEVANCE, everything) == Decision(None, True)
-    assert SmartMemory(max_frames=4).choose(AGES, RELEVANCE, everything) == Decision(None, False)
+    assert SmartMemory().choose(AGES, RELEVANCE, everything, 10) == Decision(None, True)
+    assert SmartMemory().choose(AGES, RELEVANCE, everything, 4) == Decision(None, False)
 
 
 def test_an_empty_bank_takes_what_comes():
     empty = torch.zeros(0)
-    assert SmartMemory(max_frames=1).choose(empty, empty, empty.bool()) == Decision(None, True)
+    assert SmartMemory().choose(empty, empty, empty.bool(), 1) == Decision(None, True)
 
 
 @given(
@@ -88,11 +80,11 @@ def test_an_empty_bank_takes_what_comes():
     st.integers(2, 6),
 )
 def test_a_bank_never_exceeds_its_capacity_nor_loses_its_reference(frames, score, update, capacity):
-    policy, bank = SmartMemory(max_frames=capacity, score=score, update=update), [0]
+    policy, bank = SmartMemory(score=score, update=update), [0]
     for time, (_, _) in enumerate(frames, 1):
         similar = torch.tensor([frames[i][0] for i in range(len(bank))])
         ages = torch.tensor([time - entry for entry in bank])
-        decision = policy.choose(ages, similar, torch.tensor([entry == 0 for entry in bank]))
+        decision = policy.choose(ages, similar, torch.tensor([entry == 0 for entry in bank]), capacity)
         if decision.remove is not None:
             del bank[decision.remove]
         if decision.store:
@@ -101,7 +93,7 @@ def test_a_bank_never_exceeds_its_capacity_nor_loses_its_reference(frames, score
         assert bank[0] == 0
 
 
-@pytest.mark.parametrize("wrong", [{"balance": 1.1}, {"balance": -0.1}, {"max_frames": 0}])
-def test_values_out_of_range_are_refused(wrong):
-    with pytest.raises(InputError, match=next(iter(wrong))):
-        SmartMemory(**wrong)
+@pytest.mark.parametrize("balance", [1.1, -0.1])
+def test_a_balance_out_of_range_is_refused(balance):
+    with pytest.raises(InputError, match="balance"):
+        SmartMemory(balance=balance)
