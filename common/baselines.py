@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -38,6 +39,41 @@ class AnswerNothing(VideoSegmenter):
     def session(self, length: int | None = None) -> NothingSession:
         """A session that remembers the ids of its targets only."""
         return NothingSession()
+
+
+class WholeFrame(VideoSegmenter):
+    """Every target is the whole frame, whatever the prompt: the score of never looking where targets are large.
+
+    A vocabulary is answered by one target that is as likely each of its names.
+    """
+
+    needs_weights = False
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+
+    def session(self, length: int | None = None) -> WholeSession:
+        """A session that remembers the ids of its targets only."""
+        return WholeSession()
+
+
+class MostFrequentClass(VideoSegmenter):
+    """Answers a vocabulary with one name for all pixels: the score of knowing nothing but what is common.
+
+    Args:
+        category: the name, that of most pixels of the training set.
+        kwargs: those of ``VideoSegmenter``.
+    """
+
+    needs_weights = False
+
+    def __init__(self, category: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.category = category
+
+    def session(self, length: int | None = None) -> WholeSession:
+        """A session that remembers the vocabulary only."""
+        return WholeSession(self.category)
 
 
 class CopySession(Session):
@@ -89,3 +125,46 @@ class NothingSession(CopySession):
     def _mask(self, prompt: Prompt) -> Tensor:
         assert self.size is not None
         return torch.zeros(self.size, dtype=torch.bool)
+
+
+class WholeSession(CopySession):
+    """Answers every frame at once with the whole frame for each target.
+
+    Args:
+        category: what a vocabulary is answered with; by default each of its names is as likely.
+    """
+
+    kinds = outside_kinds = ("mask", "box", "points", "text", "vocabulary")
+
+    def __init__(self, category: str | None = None) -> None:
+        self.category = category
+        super().__init__()
+
+    def step(self, frame: Tensor, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
+        """The whole frame for each target so far.
+
+        Raises:
+            InputError: see ``Session.check``, or the vocabulary lacks the category.
+        """
+        answers = super().step(frame, prompts)
+        for prompt in prompts:
+            if prompt.vocabulary is not None:
+                if self.category is not None and self.category not in prompt.vocabulary:
+                    raise InputError(f"category {self.category!r} is not in the vocabulary {prompt.vocabulary}")
+                self.vocabulary = prompt.vocabulary
+        if not self.vocabulary:
+            return answers
+        place = 0 if self.category is None else self.vocabulary.index(self.category)
+        scores = torch.full((1, len(self.vocabulary)), 1 / len(self.vocabulary), device=frame.device)
+        if self.category is not None:
+            scores = torch.zeros_like(scores).index_fill_(1, torch.tensor([place], device=frame.device), 1.0)
+        return [replace(answers[0], targets=(place + 1,), categories=(place,), class_scores=scores)]
+
+    def reset(self) -> None:
+        """Forget the targets and the vocabulary."""
+        super().reset()
+        self.vocabulary: tuple[str, ...] = ()
+
+    def _mask(self, prompt: Prompt) -> Tensor:
+        assert self.size is not None
+        return torch.ones(self.size, dtype=torch.bool)

@@ -30,7 +30,7 @@ class VideoScores:
     Attributes:
         video: its name.
         frames: names of the scored frames.
-        objects: name of each target, the data set's own where it has one.
+        objects: see ``Benchmark.columns``: mostly the name of each target, the data set's own where it has one.
         measured: what ``Benchmark.measure`` gave.
         numbers: the table's numbers of the video by itself.
         per_object: the same for each target by itself.
@@ -201,18 +201,16 @@ def score_video(benchmark: Benchmark, submission: Submission, empty: bool, id: s
         measured = benchmark.measure(video, benchmark.read(video, submission.folder, faults))
     except InputError as error:
         raise InputError(submission.plain(str(error))) from None
-    columns = next(iter(measured.values())).shape[-1]
-    known = video.attributes.get("objects", {})
-    objects = [str(known.get(target, target)) for target in video.targets]
-    if len(objects) != columns:
-        objects = [str(n + 1) for n in range(columns)]
+    columns = benchmark.columns(video, measured)
     return VideoScores(
         video=id,
         frames=[video.name(frame) for frame in benchmark.scored_frames(video)],
-        objects=objects,
+        objects=columns,
         measured=measured,
         numbers=benchmark.alone(measured),
-        per_object=[benchmark.alone({key: value[..., [n]] for key, value in measured.items()}) for n in range(columns)],
+        per_object=[
+            benchmark.alone({key: value[..., [n]] for key, value in measured.items()}) for n in range(len(columns))
+        ],
         notes=[submission.plain(note) for note in faults.notes],
     )
 

@@ -26,7 +26,7 @@ class Benchmark(ABC):
         name: the suite's benchmark id, e.g. ``davis2016``.
         split: e.g. ``val``.
         protocol: one line: frames scored, averaging, anything that makes two numbers incomparable.
-        task: ``VOS``, ``VQS``, ``VQ2D`` or ``VOTS``.
+        task: ``VOS``, ``VQS``, ``VQ2D``, ``VOTS``, ``VIS``, ``VSS``, ``VPS``, ``RefVOS`` or ``PVOS``.
         numbers: those of ``metric().compute()`` that a table shows, the main one first.
         folders: accepted names of the data's folder below ``$VIDSEG_DATA``, best first, in lower case and digits alone.
         source: where to get the data.
@@ -99,8 +99,9 @@ class Benchmark(ABC):
         """Score one video while its answers stream in: in frame order, at least every scored frame.
 
         Returns:
-            Small float64 tensors, the arguments of ``metric().extend``. The last dimension is the target: (N,) or,
-            for one number each scored frame, (T, N); NaN where a frame does not count for a target.
+            Small float64 tensors, the arguments of ``metric().extend``. The last dimension is the target, or what
+            ``columns`` says: (N,) or, for one number each scored frame, (T, N); NaN where a frame does not count for a
+            target.
 
         Raises:
             InputError: an answer is missing or has another size than the annotation.
@@ -112,6 +113,13 @@ class Benchmark(ABC):
         metric.distributed_available_fn = lambda: False
         metric.extend(**measured)
         return {key: float(value) for key, value in metric.compute().items()}
+
+    def columns(self, video: Video, measured: dict[str, Tensor]) -> list[str]:
+        """Names of the columns of what was measured that mean something by themselves: the targets, by default."""
+        known = video.attributes.get("objects", {})
+        names = [str(known.get(target, target)) for target in video.targets]
+        count = next(iter(measured.values())).shape[-1]
+        return names if len(names) == count else [str(n + 1) for n in range(count)]
 
     def scored_frames(self, video: Video) -> Sequence[int]:
         """Indices of the frames that count, ascending. Default: all that are annotated."""

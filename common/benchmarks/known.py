@@ -35,6 +35,10 @@ KNOWN: dict[str, tuple[str, dict[str, Any]]] = {
     },
     "tiny-vqs": ("tiny_vqs.TinyVqs", {"preset": "query"}),
     "tiny-vqs-distractor": ("tiny_vqs.TinyVqs", {"preset": "query-distractor"}),
+    "tiny-vis": ("tiny_tasks.TinyVis", {}),
+    "tiny-vss": ("tiny_tasks.TinyVss", {}),
+    "tiny-vps": ("tiny_tasks.TinyVps", {}),
+    "tiny-ref": ("tiny_tasks.TinyRef", {}),
 }
 
 

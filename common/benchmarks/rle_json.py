@@ -83,8 +83,7 @@ def frames_of(path: Path, video: Video) -> tuple[Frames, bool]:
     Raises:
         InputError: the file is damaged, or the video is not in it.
     """
-    status = path.stat()
-    data = _load(path, status.st_mtime_ns, status.st_size)
+    data = load_json(path)
     alone = path.stem == video.id
     if isinstance(data, list):
         return _collected(path, data, video, alone), True
@@ -124,9 +123,18 @@ def _collected(path: Path, entries: list[Any], video: Video, alone: bool) -> Fra
     return frames
 
 
+def load_json(path: Path) -> dict[str, Any] | list[Any]:
+    """A JSON file; kept, since one file may hold all videos, until another is asked for or it changes.
+
+    Raises:
+        InputError: it is empty or damaged, or holds neither an object nor a list.
+    """
+    status = path.stat()
+    return _cached(path, status.st_mtime_ns, status.st_size)
+
+
 @lru_cache(maxsize=1)
-def _load(path: Path, *version: int) -> dict[str, Any] | list[Any]:
-    """A JSON file; kept, since one file may hold all videos, until another is asked for or it changes."""
+def _cached(path: Path, *version: int) -> dict[str, Any] | list[Any]:
     try:
         text = path.read_text(encoding="utf-8")
         if not text:

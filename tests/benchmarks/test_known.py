@@ -70,7 +70,19 @@ def imperfect(video: Video) -> Iterator[FrameMasks]:
         for prompt in given.get(frame, ()) if video.truth is None else ():
             if prompt.mask is not None and prompt.mask.shape == masks.shape[1:]:
                 masks[targets.index(prompt.target)] = prompt.mask.roll(1, -1)
-        yield FrameMasks(frame, targets, masks.clone(), torch.ones(len(targets)))
+        yield FrameMasks(frame, targets, masks.clone(), torch.ones(len(targets)), *classes(video))
+
+
+def classes(video: Video) -> tuple:
+    """Categories and class scores of the targets, the second best guess being another category."""
+    if not video.prompts or video.prompts[0].vocabulary is None:
+        return ()
+    names = len(video.vocabulary)
+    scores = torch.zeros(len(video.targets), names)
+    for row, target in enumerate(video.targets):
+        category = video.categories[target]
+        scores[row, (category + 1) % names], scores[row, category] = 0.25, 0.5 + 0.25 / target
+    return tuple(video.categories[target] for target in video.targets), scores
 
 
 def size_of(video: Video) -> tuple[int, int]:
@@ -109,8 +121,18 @@ def test_every_target_is_given_where_it_is_first_seen(named: tuple[str, dict]) -
     name, chosen = named
     for benchmark in splits(name, chosen):
         for video in benchmark:
+            if benchmark.task in ("VIS", "VSS", "VPS"):
+                prompt = video.prompts[0]
+                kind = {(): "VIS", prompt.vocabulary: "VSS"}.get(prompt.stuff, "VPS")
+                assert (len(video.prompts), kind) == (1, benchmark.task)
+                assert prompt.vocabulary == video.vocabulary
+                assert tuple(video.categories) == (video.targets if video.truth is not None else ())
+                continue
             assert sorted(prompt.target for prompt in video.prompts) == list(video.targets)
             for prompt in video.prompts:
+                if benchmark.task == "RefVOS":
+                    assert prompt.text
+                    continue
                 if prompt.image is not None:
                     assert (prompt.mask is None) != (prompt.box is None)
                     continue

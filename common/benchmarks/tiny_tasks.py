@@ -1,0 +1,83 @@
+"""Tiny benchmarks of the category and text tasks: held-out generated videos in which every pixel has a category."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from common.benchmarks.ref import RefBenchmark
+from common.benchmarks.tiny import Generated
+from common.benchmarks.vis import VisBenchmark
+from common.benchmarks.vps import VpsBenchmark
+from common.benchmarks.vss import VssBenchmark
+from common.video import Video
+from common.video.synthetic import SyntheticPanoptic
+from common.video.tasks import as_instances, as_panoptic, as_referred, as_semantic
+
+
+class TinyPanoptic(Generated):
+    """Generated videos that no training seed can reach, objects before sky, ground and water.
+
+    Attributes:
+        measures: what is measured, for the protocol.
+
+    Args:
+        videos: number of videos.
+        frames: frames of each.
+        size: (H, W) in pixels.
+        seed: chooses the videos.
+    """
+
+    measures: str
+
+    def __init__(
+        self, videos: int = 16, frames: int = 24, size: tuple[int, int] = (128, 128), seed: int = 10_000
+    ) -> None:
+        super().__init__(SyntheticPanoptic(length=videos, frames=frames, size=size, seed=seed, held_out=True))
+        self.protocol = f"{self.measures}; {self.amount()}, all frames"
+
+
+class TinyVis(TinyPanoptic, VisBenchmark):
+    """The objects and their shapes. See ``TinyPanoptic``."""
+
+    name = "tiny-vis"
+    measures = "AP of tracks as in YouTube-VIS, 5 categories"
+
+    def open(self, id: str) -> Video:
+        """One video."""
+        video = as_instances(super().open(id))
+        return replace(video, attributes={**video.attributes, "video_id": id})
+
+
+class TinyVss(TinyPanoptic, VssBenchmark):
+    """The category of every pixel. See ``TinyPanoptic``."""
+
+    name = "tiny-vss"
+    measures = "mIoU, mVC8 and mVC16 as in VSPW, 8 categories"
+
+    def open(self, id: str) -> Video:
+        """One video."""
+        return as_semantic(super().open(id))
+
+
+class TinyVps(TinyPanoptic, VpsBenchmark):
+    """The objects and the regions behind them. See ``TinyPanoptic``."""
+
+    name = "tiny-vps"
+    measures = (
+        "VPQ over windows of 1, 2, 4, 6 and 8 frames and STQ, all true tubes count; 8 categories, 3 of them stuff"
+    )
+
+    def open(self, id: str) -> Video:
+        """One video."""
+        return as_panoptic(super().open(id))
+
+
+class TinyRef(TinyPanoptic, RefBenchmark):
+    """Each object by an expression. See ``TinyPanoptic``."""
+
+    name = "tiny-ref"
+    measures = "J&F, flat mean over expressions"
+
+    def open(self, id: str) -> Video:
+        """One video."""
+        return as_referred(super().open(id))
