@@ -1,0 +1,172 @@
+"""Run the official DeAOT beside ours on the same seeded weights and clips, and compare, record or time.
+
+    python benchmarks/parity_deaot.py --official PATH/TO/aot-benchmark [--record tests/golden/deaot] [--time]
+
+The official code (github.com/yoxu515/aot-benchmark, BSD-3-Clause) is not part of this project: unpack a checkout and
+give its path. It runs in this process on the CPU in float32 with its own fallback for the correlation extension;
+nothing of it is kept but the numbers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import math
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from common.video import Video
+from methods.hqsmem.frames import prepare
+from methods.hqsmem.settings import MemorySettings
+from methods.hqsmem.tracker import Tracker
+from methods.hqsmem.weights import load_released
+from tests.methods.seeded_deaot import CASES, Case, case_video, given_at, seed_official, seed_ours, summarise
+
+
+def official_model(case: Case):
+    """The official network with a case's weights, and its state dict."""
+    from networks.models.deaot import DeAOT
+
+    config = importlib.import_module(f"configs.models.{case.official}").ModelConfig()
+    defaults = importlib.import_module("configs.default").DefaultEngineConfig("parity", case.official)
+    for name, value in vars(defaults).items():
+        setattr(config, name, value)
+    network = DeAOT(config, encoder=config.MODEL_ENCODER).eval()
+    state = seed_official(network.state_dict(), case)
+    network.load_state_dict(state)
+    return network, state
+
+
+def caught(decoder: torch.nn.Module) -> list[Tensor]:
+    """A list that the decoder's logits (11, H / 4, W / 4) go into, one for each engine and predicted frame."""
+    out: list[Tensor] = []
+    decoder.register_forward_hook(lambda _, __, logits: out.append(logits[0].clone()))
+    return out
+
+
+@torch.inference_mode()
+def official_run(case: Case, video: Video, network) -> tuple[list[Tensor], list[Tensor], float]:
+    """Logits at stride 4, label maps, and seconds a frame, as its evaluator does it."""
+    from networks.engines import build_engine
+
+    engine = build_engine(
+        "deaotengine",
+        phase="eval",
+        aot_model=network,
+        gpu_id=0,
+        long_term_mem_gap=case.gap or 9999,
+        short_term_mem_skip=case.skip,
+    )
+    engine.eval()
+    logits, labels, start = caught(network.decoder), [], 0.0
+    for index, frame in enumerate(video):
+        if index == 1:
+            start = time.process_time()
+        image, given = prepare(frame, case.size), given_at(case, video, index)
+        label = torch.zeros(1, 1, *case.size)
+        if index:
+            engine.match_propogate_one_frame(image)
+            merged = engine.decode_current_logits(case.size)
+            label = merged.softmax(1).argmax(1, keepdim=True).float()
+        for target, mask in given.items():
+            label[0, 0][mask] = target
+        if given:
+            engine.add_reference_frame(image, label, obj_nums=[int(label.max())], frame_step=index)
+        if index:
+            engine.update_memory(label)
+        labels.append(label[0, 0].long())
+    return logits, labels, (time.process_time() - start) / max(1, len(labels) - 1)
+
+
+@torch.inference_mode()
+def our_run(case: Case, video: Video, net) -> tuple[list[Tensor], list[Tensor], float]:
+    """The same from ours."""
+    tracker = Tracker(net, MemorySettings(gap=case.gap, short_skip=case.skip))
+    logits, labels, start = caught(net.decoder), [], 0.0
+    for index, frame in enumerate(video):
+        if index == 1:
+            start = time.process_time()
+        given = given_at(case, video, index)
+        prob = tracker.predict(frame)
+        ids = torch.tensor([0, *tracker.targets])
+        label = ids[prob.argmax(0)]
+        for target, mask in given.items():
+            label[mask] = target
+        tracker.write(label, joined=list(given))
+        labels.append(label)
+    return logits, labels, (time.process_time() - start) / max(1, len(labels) - 1)
+
+
+def compare(name: str, case: Case) -> tuple[bool, dict]:
+    """Print the largest differences of a case; True if they are too large."""
+    network, state = official_model(case)
+    video, ours = case_video(case), seed_ours(case)
+    with tempfile.TemporaryDirectory() as folder:  # through the file, so that the names are proven too
+        torch.save({"state_dict": state}, file := Path(folder) / "official.pth")
+        for value in ours.parameters():
+            value.data.fill_(float("nan"))
+        load_released(ours, file)
+    theirs, their_labels, _ = official_run(case, video, network)
+    mine, labels, _ = our_run(case, video, ours)
+    differ = max(float((a - b).abs().max()) for a, b in zip(theirs, mine, strict=True))
+    pixels = sum(int((a != b).sum()) for a, b in zip(their_labels, labels, strict=True))
+    seen = [len(label.unique()) for label in labels]
+    largest = max(float(a.abs().max()) for a in theirs)
+    print(
+        f"{name}: {len(labels)} frames, {min(seen)} to {max(seen)} labels a frame, {len(state)} entries, logits up to "
+        f"{largest:.1f} within {differ:.1e}, {pixels} pixels differ",
+        flush=True,
+    )
+    return differ > 1e-4 or pixels > 0, {
+        "logits": summarise(mine),
+        "names": {k: list(v.shape) for k, v in state.items()},
+    }
+
+
+def speed() -> int:
+    """Processor time a frame of both, in turn, best of two runs; the long-term memory fills up on the way."""
+    torch.set_num_threads(1)
+    for name, size in (("L", (241, 433)), ("R50-L", (241, 433)), ("SwinB-L", (240, 432)), ("L", (481, 849))):
+        case = replace(CASES[name], size=size, frames=5)
+        video, best = case_video(case), [math.inf, math.inf]
+        theirs, ours = official_model(case)[0], seed_ours(case)
+        for _ in range(2):
+            best[0] = min(best[0], official_run(case, video, theirs)[2])
+            best[1] = min(best[1], our_run(case, video, ours)[2])
+        print(f"{name}, {size}: {best[1]:.2f} s a frame, {best[0] / best[1]:.2f} times as fast", flush=True)
+    return 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--official", type=Path, required=True, help="an unpacked aot-benchmark checkout")
+    parser.add_argument("--record", type=Path, help="write our values and the released names into this folder")
+    parser.add_argument("--time", action="store_true", help="time both instead")
+    parser.add_argument("--cases", nargs="*", default=list(CASES))
+    args = parser.parse_args()
+    sys.path.insert(0, str(args.official))
+    if args.time:
+        return speed()
+    logits, names, failed = {}, {}, False
+    for name in args.cases:
+        bad, record = compare(name, CASES[name])
+        failed |= bad
+        logits[name], names[CASES[name].variant] = record["logits"], record["names"]
+    if args.record:
+        args.record.mkdir(parents=True, exist_ok=True)
+        (args.record / "expected.json").write_text(json.dumps(logits) + "\n")
+        (args.record / "names.json").write_text(json.dumps(names) + "\n")
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
