@@ -27,11 +27,13 @@ class FolderVos(VosBenchmark):
         fps: frames per second of the released frames.
         gaps: names of frames may leave numbers out.
         sparse: only some frames are annotated. Otherwise a frame without annotation is an error.
+        one_size: annotations have the size of the frames.
     """
 
     fps = 24.0
     gaps = False
     sparse = False
+    one_size = True
 
     def frames_folder(self, id: str) -> Path:
         """Where a video's frames lie."""
@@ -53,7 +55,8 @@ class FolderVos(VosBenchmark):
             InputError: its frames or annotations are missing, or do not fit each other.
         """
         frames = self.frames(id)
-        truth = MaskFolder(self.masks_folder(id), frames.names, frames.size, self.any_label, self.sparse)
+        size = frames.size if self.one_size else None
+        truth = MaskFolder(self.masks_folder(id), frames.names, size, self.any_label, self.sparse)
         starts = self.starts(id, truth)
         truth.targets = tuple(starts)
         given = set(starts.values()) or {truth.annotated[0]}

@@ -18,8 +18,8 @@ from common.video.readers import ImageFolder
 class VisVideos(TrackVideos):
     """Videos of a JSON with ``videos``, ``annotations`` (one a target, a segmentation or null a frame), ``categories``.
 
-    Targets are numbered from 1 within their video; ``attributes["annotations"]`` has the file's number of each. Crowds
-    are left out.
+    Targets are numbered from 1 within their video; ``attributes`` have the file's numbers of the video,
+    ``video_id``, and of each target, ``annotations``. Crowds are left out.
     """
 
     @property
@@ -77,7 +77,10 @@ class VisVideos(TrackVideos):
             targets=tuple(range(1, len(tracks) + 1)),
             truth=RleTracks(shown, len(tracks), (said["height"], said["width"]), where),
             names=names,
-            attributes={"annotations": {row: track["id"] for row, track in enumerate(tracks, 1)}},
+            attributes={
+                "video_id": said["id"],
+                "annotations": {row: track["id"] for row, track in enumerate(tracks, 1)},
+            },
             vocabulary=self.vocabulary,
             categories={row: self.places[track["category_id"]] for row, track in enumerate(tracks, 1)},
         )

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from common.benchmarks.davis import Davis
+from common.benchmarks.faults import Faults
 from common.errors import InputError
 from common.video import FrameMasks, Video
 from common.video.masks import read_label_map, write_label_map
@@ -269,3 +270,29 @@ def test_the_real_davis_2016(
     assert video[3].shape[:2] == video.truth[3].shape[1:] == video.prompts[0].mask.shape
     assert video.targets == (1,)
     assert 0 < video.truth[len(video) - 1].sum() < video.truth[0].numel()
+
+
+def test_larger_frames_are_tracked_and_scored_at_the_size_of_the_annotations(tmp_path: Path) -> None:
+    """Frames three times as large: given masks are enlarged, answers reduced to what they came from."""
+    root = make(tmp_path, {"a": squares()})
+    for index in range(4):
+        large = root / "JPEGImages" / "Full-Resolution" / "a" / f"{index:05d}.jpg"
+        large.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (48, 36)).save(large)
+    benchmark = Davis(root, frames="Full-Resolution")
+    assert "480p, tracked on frames of Full-Resolution" in benchmark.protocol
+    assert benchmark.protocol != Davis(root).protocol
+    video = benchmark[0]
+    assert video[0].shape == (36, 48, 3)
+    assert torch.equal(video.prompts[1].mask, (squares()[0] == 2).repeat_interleave(3, 0).repeat_interleave(3, 1))
+
+    def answers() -> Iterator[FrameMasks]:
+        for answer in perfect(video):
+            large = answer.masks.repeat_interleave(3, 1).repeat_interleave(3, 2)
+            yield FrameMasks(answer.frame, answer.targets, large, answer.scores)
+
+    measured = benchmark.measure(video, benchmark.write(video, answers(), tmp_path / "out"))
+    assert (measured["j"] == 1).all()
+    assert read_label_map(tmp_path / "out/a/00002.png").shape == SIZE
+    again = benchmark.measure(video, benchmark.read(video, tmp_path / "out", Faults()))
+    assert torch.equal(again["j"], measured["j"])

@@ -21,7 +21,7 @@ def test_ovis(tmp_path: Path, listed_runs: bool) -> None:
     assert len(videos) == 1  # a crowd is no target
     video = videos[0]
     assert (video.id, len(video), video.targets) == ("walk", ovis.FRAMES, (1, 2))
-    assert video.attributes == {"annotations": {1: 41, 2: 57}}
+    assert video.attributes == {"video_id": 3, "annotations": {1: 41, 2: 57}}
     assert (video.vocabulary, video.categories) == (("Bird", "Cat"), {1: 1, 2: 0})
     assert video.annotated is None
     maps = squares(ovis.FRAMES, ovis.SPANS)
