@@ -19,6 +19,8 @@ VERBS = {
     "evaluate": ("common.cli.evaluate", "score a submission that any tool wrote"),
     "leaderboard": ("common.leaderboard.command", "tables of results beside the published numbers"),
     "methods": ("common.cli.methods", "the methods, their papers, tasks and configs"),
+    "weights": ("common.cli.weights", "weights that each method loads, and which are here; convert"),
+    "doctor": ("common.cli.doctor", "what this machine has, and what is missing for what"),
     "benchmarks": ("common.cli.benchmarks", "the benchmarks, and whether their data is here"),
 }
 EXAMPLE = "python cli.py test --config configs/sam2long/nano.yaml"

@@ -26,7 +26,7 @@ def build_method(name: str, weights: str | None = None, configs: Sequence[Path] 
 
     Args:
         name: folder below ``methods``.
-        weights: a file or folder; default: what the config names, else the nano weights of this repository.
+        weights: a file or folder; default: what ``configs`` name, and where there are none the method's nano weights.
         configs: YAML files of the verbs ``fit`` and ``test``, read in order; only their ``model`` counts. Default:
             ``configs/<name>/nano.yaml``.
 
@@ -39,8 +39,15 @@ def build_method(name: str, weights: str | None = None, configs: Sequence[Path] 
     for config in configs or [ROOT / "configs" / name / "nano.yaml"]:
         said = _model(config)
         model = {**model, **said, "init_args": {**model.get("init_args", {}), **said.get("init_args", {})}}
-    model["init_args"]["weights"] = weights or model["init_args"].get("weights") or "nano"
+    named = model["init_args"].get("weights") if configs else nano_weights(name)
+    model["init_args"]["weights"] = weights or named
     return _instantiate(model)
+
+
+def nano_weights(name: str) -> str:
+    """The weights of a method that were made here: ``nano`` of its ``method.yaml``."""
+    method = yaml.safe_load((method_folders()[name] / "method.yaml").read_text(encoding="utf-8"))
+    return str(ROOT / method["nano"])
 
 
 def _model(config: Path) -> dict[str, Any]:

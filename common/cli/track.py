@@ -10,7 +10,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from common.cli.build import build_method, method_folders
+from common.cli.build import build_method, method_folders, nano_weights
 from common.errors import InputError
 
 OUTPUT = Path("runs/track")
@@ -80,7 +80,7 @@ def _size(raw: str) -> tuple[int, int]:
 
 
 def _say_weights(method: str, segmenter: Any) -> None:
-    if segmenter.weights == "nano":
+    if segmenter.weights == nano_weights(method):
         print(
             f"weights: nano, small and trained here on generated clips; for published ones see: "
             f"python cli.py weights {method}",

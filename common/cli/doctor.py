@@ -1,0 +1,103 @@
+"""The verb ``doctor``: what this machine has, and what is missing for what."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+from collections.abc import Iterator, Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+from common.errors import InputError
+
+NEEDED = (
+    *("torch", "lightning", "torchmetrics", "transformers", "jsonargparse", "numpy", "pillow", "av"),
+    *("opencv-python-headless", "pycocotools", "safetensors"),
+)
+OPTIONAL = {
+    "sam2": "the parity tests of the SAM 2 core",
+    "pytest": "make test",
+    "detectron2": "data sets from its catalogue",
+    "vot-trax": "running inside the VOT toolkit",
+    "torchvision": "nothing; the suite does without it",
+}
+ENOUGH_GB = 5  # free disk for an environment, runs and their checkpoints
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print everything; 1 = something that every run needs is missing."""
+    argparse.ArgumentParser(prog="cli.py doctor", description="What is here, what is missing for what.").parse_args(
+        argv
+    )
+    missing = [name for name in NEEDED if _version(name) is None]
+    for title, lines in (
+        ("machine", _machine()),
+        ("packages", _packages()),
+        ("data", _data()),
+        ("weights", _weights()),
+    ):
+        print(title)
+        for line in lines:
+            print(f"  {line}")
+    print(f"missing: {', '.join(missing)}; run make setup" if missing else "everything that every run needs is here")
+    return int(bool(missing))
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _machine() -> Iterator[str]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    yield f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {cores} cores"
+    free = shutil.disk_usage(".").free / 1e9
+    yield f"{free:.0f} GB of disk free" + (f": that is little, {ENOUGH_GB} are needed" if free < ENOUGH_GB else "")
+    if _version("torch") is None:
+        return
+    import torch
+
+    for number in range(torch.cuda.device_count()):
+        about = torch.cuda.get_device_properties(number)
+        yield f"GPU {number}: {about.name}, {about.total_memory / 1e9:.0f} GB"
+    if not torch.cuda.is_available():
+        built = "this torch was built without CUDA" if torch.version.cuda is None else "CUDA finds none"
+        yield f"no GPU ({built}): everything runs on the CPU; paper-size training needs one"
+
+
+def _packages() -> Iterator[str]:
+    for name in NEEDED:
+        yield f"{name} {_version(name) or 'MISSING'}"
+    for name, use in OPTIONAL.items():
+        yield f"{name} {_version(name) or 'not installed'} (optional: {use})"
+
+
+def _data() -> Iterator[str]:
+    from common.benchmarks.known import KNOWN, known_benchmark
+    from common.benchmarks.roots import VARIABLE
+
+    yield f"${VARIABLE}: {os.environ.get(VARIABLE) or 'not set'}"
+    absent = []
+    for name in KNOWN:
+        benchmark = known_benchmark(name)
+        if benchmark.layout and benchmark.folders:
+            try:
+                yield f"{name}: {benchmark.root}"
+            except InputError:
+                absent.append(name)
+    yield f"not found: {', '.join(absent) or 'none'} (python cli.py benchmarks NAME says where to get one)"
+
+
+def _weights() -> Iterator[str]:
+    from common.cli.weights import VARIABLE, known_weights
+
+    yield f"weights/ and ${VARIABLE}: {os.environ.get(VARIABLE) or 'not set'}"
+    entries = known_weights()
+    for entry in entries:
+        if entry.path is not None:
+            yield f"{entry.method}: {entry.file}, {entry.state}"
+    absent = {entry.method: entry for entry in entries if entry.path is None}
+    yield f"published weights not found for: {', '.join(absent) or 'none'} (python cli.py weights METHOD)"

@@ -1,0 +1,141 @@
+"""The verb ``weights``: what each method can load, what is here, where the rest comes from; and ``convert``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from common.cli.build import build_method, method_folders
+from common.cli.methods import ROOT
+from common.errors import InputError
+from common.files import file_sha256, whole_file
+
+VARIABLE = "VIDSEG_WEIGHTS"
+USAGE = f"""usage: python cli.py weights [METHOD]                  what can be loaded, and whether it is here
+       python cli.py weights convert METHOD FILE OUTPUT.safetensors [--config FILE ...] [--half]
+
+Weights are looked for in weights/ and below ${VARIABLE}. convert reads any of them into the method that the
+configs describe and writes the whole of it; --model.weights, --weights and track take the result."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """An entry of ``methods/<name>/weights.yaml``.
+
+    Attributes:
+        method: its folder.
+        file: name of the file or folder; below ``weights/`` for those made here.
+        what: what it is.
+        source: link to the file, or to the page that links it; for those made here, their record.
+        licence: of the weights.
+        config: the config that loads it.
+        sha256: of the file, where it is known.
+    """
+
+    method: str
+    file: str
+    what: str
+    source: str
+    licence: str
+    config: str
+    sha256: str = ""
+
+    @property
+    def path(self) -> Path | None:
+        """Where it lies on this machine."""
+        places = [ROOT / "weights", *([Path(os.environ[VARIABLE])] if os.environ.get(VARIABLE) else [])]
+        return next((place / self.file for place in places if (place / self.file).exists()), None)
+
+    @property
+    def state(self) -> str:
+        """``not here``, ``here``, ``here, checksum right`` or ``damaged: ...``."""
+        path = self.path
+        if path is None:
+            return "not here"
+        if not self.sha256 or path.is_dir():
+            return "here"
+        found = file_sha256(path)
+        return "here, checksum right" if found == self.sha256 else f"damaged: SHA-256 {found[:12]}…, fetch it again"
+
+
+def known_weights(method: str | None = None) -> list[Weights]:
+    """All entries, or those of one method.
+
+    Raises:
+        InputError: no such method, or a damaged file.
+    """
+    folders = method_folders()
+    if method is not None and method not in folders:
+        raise InputError(f"weights {method}: no such method; choose from {', '.join(folders)}")
+    found = []
+    for name, folder in folders.items():
+        file = folder / "weights.yaml"
+        if method in (None, name) and file.is_file():
+            try:
+                entries = yaml.safe_load(file.read_text(encoding="utf-8"))
+                found += [Weights(name, **entry) for entry in entries]
+            except (yaml.YAMLError, TypeError) as error:
+                raise InputError(f"{file}: {' '.join(str(error).split())}") from None
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """List or convert; 1 = a file here is damaged.
+
+    Raises:
+        InputError: no such method, or weights that do not fit.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if argv and argv[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0
+    if argv and argv[0] == "convert":
+        return _convert(argv[1:])
+    if len(argv) > 1 or (argv and argv[0].startswith("-")):
+        raise InputError(f"weights {' '.join(argv)}: it takes a METHOD or 'convert'; see --help")
+    entries = known_weights(argv[0] if argv else None)
+    print("\n".join(lines(entries)))
+    return int(any(entry.state.startswith("damaged") for entry in entries))
+
+
+def lines(entries: Sequence[Weights]) -> Iterator[str]:
+    """What ``weights`` prints."""
+    for method in dict.fromkeys(entry.method for entry in entries):
+        yield f"{method}"
+        for entry in (entry for entry in entries if entry.method == method):
+            yield f"  {entry.file}   [{entry.state}]"
+            yield f"      {entry.what}; {entry.licence}"
+            yield f"      from {entry.source}"
+            yield f"      used by --config {entry.config}"
+    yield f"Put files into weights/ or into a folder that ${VARIABLE} names, and give their path as --model.weights."
+
+
+def _convert(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="cli.py weights convert", description="Write weights as safetensors.")
+    parser.add_argument("method", choices=list(method_folders()))
+    parser.add_argument("file", help="anything that the method loads")
+    parser.add_argument("output", type=Path, help="a name that ends in .safetensors")
+    parser.add_argument("--config", action="append", type=Path, default=[], help="what the weights are of")
+    parser.add_argument("--half", action="store_true", help="in half precision")
+    args = parser.parse_args(argv)
+    if args.output.suffix != ".safetensors":
+        raise InputError(f"{args.output}: the name must end in .safetensors")
+    from safetensors.torch import save_file
+
+    module = build_method(args.method, args.file, args.config)
+    state = {
+        key: value.half() if args.half and value.is_floating_point() else value
+        for key, value in module.state_dict().items()
+    }
+    with whole_file(args.output) as part:
+        save_file({key: value.contiguous().clone() for key, value in state.items()}, part)
+    print(
+        f"{args.output}  {sum(value.numel() for value in state.values()):,} numbers  SHA-256 {file_sha256(args.output)}"
+    )
+    return 0
