@@ -138,6 +138,7 @@ class WholeSession(CopySession):
 
     def __init__(self, category: str | None = None) -> None:
         self.category = category
+        self.vocabulary: tuple[str, ...] = ()
         super().__init__()
 
     def step(self, frame: Tensor, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
@@ -163,7 +164,7 @@ class WholeSession(CopySession):
     def reset(self) -> None:
         """Forget the targets and the vocabulary."""
         super().reset()
-        self.vocabulary: tuple[str, ...] = ()
+        self.vocabulary = ()
 
     def _mask(self, prompt: Prompt) -> Tensor:
         assert self.size is not None

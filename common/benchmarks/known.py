@@ -26,6 +26,7 @@ KNOWN: dict[str, tuple[str, dict[str, Any]]] = {
     "folder": ("folder.Folder", {}),
     "vqs4k": ("vqs.Vqs4k", {}),
     "vq2d": ("vq2d.Vq2d", {}),
+    "viposeg": ("viposeg.VipoSeg", {}),
     "vots2023": ("vots.Vots", {"edition": "vots2023"}),
     "vots2024": ("vots.Vots", {"edition": "vots2024"}),
     "votst2024": ("vots.Vots", {"edition": "votst2024", "split": "val"}),
@@ -39,6 +40,7 @@ KNOWN: dict[str, tuple[str, dict[str, Any]]] = {
     "tiny-vss": ("tiny_tasks.TinyVss", {}),
     "tiny-vps": ("tiny_tasks.TinyVps", {}),
     "tiny-ref": ("tiny_tasks.TinyRef", {}),
+    "tiny-pvos": ("tiny_tasks.TinyPvos", {}),
 }
 
 

@@ -21,7 +21,7 @@ class SplitVos(FolderVos):
     ``<split>_meta.json`` or ``meta_<split>.json``, in the split's folder or beside it.
     """
 
-    splits = ("valid", "train", "test")
+    splits: tuple[str, ...] = ("valid", "train", "test")
     sparse = True
 
     def __init__(

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from torch import Tensor
+
 from common.benchmarks.ref import RefBenchmark
 from common.benchmarks.tiny import Generated
+from common.benchmarks.viposeg import PvosBenchmark
 from common.benchmarks.vis import VisBenchmark
 from common.benchmarks.vps import VpsBenchmark
 from common.benchmarks.vss import VssBenchmark
+from common.metrics.viposeg import SUBSETS, VIPOSegMetrics
 from common.video import Video
 from common.video.synthetic import SyntheticPanoptic
 from common.video.tasks import as_instances, as_panoptic, as_referred, as_semantic
@@ -81,3 +85,32 @@ class TinyRef(TinyPanoptic, RefBenchmark):
     def open(self, id: str) -> Video:
         """One video."""
         return as_referred(super().open(id))
+
+
+class TinyPvos(TinyPanoptic, PvosBenchmark):
+    """The mask of everything that a video shows, objects and regions, where it first appears. See ``TinyPanoptic``."""
+
+    name = "tiny-pvos"
+    numbers = ("G", "thing_seen", "stuff_seen")
+    measures = (
+        "G: mean of things and stuff (training shows all categories), each the mean of mask and boundary IoU over "
+        "frames and targets given in an earlier frame"
+    )
+
+    def subsets(self, video: Video) -> list[int]:
+        """Things and stuff, all of them seen."""
+        stuff = [video.vocabulary[video.categories[target]] in video.stuff for target in video.targets]
+        return [SUBSETS.index("stuff_seen" if one else "thing_seen") for one in stuff]
+
+    def metric(self) -> SeenMetrics:
+        """A fresh G."""
+        return SeenMetrics()
+
+
+class SeenMetrics(VIPOSegMetrics):
+    """VIPOSeg's measures where no class is unseen: ``G`` is the mean of the two subsets that there are."""
+
+    def compute(self) -> dict[str, Tensor]:
+        """The table's numbers as float64 scalars; NaN before the first object."""
+        out = super().compute()
+        return {**out, "G": (out["thing_seen"] + out["stuff_seen"]) / 2}

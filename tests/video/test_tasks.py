@@ -13,12 +13,12 @@ from common.video.synthetic import SyntheticPanoptic
 from common.video.tasks import as_instances, as_panoptic, as_referred, as_semantic
 
 # 1 x 6 pixels, by hand: two dogs, the sky, a cat, and a pixel that nobody labelled
-TRUTH = torch.tensor([[1, 1, 4, 2, 7, 0]])
+LABELS = torch.tensor([[1, 1, 4, 2, 7, 0]])
 VIDEO = Video(
     "v",
     [torch.zeros(1, 6, 3, dtype=torch.uint8)],
     targets=(1, 2, 4, 7),
-    truth=[torch.stack([TRUTH == target for target in (1, 2, 4, 7)])],
+    truth=[torch.stack([LABELS == target for target in (1, 2, 4, 7)])],
     vocabulary=("sky", "dog", "cat", "sea"),
     stuff=("sky", "sea"),
     categories={1: 1, 2: 1, 4: 0, 7: 2},
@@ -67,7 +67,7 @@ def test_each_expression_is_a_target_of_its_own() -> None:
 
 
 def test_without_things_nothing_is_left_but_the_question() -> None:
-    video = as_instances(replace(VIDEO, targets=(4,), truth=[TRUTH[None] == 4]))
+    video = as_instances(replace(VIDEO, targets=(4,), truth=[LABELS[None] == 4]))
     assert video.targets == ()
     assert video.truth[0].shape == (0, 1, 6)  # type: ignore[index, union-attr]
 
