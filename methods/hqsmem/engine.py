@@ -30,17 +30,20 @@ class Engine:
         self.outputs: Outputs | None = None
         self.last_write = 0
 
-    def refer(self, features: Features, planes: Tensor, frame: int) -> None:
+    def refer(
+        self, features: Features, planes: Tensor, frame: int, descriptors: Mapping[int, Tensor] | None = None
+    ) -> None:
         """Take a frame whose mask is given, or has been completed by a new target's.
 
         Args:
             planes: one-hot float (1, 1 + objects, H, W) at the network's input size.
             frame: its index.
+            descriptors: see ``Bank.add``.
         """
         identity = self.net.identify(planes)
         self.outputs = self.net.propagate(features, identity=identity)
         memory = self.net.write(self.outputs, identity)
-        self._store(memory, planes, features.size, frame, True, None)
+        self._store(memory, planes, features.size, frame, True, descriptors)
         self.short = [memory]
 
     def predict(self, features: Features) -> Tensor:

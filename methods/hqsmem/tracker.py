@@ -111,13 +111,9 @@ class Tracker:
                     own[labels == target] = identity
                     names[identity] = target
             planes = planes_of(own, self.net.settings.objects, self.inner)
-            if joined:
-                group.engine.refer(self.features, planes, self.frame)
-            else:
-                chosen = (
-                    None if descriptors is None else {i: descriptors[t] for i, t in names.items() if t in descriptors}
-                )
-                group.engine.write(self.features, planes, self.frame, chosen)
+            chosen = None if descriptors is None else {i: descriptors[t] for i, t in names.items() if t in descriptors}
+            take = group.engine.refer if joined else group.engine.write
+            take(self.features, planes, self.frame, chosen)
 
     def due(self) -> bool:
         """Whether writing the frame just predicted offers it to the long-term memory: descriptors are wanted then."""

@@ -16,8 +16,10 @@ from torch import Tensor
 from common.video import Video
 from common.video.synthetic import SyntheticClips
 from methods.hqsmem.deaot import DeAot
-from methods.hqsmem.settings import VARIANTS, Variant
+from methods.hqsmem.settings import VARIANTS, DeAotSettings, Variant
 from methods.hqsmem.weights import rename
+
+SMALL = DeAotSettings("nano", layers=2, width=16, key=8, window=3, drop_path=0.0, dropout=0.0)
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,24 @@ def seed_official(state: Mapping[str, Tensor], case: Case) -> dict[str, Tensor]:
         own = value if key.endswith("relative_position_index") else seeded_value(name, shape, case.seed)
         out[key] = own.view(value.shape)
     return out
+
+
+def lively(settings: DeAotSettings = SMALL, seed: int = 0) -> DeAot:
+    """A small network with seeded weights."""
+    net = DeAot(settings).eval()
+    state = {
+        k: v if k.endswith("num_batches_tracked") else seeded_value(k, v.shape, seed)
+        for k, v in net.state_dict().items()
+    }
+    net.load_state_dict(state)
+    return net
+
+
+def labels_of(size: tuple[int, int], shift: int = 0) -> Tensor:
+    """A map of two rectangles, 1 and 2."""
+    labels = torch.zeros(size, dtype=torch.long)
+    labels[4 + shift : 30 + shift, 5:30], labels[20:44, 30 + shift :] = 1, 2
+    return labels
 
 
 def case_video(case: Case) -> Video:

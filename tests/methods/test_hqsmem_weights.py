@@ -106,7 +106,7 @@ def test_imagenet_mobilenet(tmp_path):
     assert all(torch.equal(value, state[key]) for key, value in net.encoder.state_dict().items())
     del state["features.0.0.weight"]
     torch.save(state, tmp_path / "odd.pth")
-    with pytest.raises(InputError, match="features.0.0"):
+    with pytest.raises(InputError, match=r"features\.0\.0"):
         load_trunk(net, tmp_path / "odd.pth")
 
 
