@@ -30,6 +30,7 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from methods.univs.backbone import _SWIN, ImageBackbone
+from methods.univs.model import UniVs
 from methods.univs.published import from_published
 from methods.univs.settings import TextSettings
 from methods.univs.text import TextTower
@@ -41,6 +42,7 @@ from tests.methods.seeded_univs import (
     BOX,
     CASES,
     POINT,
+    WIDTHS,
     Case,
     backbone_maps,
     bank,
@@ -50,7 +52,6 @@ from tests.methods.seeded_univs import (
     predictor_names,
     prompt_mask,
     published_names,
-    seed_ours,
     seeded,
     summarise,
     swin_names,
@@ -175,7 +176,7 @@ def official_run(case: Case) -> list[dict[str, torch.Tensor]]:
     """All outputs of the official pixel decoder and mask decoder."""
     decoders = "mask2former.modeling.pixel_decoder.msdeformattn"
     predictors = "univs.modeling.transformer_decoder.video_mask2former_transformer_decoder_univs"
-    settings, widths = case.settings, (256, 512, 1024, 2048)
+    settings, widths = case.settings, WIDTHS
     names = ("res2", "res3", "res4", "res5")
     maps = {
         name: SimpleNamespace(channels=width, stride=4 * 2**i)
@@ -239,7 +240,7 @@ def _load(module: nn.Module, state: dict[str, torch.Tensor], prefix: str = "") -
 
 def compare(name: str, case: Case) -> tuple[bool, list]:
     """Print the largest differences of a case; True if they are too large."""
-    core = seed_ours(case.settings, case.seed)
+    core = UniVs(case.settings).eval()
     with tempfile.TemporaryDirectory() as folder:  # through the file, so that the names are proven too
         state = seeded(published_names(case.settings), case.seed)
         torch.save({"model": state, "iteration": 1}, file := Path(folder) / "model_final.pth")

@@ -30,7 +30,7 @@ class ConceptBank(nn.Module):
     def add(self, names: Sequence[str], rows: Tensor) -> Tensor:
         """Put the rows (K, D) of a vocabulary behind the others; the same rows are returned."""
         self._slices[tuple(names)] = slice(len(self.rows), len(self.rows) + len(rows))
-        self.rows = torch.cat([self.rows, rows.detach()])
+        self.rows = torch.cat([self.rows, rows])
         return rows
 
     def clear(self) -> None:

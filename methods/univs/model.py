@@ -93,7 +93,7 @@ class UniVs(nn.Module):
         valid: Tensor | None = None,
         position_from_content: bool = False,
     ) -> PromptTokens:
-        """Prompts from samples of the targets (equation 1: the mean token and the task vector are the first query).
+        """Prompts from samples of the targets (equations 1 and 2); their mean and the task vector are the first query.
 
         Args:
             own: (B, N, S, R, C), samples that the first query of each frame is made of.
@@ -107,7 +107,7 @@ class UniVs(nn.Module):
         return PromptTokens("visual", content + self.task["visual"], position, read.content, read.position, valid)
 
     def category_prompts(self, scene: Scene, concepts: Tensor, valid: Tensor | None = None) -> PromptTokens:
-        """Prompts from concepts (B, N, D) of category names (equation 2)."""
+        """Prompts from concepts (B, N, D) of category names (equations 1 and 2)."""
         tokens = self.language(concepts[:, :, None], scene)
         first = tokens[..., 0, :]
         return PromptTokens("category", first + self.task["category"], first, tokens, None, valid)
@@ -115,7 +115,7 @@ class UniVs(nn.Module):
     def expression_prompts(
         self, scene: Scene, text: Tensor, valid: Tensor | None = None, extra: Tensor | None = None
     ) -> PromptTokens:
-        """Prompts from expressions (B, N, L, D), sentence first (equation 2); see ``TextTower.expressions``.
+        """Prompts from expressions (B, N, L, D), sentence first (equations 1 and 2); see ``TextTower.expressions``.
 
         Args:
             extra: (B, N, S, L', C), visual tokens that ProCA reads too.
@@ -138,11 +138,13 @@ class UniVs(nn.Module):
         Raises:
             InputError: a name without words, or no CLIP vocabulary.
         """
-        known = self.bank.get(names) if self.settings.text.frozen else None
-        if known is not None:
-            return known
-        rows = self.text.names(names)
-        return self.bank.add(names, rows) if self.settings.text.frozen else rows
+        if not self.settings.text.frozen:
+            return self.text.names(names)
+        known = self.bank.get(names)
+        if known is None:
+            with torch.inference_mode(False), torch.no_grad():  # kept rows may serve in training later
+                known = self.bank.add(names, self.text.names(names))
+        return known
 
     def class_logits(self, classes: Tensor, concepts: Tensor) -> Tensor:
         """Logits (..., K), for a sigmoid, of ``Predictions.classes`` for a vocabulary's concepts (K, D)."""

@@ -83,13 +83,13 @@ class UniVsSettings:
 
 NANO = UniVsSettings(
     backbone="nano",
-    hidden=64,
-    heads=4,
+    hidden=96,
+    heads=6,
     queries=32,
     layers=3,
-    feedforward=256,
+    feedforward=384,
     encoder_layers=2,
-    encoder_feedforward=128,
+    encoder_feedforward=192,
     text=TextSettings(64, 2, 4, 64, 32, 2048, hashed=True, templates="plain", frozen=False),
 )
 

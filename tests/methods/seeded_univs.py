@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 from methods.univs.backbone import _SWIN
 from methods.univs.heads import Outputs
 from methods.univs.model import UniVs
+from methods.univs.pixels import PixelDecoder
 from methods.univs.prompts import PromptTokens, VisualTokens, stack_tokens
 from methods.univs.published import from_published
 from methods.univs.sampler import sample_box, sample_mask, sample_points
@@ -25,6 +26,7 @@ from methods.univs.settings import TextSettings, UniVsSettings
 
 Shapes = dict[str, tuple[int, ...]]
 TEXT = TextSettings(32, 1, 2, 640, 77, 64, hashed=True)  # small: the tower is compared by itself
+WIDTHS = (256, 512, 1024, 2048)  # of ResNet-50's maps
 THIN = dict(hidden=64, heads=4, queries=12, layers=4, feedforward=96, encoder_layers=2, encoder_feedforward=80)
 FULL = UniVsSettings(text=TEXT)
 
@@ -221,17 +223,19 @@ def _value(name: str, shape: tuple[int, ...], seed: int) -> Tensor:
 
 
 def seed_ours(settings: UniVsSettings, seed: int = 0) -> UniVs:
-    """A network with seeded weights, in eval mode."""
-    core = UniVs(settings)
-    core.load_state_dict(from_published(seeded(published_names(settings), seed)), strict=False)
+    """A network with seeded weights, in eval mode, for maps of ResNet-50: it has a small backbone in its place."""
+    core = UniVs(replace(settings, backbone="nano"))
+    core.pixels = PixelDecoder(WIDTHS, settings)
+    names = pixel_names(settings, WIDTHS) | predictor_names(settings)
+    core.load_state_dict(from_published(seeded(names, seed)), strict=False)
     return core.eval()
 
 
 def backbone_maps(case: Case) -> list[Tensor]:
     """Seeded maps at strides 4 to 32 of the case's frames."""
-    generator = torch.Generator().manual_seed(case.seed)
-    shape = [(case.frame_index.numel(), 256 * 2**i, *(side // 4 // 2**i for side in case.size)) for i in range(4)]
-    return [torch.randn(each, generator=generator) for each in shape]
+    generator, frames = torch.Generator().manual_seed(case.seed), case.frame_index.numel()
+    shapes = [(frames, width, *(side // 4 // 2**i for side in case.size)) for i, width in enumerate(WIDTHS)]
+    return [torch.randn(shape, generator=generator) for shape in shapes]
 
 
 def our_scene(core: UniVs, case: Case) -> Scene:
