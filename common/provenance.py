@@ -42,7 +42,8 @@ def run_key(segmenter: VideoSegmenter, benchmark: Benchmark) -> str:
     config = settings(segmenter)
     config["model"]["init_args"].pop("weights", None)  # wherever they came from: their values count
     code = _code(Path(inspect.getfile(type(segmenter))).parent)
-    return digest(config, state_digest(segmenter), code, _seed(), benchmark.name, benchmark.split, benchmark.protocol)
+    weights = [state_digest(segmenter), *map(file_sha256, segmenter.borrowed_files)]
+    return digest(config, weights, code, _seed(), benchmark.name, benchmark.split, benchmark.protocol)
 
 
 def fill_record(

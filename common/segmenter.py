@@ -114,6 +114,11 @@ class VideoSegmenter(L.LightningModule):
             for module, training in modes:  # not self.train(): some part may be frozen in eval mode
                 module.training = training
 
+    @property
+    def borrowed_files(self) -> Sequence[Path]:
+        """Weights of frozen networks that are in no checkpoint of the method, but that its answers depend on."""
+        return ()
+
     # Training.
 
     def configure_optimizers(self) -> Any:

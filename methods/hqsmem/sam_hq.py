@@ -103,8 +103,9 @@ class SamHq(nn.Module):
 def nano_sam_hq() -> SamHQModel:
     """A SAM-HQ of 1.1 M parameters on 256 x 256 pixels, with values to start training from.
 
-    Transformers' own are made to be replaced by published weights: Fourier features of hundreds of periods, layers of
-    almost zero.
+    Transformers' own are made to be replaced by published weights: Fourier features of tens of periods, layers of
+    almost zero. Here the trunk knows places by the prompts' Fourier features, and equal projections of query and key
+    let a corner look at the places near it first. Without both, a small network takes long to learn what a box is.
     """
     net = SamHQModel(
         SamHQConfig(
@@ -127,9 +128,13 @@ def nano_sam_hq() -> SamHQModel:
     for module in net.modules():
         if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
             module.reset_parameters()
-    assert net.vision_encoder.pos_embed is not None
-    nn.init.trunc_normal_(net.vision_encoder.pos_embed, std=0.02)
     fourier = net.shared_image_embedding.positional_embedding  # of images and prompts alike, and never trained
     nn.init.normal_(fourier).requires_grad_(False)
     assert net.prompt_encoder.shared_embedding.positional_embedding is fourier
+    assert net.vision_encoder.pos_embed is not None
+    net.vision_encoder.pos_embed.data.copy_(net.get_image_wide_positional_embeddings().permute(0, 2, 3, 1) / 2)
+    for name, module in net.mask_decoder.transformer.named_modules():
+        if name.endswith(("token_to_image", "image_to_token")):
+            nn.init.orthogonal_(module.q_proj.weight, gain=2.0)
+            module.k_proj.weight.data.copy_(module.q_proj.weight)
     return net

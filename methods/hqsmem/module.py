@@ -1,0 +1,169 @@
+"""HQ-SMem as a LightningModule, and with its parts switched off the DeAOT family that it wraps."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from common.nn.memory_policy import KeepAll, LeastRelevant, MemoryPolicy, Oldest
+from common.nn.smart_memory import SmartMemory
+from common.segmenter import VideoSegmenter
+from methods.hqsmem.deaot import DeAot
+from methods.hqsmem.dino import Dino, nano_dino
+from methods.hqsmem.frames import LONG_EDGE
+from methods.hqsmem.refine import Refiner, RefineSettings
+from methods.hqsmem.sam_hq import SamHq, nano_sam_hq
+from methods.hqsmem.session import Feature, HqSmemSession
+from methods.hqsmem.settings import VARIANTS, MemorySettings, Variant, memory_of
+from methods.hqsmem.tracker import Tracker
+from methods.hqsmem.weights import load_weights
+from methods.hqsmem.weights_refiner import (
+    DINO_HINT,
+    NANO_DINO,
+    NANO_SAM,
+    SAM_HINT,
+    load_dino,
+    load_sam_hq,
+    weights_file,
+)
+
+NAMES = {"nano": "DeAOT nano", "r50-deaot-l": "R50_DeAOT-L", "swinb-deaot-l": "Swin_DeAOT"}  # as Table 4 has them
+CAPACITY = 10  # frames of a bank, references included
+T = TypeVar("T")
+
+
+class HqSmem(VideoSegmenter):
+    """HQ-SMem (arXiv 2507.18921): smart memory and SAM-HQ refinement verified by DINO, around DeAOT.
+
+    Without both it is the base tracker: DeAOT with all that it stored, with ``memory.capacity`` RMem's bank without its
+    bonus, with ``memory.per_object`` DMAOT.
+
+    Args:
+        variant: base tracker: ``deaot-t``, ``-s``, ``-b``, ``-l``, ``r50-deaot-l``, ``swinb-deaot-l``, our ``nano``.
+        temporal: RMem's temporal positional embedding, for VOTSt.
+        memory: rhythm and size; default that of the variant, with ``smem`` at most 10 frames.
+        smem: smart memory (eq. 3 to 7); the first of the two parts.
+        policy: its settings.
+        feature: what relevance is measured on: ``lstt_kv``, ``encoder`` or ``dino``.
+        hqtf: high-quality teacher forcing (eq. 8 to 10); the second.
+        refinement: its settings.
+        sam_hq: ``sam_hq_vit_{b,l,h}.pth`` or a transformers folder; our ``nano``; ``random`` for an untrained nano.
+        dino: DINO's or DINOv2's file or folder; ``nano``, ``random``.
+        dino_side: short side of the frame for DINO, in pixels; default 480 (nano 128).
+        overlap: answer accepted masks as they are, as VOTS scores them; else no two masks share a pixel.
+        long_edge: longer frames are shrunk to it for the base tracker, in pixels; null = never.
+        scale: of the frame after that (1.3 for YouTube-VOS).
+        kwargs: see ``VideoSegmenter``; ``weights`` are the base tracker's.
+
+    Raises:
+        InputError: settings that do not fit each other, or weights that are not there or do not fit.
+    """
+
+    def __init__(
+        self,
+        variant: Variant = "nano",
+        temporal: bool = False,
+        memory: MemorySettings | None = None,
+        smem: bool = True,
+        policy: SmartMemory | None = None,
+        feature: Feature = "lstt_kv",
+        hqtf: bool = True,
+        refinement: RefineSettings | None = None,
+        sam_hq: str = "nano",
+        dino: str = "nano",
+        dino_side: int | None = None,
+        overlap: bool = False,
+        long_edge: int | None = LONG_EDGE,
+        scale: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.net = DeAot(replace(VARIANTS[variant], temporal=temporal))
+        self.memory = _restored(MemorySettings, memory) or _default_memory(variant, smem)
+        self.policy, self.refinement = _restored(SmartMemory, policy), _restored(RefineSettings, refinement)
+        self.smem, self.hqtf, self.feature, self.overlap = smem, hqtf, feature, overlap
+        self.long_edge, self.scale = long_edge, scale
+        gated = hqtf and (self.refinement is None or self.refinement.threshold is not None)
+        self.sources = {"sam_hq": sam_hq if hqtf else None, "dino": dino if gated or feature == "dino" else None}
+        self.dino_side = dino_side or (128 if dino in ("nano", "random") else 480)
+        self._borrowed: list[tuple[Refiner | None, Dino | None]] = []  # a list, so that no checkpoint holds them
+        self.method_name, self.variant = self._row(variant)
+        if self.weights not in (None, "random"):
+            self.weights_file = load_weights(self.net, self.weights)
+            self.weights_note = self.weights_file.name
+
+    def session(self, length: int | None = None) -> HqSmemSession:
+        """A session with this module's settings; ``length`` sets the gap between memory updates where it is to."""
+        tracker = Tracker(self.net, self.memory.at(length), self._memory_policy(), self.long_edge, self.scale)
+        refiner, dino = self._load()
+        return HqSmemSession(tracker, refiner, self.feature, dino, self.overlap)
+
+    @property
+    def borrowed_files(self) -> tuple[Path, ...]:
+        """Of SAM-HQ and DINO, as far as they are used."""
+        named = [(source, nano) for source, nano in zip(self.sources.values(), (NANO_SAM, NANO_DINO), strict=True)]
+        return tuple(
+            weights_file(_path(source, nano), hint)
+            for (source, nano), hint in zip(named, (SAM_HINT, DINO_HINT), strict=True)
+            if source is not None and source != "random"
+        )
+
+    def _memory_policy(self) -> MemoryPolicy:
+        if self.smem:
+            return self.policy or SmartMemory()
+        if self.memory.capacity is None:
+            return KeepAll()
+        return LeastRelevant() if self.memory.per_object else Oldest()
+
+    def _load(self) -> tuple[Refiner | None, Dino | None]:
+        """SAM-HQ and DINO, as far as they are used: read when the first session opens, since training needs neither."""
+        if not self._borrowed:
+            sam, dino = self.sources["sam_hq"], self.sources["dino"]
+            seen = None
+            if dino is not None:
+                seen = Dino(nano_dino() if dino == "random" else load_dino(_path(dino, NANO_DINO)), self.dino_side)
+            refiner = None
+            if sam is not None:
+                proposes = SamHq(nano_sam_hq() if sam == "random" else load_sam_hq(_path(sam, NANO_SAM)))
+                refiner = Refiner(proposes, seen, self.refinement or RefineSettings())
+            self._borrowed.append((refiner, seen))
+        refiner, seen = self._borrowed[0]
+        for part in (refiner, seen):
+            if part is not None:
+                part.to(self.device).eval().requires_grad_(False)
+        return refiner, seen
+
+    def _row(self, variant: Variant) -> tuple[str, str]:
+        """Method and variant as the paper's tables name them, and the settings that are not the defaults."""
+        own = NAMES.get(variant, variant.removeprefix("deaot-").upper().join(("DeAOT-", "")))
+        base = f"{'DM_' * self.memory.per_object}{own}{'+TPE' * self.net.settings.temporal}"
+        ungated = self.refinement is not None and self.refinement.threshold is None
+        changed = _changed(self.policy, SmartMemory()) if self.smem else []
+        changed += [f"feature={self.feature}"] if self.smem and self.feature != "lstt_kv" else []
+        changed += _changed(self.refinement, RefineSettings()) if self.hqtf and not ungated else []
+        if self.smem and self.hqtf and not ungated:
+            return "HQ-SMem", ", ".join([f"base={base}", *changed])
+        parts = ["SMem"] * self.smem + ["SAM ungated" if ungated else "HQTF"] * self.hqtf
+        return base, ", ".join(["+".join(["", *parts])] * bool(parts) + changed)
+
+
+def _default_memory(variant: Variant, smem: bool) -> MemorySettings:
+    memory = memory_of(variant)
+    return replace(memory, capacity=CAPACITY) if smem else memory
+
+
+def _restored(kind: type[T], value: Any) -> T | None:
+    """Settings that a checkpoint holds as plain data, as what they were."""
+    return kind(**value) if isinstance(value, dict) else value
+
+
+def _path(source: str, nano: Path) -> str | Path:
+    return nano if source == "nano" else source
+
+
+def _changed(value: Any, default: Any) -> list[str]:
+    """The fields of a settings object that are not the defaults'."""
+    if value is None:
+        return []
+    return [f"{name}={part}" for name, part in asdict(value).items() if part != getattr(default, name)]
