@@ -18,6 +18,7 @@ VERBS = {
     "track": ("common.cli.track", "follow what you point at in your own video"),
     "evaluate": ("common.cli.evaluate", "score a submission that any tool wrote"),
     "leaderboard": ("common.leaderboard.command", "tables of results beside the published numbers"),
+    "report": ("common.report.command", "one page with tables, plots and frames of all methods"),
     "methods": ("common.cli.methods", "the methods, their papers, tasks and configs"),
     "weights": ("common.cli.weights", "weights that each method loads, and which are here; convert"),
     "doctor": ("common.cli.doctor", "what this machine has, and what is missing for what"),

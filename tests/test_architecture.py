@@ -28,6 +28,7 @@ ARROWS = {
     "benchmarks": {"metrics", "video"},
     "data": {"benchmarks", "video"},
     "leaderboard": {"results"},
+    "report": {"benchmarks", "leaderboard", "results", "video"},
     "measuring": {"segmenter", "video"},
     "provenance": {"checkpoints", "results", "benchmarks", "segmenter"},
     "prediction": {"video"},
