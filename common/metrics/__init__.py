@@ -2,6 +2,7 @@
 
 from common.metrics.functional import boundary_accuracy, disk_runs, j_and_f, region_similarity
 from common.metrics.groups import GroupedJAndF
+from common.metrics.hota import HOTAMetrics
 from common.metrics.jandf import JAndF
 from common.metrics.mose import MOSEv2Metrics
 from common.metrics.referring import ReferringMetrics
@@ -17,6 +18,7 @@ from common.metrics.vspw import VSPWMetrics
 
 __all__ = [
     "GroupedJAndF",
+    "HOTAMetrics",
     "JAndF",
     "MOSEv2Metrics",
     "ReferringMetrics",

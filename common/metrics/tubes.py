@@ -69,7 +69,7 @@ class TrackOverlaps:
         self.pixels: tuple[Counter[int], Counter[int]] = (Counter(), Counter())  # of predicted and of true tracks
         self.frames: tuple[Counter[int], Counter[int]] = (Counter(), Counter())  # that show them
 
-    def add(self, preds: Tensor, target: Tensor, pred_ids: Sequence[int], target_ids: Sequence[int]) -> None:
+    def add(self, preds: Tensor, target: Tensor, pred_ids: Sequence[int], target_ids: Sequence[int]) -> Tensor:
         """Add a frame.
 
         Args:
@@ -77,14 +77,20 @@ class TrackOverlaps:
             target: bool (G, H, W), true masks.
             pred_ids: the P tracks that the predicted masks belong to.
             target_ids: the G tracks that the true masks belong to.
+
+        Returns:
+            IoU of the masks of this frame, float64 (P, G); 0 where both are empty.
         """
-        for pred, row in zip(pred_ids, intersections(preds, target).tolist(), strict=True):
+        shared = intersections(preds, target)
+        for pred, row in zip(pred_ids, shared.tolist(), strict=True):
             for true, common in zip(target_ids, row, strict=True):
                 self.common[pred, true] += common
-        for side, (masks, ids) in enumerate(((preds, pred_ids), (target, target_ids))):
-            for id, area in zip(ids, masks.flatten(1).sum(1).tolist(), strict=True):
+        areas = [masks.flatten(1).sum(1) for masks in (preds, target)]
+        for side, ids in enumerate((pred_ids, target_ids)):
+            for id, area in zip(ids, areas[side].tolist(), strict=True):
                 self.pixels[side][id] += area
                 self.frames[side][id] += area > 0
+        return shared.double() / (areas[0][:, None] + areas[1] - shared).clamp(min=1)
 
     def iou(self, pred_ids: Sequence[int], target_ids: Sequence[int]) -> Tensor:
         """Sum of intersections over sum of unions, float64 (P, G); 0 where the union is 0."""

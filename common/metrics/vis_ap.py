@@ -125,13 +125,14 @@ def match_tracks(
     target_areas: Tensor,
     crowd: Sequence[bool] | None = None,
     video: int = 0,
+    most: int | None = MOST[-1],
 ) -> dict[str, Tensor]:
     """Which detections of one video are right, at each threshold and in each range of areas.
 
-    Of each category the 100 best detections are looked at, in the order of their scores. Each takes the free true track
-    with the highest IoU, at least the threshold; of equals the last one. Only where there is none does it take one
-    that does not count, and then does not count itself: a track outside the range of areas, or a crowd, which may be
-    taken again and again. Neither does a detection count that takes none and is itself outside the range.
+    Of each category the ``most`` best detections are looked at, in the order of their scores. Each takes the free true
+    track with the highest IoU, at least the threshold; of equals the last one. Only where there is none does it take
+    one that does not count, and then does not count itself: a track outside the range of areas, or a crowd, which may
+    be taken again and again. Neither does a detection count that takes none and is itself outside the range.
 
     Args:
         iou: (P, G), of detections and true tracks. One track may be several detections, of different categories.
@@ -142,6 +143,7 @@ def match_tracks(
         target_areas: (G,); the official program takes what the annotation says.
         crowd: (G,); default: none is.
         video: place of the video in the split, which decides between equal scores.
+        most: detections of a category; None: all.
 
     Returns:
         The arguments of ``VISMetrics.extend``, float64, the N kept detections and true tracks last: ``category``;
@@ -156,7 +158,7 @@ def match_tracks(
     for category in sorted({*categories, *target_categories}):
         true = [k for k, kind in enumerate(target_categories) if kind == category]
         said = [k for k, kind in enumerate(categories) if kind == category]
-        said = sorted(said, key=lambda k: -scores[k])[: MOST[-1]]
+        said = sorted(said, key=lambda k: -scores[k])[:most]
         ignored = outside_true[:, true] | groups[true]
         keys += [(category, scores[k], rank) for rank, k in enumerate(said)] + [(category, np.nan, -1)] * len(true)
         table = np.full((len(AREAS), len(THRESHOLDS), len(said) + len(true)), np.nan)

@@ -16,6 +16,7 @@ from torch import Tensor
 from common import metrics
 from common.metrics import (
     GroupedJAndF,
+    HOTAMetrics,
     JAndF,
     MOSEv2Metrics,
     ReferringMetrics,
@@ -49,6 +50,24 @@ def j_and_f(n: int) -> Video:
 def groups(n: int) -> Video:
     objects = 1 + n % 3
     return {**j_and_f(n), "unseen": flags(objects), "missing": flags(objects)}
+
+
+def hota(n: int) -> Video:
+    """Two classes, and 5 + n tracks of them."""
+    nothing, outcome = torch.full((7 + n,), torch.nan, dtype=torch.float64), torch.randint(2, (10, 7 + n)).double()
+    counts = torch.randint(1, 50, (4, 19, 7 + n)).double()
+    counts[3] = counts[0] * unit(19, 7 + n)
+    rank, track = torch.arange(7 + n).double() - 4, torch.arange(7 + n) >= 2
+    outcome[:, rank < 0] = 1
+    keys = {"score": unit(7 + n).masked_fill(rank < 0, torch.nan), "video": torch.full_like(nothing, n)}
+    keys = {key: value.where(track, nothing) for key, value in {**keys, "rank": rank.clamp(min=-1)}.items()}
+    category = torch.arange(7 + n).double() % 2
+    return {
+        "category": category,
+        **keys,
+        "outcome": outcome.where(track, nothing),
+        "counts": counts.where(~track, nothing),
+    }
 
 
 def mose_v2(n: int) -> Video:
@@ -128,6 +147,7 @@ def vspw(n: int) -> Video:
 
 CASES: dict[str, tuple[Callable[[], RowMetric], Callable[[int], Video]]] = {
     "GroupedJAndF": (GroupedJAndF, groups),
+    "HOTAMetrics": (HOTAMetrics, hota),
     "JAndF": (JAndF, j_and_f),
     "MOSEv2Metrics": (MOSEv2Metrics, mose_v2),
     "ReferringMetrics": (ReferringMetrics, referring),
