@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import runpy
 import sys
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import cli
 from common.cli.build import build_method
 from common.cli.targets import prompts
 from common.errors import InputError
-from common.video import Video, labels_from_masks, write_label_map, write_video
+from common.video import Video, VideoFile, labels_from_masks, write_label_map, write_video
 from common.video.streams import camera_frames, piped_frames, raw_frames
 from common.video.synthetic import SyntheticClips
 
@@ -152,3 +153,10 @@ def test_a_pipe_end_to_end(files: Path, video: Video, tmp_path: Path, monkeypatc
     command = ["track", "-", "--raw", "80x64", "--mask", str(files / "first.png"), "--output", str(tmp_path / "out")]
     assert cli.main(command) == 0
     assert len(list((tmp_path / "out" / "masks").iterdir())) == 4
+
+
+def test_the_example(files: Path, repository: Path, tmp_path: Path) -> None:
+    example = runpy.run_path(str(repository / "examples" / "track_video.py"))
+    example["main"](str(files / "clip.mp4"), str(files / "first.png"), str(tmp_path))
+    assert len(list(tmp_path.glob("*.png"))) == 4
+    assert len(VideoFile(tmp_path / "overlay.mp4")) == 4
