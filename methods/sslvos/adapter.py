@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import InputError
+from common.nn.fast import linear
 from methods.sslvos.attention import DeformableAttention, centres
 from methods.sslvos.queries import Attention
 
@@ -110,9 +111,9 @@ class ConvFFN(nn.Module):
 
     def forward(self, x: Tensor, sizes: Sequence[Size]) -> Tensor:
         """(B, S, C), tokens of maps of ``sizes``, to the same."""
-        maps = as_maps(self.fc1(x), sizes)
-        mixed = torch.cat([self.conv(part.contiguous()).flatten(2).transpose(1, 2) for part in maps], 1)
-        return self.fc2(nn.functional.gelu(mixed))
+        maps = as_maps(linear(self.fc1, x), sizes)
+        mixed = torch.cat([self.conv(part).flatten(2).transpose(1, 2) for part in maps], 1)
+        return linear(self.fc2, nn.functional.gelu(mixed))
 
 
 class SpatialBlock(nn.Module):

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.errors import InputError
+from common.nn.fast import linear
 
 Sizes = Sequence[tuple[int, int]]
 
@@ -29,18 +30,22 @@ def deformable_read(value: Tensor, sizes: Sizes, places: Tensor, weights: Tensor
     Returns:
         (B, Q, heads d).
     """
-    batch, _, heads, _ = value.shape
-    grids, shares = (2 * places - 1).transpose(1, 2).flatten(0, 1), weights.transpose(1, 2).flatten(0, 1)
-    total = value.new_zeros(())
-    for level, (tokens, (height, width)) in enumerate(
-        zip(value.split([h * w for h, w in sizes], 1), sizes, strict=True)
-    ):
-        maps = tokens.permute(0, 2, 3, 1).flatten(0, 1).unflatten(-1, (height, width))
-        samples = F.grid_sample(
-            maps, grids[:, :, level], mode="bilinear", align_corners=False
-        )  # (B heads, d, Q, points)
-        total = total + (samples * shares[:, None, :, level]).sum(-1)
-    return total.unflatten(0, (batch, heads)).permute(0, 3, 1, 2).flatten(2)
+    batch, total, heads, channels = value.shape
+    rows, shares, start = [], [], 0
+    for level, (height, width) in enumerate(sizes):
+        x, y = (places[:, :, :, level] * places.new_tensor((width, height)) - 0.5).unbind(-1)
+        for right, below in ((0, 0), (1, 0), (0, 1), (1, 1)):
+            column, line = x.floor() + right, y.floor() + below
+            inside = (column >= 0) & (column < width) & (line >= 0) & (line < height)
+            shares.append(weights[:, :, :, level] * (1 - (x - column).abs()) * (1 - (y - line).abs()) * inside)
+            rows.append(start + torch.where(inside, line * width + column, 0.0))  # no row of a place that is not finite
+        start += height * width
+    # a bag of weighted tokens for each head of a query: on a CPU several times as fast as grid_sample
+    first = torch.arange(batch, device=value.device)[:, None, None, None] * total
+    index = (torch.cat(rows, -1).long() + first) * heads + torch.arange(heads, device=value.device)[:, None]
+    bags, share = index.flatten(0, 2), torch.cat(shares, -1).flatten(0, 2)
+    read = F.embedding_bag(bags, value.reshape(-1, channels), per_sample_weights=share, mode="sum")
+    return read.view(batch, -1, heads * channels)
 
 
 def centres(size: tuple[int, int], device: torch.device | None = None) -> Tensor:
@@ -86,10 +91,10 @@ class DeformableAttention(nn.Module):
         """Queries (B, Q, C) at references (Q, 2), x and y from 0 to 1, read values (B, S, C): (B, Q, C)."""
         shape = (self.heads, self.levels, self.points)
         scale = reference.new_tensor([(w, h) for h, w in sizes])[:, None]  # offsets are in places of the level
-        offsets = self.sampling_offsets(query).unflatten(-1, (*shape, 2)) / scale
-        weights = self.attention_weights(query).unflatten(-1, (self.heads, -1)).softmax(-1).unflatten(-1, shape[1:])
-        values = self.value_proj(value).unflatten(-1, (self.heads, -1))
+        offsets = linear(self.sampling_offsets, query).unflatten(-1, (*shape, 2)) / scale
+        weights = linear(self.attention_weights, query).unflatten(-1, (self.heads, -1)).softmax(-1)
+        values = linear(self.value_proj, value).unflatten(-1, (self.heads, -1))
         places = reference[:, None, None, None] + offsets
         # places in half precision would be off by a good part of a token
-        read = deformable_read(values.float(), sizes, places.float(), weights.float())
-        return self.output_proj(read.to(values.dtype))
+        read = deformable_read(values.float(), sizes, places.float(), weights.float().unflatten(-1, shape[1:]))
+        return linear(self.output_proj, read.to(values.dtype))

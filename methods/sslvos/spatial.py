@@ -48,7 +48,7 @@ class TwoBranchEncoder(FeatureEncoder):
         maps = [f16, f8, self.up(f8) + c4]
         for index, (tap, scale) in enumerate(zip(taps[2::-1], (1, 2, 4), strict=True)):
             maps[index] = maps[index] + enlarged(tap, sizes[1], scale)
-        f16, f8, f4 = (norm(part.contiguous()) for norm, part in zip(self.norms, maps, strict=True))
+        f16, f8, f4 = (norm(part) for norm, part in zip(self.norms, maps, strict=True))
         return f16, f8, f4
 
 

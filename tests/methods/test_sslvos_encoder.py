@@ -32,15 +32,28 @@ def identity(layer: nn.Linear) -> None:
 
 @pytest.mark.parametrize("sizes", [[(5, 7)], [(8, 6), (4, 3)], [(6, 6), (3, 3), (1, 2)]])
 def test_deformable_read_equals_that_of_transformers(sizes):
-    """Places beyond the maps too."""
+    """Places beyond the maps too; gradients of values, places and weights."""
     generator = torch.Generator().manual_seed(len(sizes))
     total, heads, channels, queries, points = sum(h * w for h, w in sizes), 3, 4, 10, 4
     value = torch.randn(2, total, heads, channels, generator=generator)
     places = torch.rand(2, queries, heads, len(sizes), points, 2, generator=generator) * 1.6 - 0.3
     weights = torch.rand(2, queries, heads, len(sizes), points, generator=generator)
     starts = torch.tensor([0, *(h * w for h, w in sizes[:-1])]).cumsum(0)
+    value, places, weights = (tensor.requires_grad_() for tensor in (value, places, weights))
     expected = MultiScaleDeformableAttention()(value, torch.tensor(sizes), sizes, starts, places, weights, 64)
-    torch.testing.assert_close(deformable_read(value, sizes, places, weights), expected)
+    got = deformable_read(value, sizes, places, weights)
+    torch.testing.assert_close(got, expected)
+    inputs, towards = (value, places, weights), torch.randn(expected.shape, generator=generator)
+    for mine, theirs in zip(*(torch.autograd.grad(out, inputs, towards) for out in (got, expected)), strict=True):
+        torch.testing.assert_close(mine, theirs, atol=1e-4, rtol=1e-4)
+
+
+def test_a_place_that_is_not_finite_shows_and_does_not_crash():
+    """As an overflow in half precision gives: that head's answer is no number, the others' are."""
+    places = torch.full((1, 3, 1, 1, 1, 2), 0.5)
+    places[0, 1], places[0, 2] = float("nan"), float("inf")
+    out = deformable_read(torch.ones(1, 4, 1, 2), [(2, 2)], places, torch.ones(1, 3, 1, 1, 1))
+    assert out.isfinite().all(-1).tolist() == [[True, False, False]]
 
 
 def test_centres_of_a_grid():
