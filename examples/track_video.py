@@ -4,7 +4,7 @@ Any method is used in the same way; only the prompts that it takes differ (``ses
 
 - Palette PNGs. A mask file of DAVIS and the like holds target ids behind a palette. Opened as RGB it holds colours, and
   ``mask > 0`` joins all targets. ``read_label_map`` reads ids, and refuses an RGB image.
-- RGB or BGR. Frames are RGB. OpenCV gives BGR: ``frame[..., ::-1]`` first (and ``copy()``), or the network sees blue skin.
+- RGB or BGR. Frames are RGB. OpenCV gives BGR: ``frame[..., ::-1].copy()`` first, or skin is blue.
 - Resized masks. A mask has the size of the frame. Resize label maps with nearest neighbour, never bilinear: a blend of
   the ids 1 and 3 is 2, another target.
 - Late targets. A target may join at any frame: give its prompt with that frame. Do not start a second session for it.
