@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from common.benchmarks.folders import AbsentFrames
 from common.benchmarks.tracks import RleTracks, TrackVideos
 from common.errors import InputError
 from common.video import Video
@@ -54,12 +55,20 @@ class VisVideos(TrackVideos):
         return len(self.videos)
 
     def __getitem__(self, index: int) -> Video:
-        said = self.videos[index]
-        files, tracks = [Path(name) for name in said["file_names"]], self.tracks[said["id"]]
+        return self.opened(self.videos[index])
+
+    def opened(self, said: dict[str, Any]) -> Video:
+        """A video, given what the file says of it; with its frames, unless no video's are here.
+
+        Raises:
+            InputError: its frames or tracks are not those of the file.
+        """
+        files, tracks = [Path(name) for name in said["file_names"]], self.tracks.get(said["id"], [])
         id, where = files[0].parent.name, f"{self.description}, video {files[0].parent.name}"
-        frames = ImageFolder(self.frames_folder / files[0].parent, gaps=True)
         names = [file.stem for file in files]
-        if names != frames.names:
+        folder = self.frames_folder / files[0].parent
+        frames = ImageFolder(folder, gaps=True) if folder.parent.is_dir() else AbsentFrames(folder, names)
+        if isinstance(frames, ImageFolder) and names != frames.names:
             odd = sorted(set(names) ^ set(frames.names))
             which = f"such as {odd[0]}" if odd else "which are in another order"
             raise InputError(f"{frames.path}: not the frames of {self.description.name}, {which}; unpack them again")

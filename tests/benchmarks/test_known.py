@@ -114,7 +114,8 @@ def test_nothing_is_wrong_with_the_miniature(named: tuple[str, dict]) -> None:
     checked = list(check(benchmark, jobs=2))
     assert [one.video for one in checked] == benchmark.ids
     assert [problem for one in checked for problem in one.problems] == []
-    assert all(one.frames and one.objects for one in checked)
+    hidden = benchmark.task in ("VIS", "VSS", "VPS") and benchmark[0].truth is None
+    assert all(one.frames and (one.objects or hidden) for one in checked)
 
 
 def test_every_target_is_given_where_it_is_first_seen(named: tuple[str, dict]) -> None:
