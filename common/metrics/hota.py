@@ -50,9 +50,8 @@ class HOTAMetrics(RowMetric):
         scores: Sequence[float],
         categories: Sequence[int],
         target_categories: Sequence[int],
-        federated: bool = False,
     ) -> None:
-        """Add one video; all its frames are annotated, and all its classes exhaustively.
+        """Add one video, all of whose frames and classes are annotated exhaustively.
 
         Args:
             preds: bool (T, P, H, W), the masks of P tracks; an empty one says that it is not there.
@@ -60,9 +59,8 @@ class HOTAMetrics(RowMetric):
             scores: of the P tracks.
             categories: of the P tracks.
             target_categories: of the G tracks.
-            federated: see ``BurstFrames``.
         """
-        frames, here, there = BurstFrames(federated=federated), range(preds.shape[1]), range(target.shape[1])
+        frames, here, there = BurstFrames(federated=False), range(preds.shape[1]), range(target.shape[1])
         for said, true in zip(preds, target, strict=True):
             frames.add(said, true, here, there, scores, categories, target_categories)
         self.extend(**frames.result())

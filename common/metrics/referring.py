@@ -103,7 +103,7 @@ def assign(j: Tensor, f: Tensor, group: int = 0) -> dict[str, Tensor]:
     Returns:
         The arguments of ``ReferringMetrics.extend``, (T, G) each and (G,).
     """
-    said, true = linear_sum_assignment(-((j.mean(0) + f.mean(0)) / 2).numpy())
+    said, true = linear_sum_assignment(-((j.mean(0) + f.mean(0)) / 2).cpu().numpy())
     said, true = said[true.argsort()], sorted(true)
     names = {"j": j[:, said, true], "f": f[:, said, true]}
     fixed = {f"{name}_fixed": values.diagonal(dim1=1, dim2=2) for name, values in (("j", j), ("f", f))}
