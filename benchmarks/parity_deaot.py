@@ -4,7 +4,9 @@
 
 The official code (github.com/yoxu515/aot-benchmark, BSD-3-Clause) is not part of this project: unpack a checkout and
 give its path. It runs in this process on the CPU in float32 with its own fallback for the correlation extension;
-nothing of it is kept but the numbers.
+nothing of it is kept but the numbers. Memory per object is DMAOT's (github.com/yamy-cheng/DMAOT-VOTS2023, BSD-3-Clause):
+
+    python benchmarks/parity_deaot.py --official PATH/TO/DMAOT-VOTS2023/dmaot --cases "DM L"
 """
 
 from __future__ import annotations
@@ -26,10 +28,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.video import Video
 from methods.hqsmem.frames import prepare
-from methods.hqsmem.settings import MemorySettings
-from methods.hqsmem.tracker import Tracker
 from methods.hqsmem.weights import load_released
-from tests.methods.seeded_deaot import CASES, Case, case_video, given_at, seed_official, seed_ours, summarise
+from tests.methods.seeded_deaot import (
+    CASES,
+    Case,
+    case_video,
+    given_at,
+    seed_official,
+    seed_ours,
+    summarise,
+    tracker_of,
+)
 
 
 def official_model(case: Case):
@@ -40,6 +49,7 @@ def official_model(case: Case):
     defaults = importlib.import_module("configs.default").DefaultEngineConfig("parity", case.official)
     for name, value in vars(defaults).items():
         setattr(config, name, value)
+    config.TEST_LONG_TERM_MEM_MAX = case.capacity
     network = DeAOT(config, encoder=config.MODEL_ENCODER).eval()
     state = seed_official(network.state_dict(), case)
     network.load_state_dict(state)
@@ -59,7 +69,7 @@ def official_run(case: Case, video: Video, network) -> tuple[list[Tensor], list[
     from networks.engines import build_engine
 
     engine = build_engine(
-        "deaotengine",
+        "dmdeaotengine" if case.capacity else "deaotengine",
         phase="eval",
         aot_model=network,
         gpu_id=0,
@@ -90,7 +100,7 @@ def official_run(case: Case, video: Video, network) -> tuple[list[Tensor], list[
 @torch.inference_mode()
 def our_run(case: Case, video: Video, net) -> tuple[list[Tensor], list[Tensor], float]:
     """The same from ours."""
-    tracker = Tracker(net, MemorySettings(gap=case.gap, short_skip=case.skip))
+    tracker = tracker_of(case, net)
     logits, labels, start = caught(net.decoder), [], 0.0
     for index, frame in enumerate(video):
         if index == 1:
@@ -151,7 +161,7 @@ def main() -> int:
     parser.add_argument("--official", type=Path, required=True, help="an unpacked aot-benchmark checkout")
     parser.add_argument("--record", type=Path, help="write our values and the released names into this folder")
     parser.add_argument("--time", action="store_true", help="time both instead")
-    parser.add_argument("--cases", nargs="*", default=list(CASES))
+    parser.add_argument("--cases", nargs="*", default=[name for name in CASES if not name.startswith("DM")])
     args = parser.parse_args()
     sys.path.insert(0, str(args.official))
     if args.time:
@@ -163,8 +173,10 @@ def main() -> int:
         logits[name], names[CASES[name].variant] = record["logits"], record["names"]
     if args.record:
         args.record.mkdir(parents=True, exist_ok=True)
-        (args.record / "expected.json").write_text(json.dumps(logits) + "\n")
-        (args.record / "names.json").write_text(json.dumps(names) + "\n")
+        for name, new in (("expected.json", logits), ("names.json", names)):
+            path = args.record / name
+            old = json.loads(path.read_text()) if path.is_file() else {}
+            path.write_text(json.dumps(old | new) + "\n")
     return int(failed)
 
 

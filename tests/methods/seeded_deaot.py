@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from common.nn.memory_policy import LeastRelevant
 from common.video import Video
 from common.video.synthetic import SyntheticClips
 from methods.hqsmem.deaot import DeAot
-from methods.hqsmem.settings import VARIANTS, DeAotSettings, Variant
+from methods.hqsmem.settings import VARIANTS, DeAotSettings, MemorySettings, Variant
+from methods.hqsmem.tracker import Tracker
 from methods.hqsmem.weights import rename
 
 SMALL = DeAotSettings("nano", layers=2, width=16, key=8, window=3, drop_path=0.0, dropout=0.0)
@@ -33,7 +35,7 @@ class Case:
         skip: age of the short-term memory, in frames.
         objects: targets.
         late: the last target joins at this frame, 0 = the first.
-        temporal: with RMem's temporal embedding.
+        capacity: DMAOT's memory per object with so many frames each, None = whole frames.
         frames: of the clip.
         size: (H, W) of the clip.
         seed: of the weights.
@@ -45,7 +47,7 @@ class Case:
     skip: int = 1
     objects: int = 2
     late: int = 0
-    temporal: bool = False
+    capacity: int | None = None
     frames: int = 9
     size: tuple[int, int] = (113, 145)
     seed: int = 0
@@ -59,6 +61,7 @@ CASES = {
     "T, two engines": Case("deaot-t", "deaott", gap=4, objects=12, seed=4),
     "R50-L": Case("r50-deaot-l", "r50_deaotl", seed=5),
     "SwinB-L": Case("swinb-deaot-l", "swinb_deaotl", size=(112, 144), seed=6),
+    "DM L": Case("deaot-l", "deaotl", gap=1, capacity=3, seed=7),
 }
 
 
@@ -82,7 +85,7 @@ def is_batch_norm(name: str) -> bool:
 
 def seed_ours(case: Case) -> DeAot:
     """A network with a case's weights."""
-    net = DeAot(replace(VARIANTS[case.variant], temporal=case.temporal))
+    net = DeAot(VARIANTS[case.variant])
     state = {
         key: value
         if key.endswith(("num_batches_tracked", "relative_position_index"))
@@ -120,6 +123,12 @@ def labels_of(size: tuple[int, int], shift: int = 0) -> Tensor:
     labels = torch.zeros(size, dtype=torch.long)
     labels[4 + shift : 30 + shift, 5:30], labels[20:44, 30 + shift :] = 1, 2
     return labels
+
+
+def tracker_of(case: Case, net: DeAot) -> Tracker:
+    """A tracker with a case's memory."""
+    memory = MemorySettings(case.gap, case.capacity, per_object=case.capacity is not None, short_skip=case.skip)
+    return Tracker(net, memory, LeastRelevant())
 
 
 def case_video(case: Case) -> Video:

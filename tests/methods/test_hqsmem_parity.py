@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from methods.hqsmem.settings import MemorySettings
-from methods.hqsmem.tracker import Tracker
-from tests.methods.seeded_deaot import CASES, case_video, given_at, seed_ours, summarise
+from tests.methods.seeded_deaot import CASES, case_video, given_at, seed_ours, summarise, tracker_of
 
 EXPECTED = json.loads((Path(__file__).parents[1] / "golden/deaot/expected.json").read_text())
 
@@ -21,7 +19,7 @@ EXPECTED = json.loads((Path(__file__).parents[1] / "golden/deaot/expected.json")
 def test_same_logits_as_the_official_code(name):
     case, expected = CASES[name], EXPECTED[name]
     video, net = case_video(case), seed_ours(case)
-    tracker, logits = Tracker(net, MemorySettings(gap=case.gap, short_skip=case.skip)), []
+    tracker, logits = tracker_of(case, net), []
     net.decoder.register_forward_hook(lambda _, __, out: logits.append(out[0]))
     for index, frame in enumerate(video):
         given, prob = given_at(case, video, index), tracker.predict(frame)
