@@ -32,6 +32,8 @@ KNOWN: dict[str, tuple[str, dict[str, Any]]] = {
     "vspw": ("vspw.Vspw", {}),
     "vipseg": ("vipseg.VipSeg", {}),
     "viposeg": ("viposeg.VipoSeg", {}),
+    "refdavis": ("ref_davis.RefDavis", {}),
+    "refyoutubevos": ("ref_youtube_vos.RefYouTubeVos", {}),
     "vots2023": ("vots.Vots", {"edition": "vots2023"}),
     "vots2024": ("vots.Vots", {"edition": "vots2024"}),
     "votst2024": ("vots.Vots", {"edition": "votst2024", "split": "val"}),

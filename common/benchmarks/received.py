@@ -44,7 +44,8 @@ class Submission:
 def open_submission(path: str | Path, ids: Collection[str]) -> Iterator[Submission]:
     """Find the videos of a submission.
 
-    In a folder without a video of that name, the only folder in it is looked into. A zip is extracted to a temporary
+    In a folder without a video of that name, the only folder in it is looked into; several that all have videos are
+    parts of one submission (Ref-DAVIS). A zip is extracted to a temporary
     folder, as far as it holds these videos, and removed in the end.
 
     Args:
@@ -83,8 +84,9 @@ def _found(path: Path, top: Path, ids: Collection[str], left_out: Sequence[tuple
         here = {entry.name if entry.is_dir() else entry.name.removesuffix(".json") for entry in inside}
         folders = [entry for entry in inside if entry.is_dir()]
         names = [entry.name for entry in folders] or names
-        if here & wanted or (not folders and [entry.suffix for entry in inside].count(".json") == 1):
-            others = sorted(entry.name for entry in folders if entry.name not in wanted)
+        parts = len(folders) > 1 and all({path.name for path in visible(part)} & wanted for part in folders)
+        if here & wanted or parts or (not folders and [entry.suffix for entry in inside].count(".json") == 1):
+            others = sorted(entry.name for entry in folders if entry.name not in wanted and not parts)
             return Submission(path, folder, PurePosixPath(folder.relative_to(top).as_posix()), others)
         if len(folders) != 1:
             break
