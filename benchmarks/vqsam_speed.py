@@ -93,7 +93,7 @@ def main() -> int:
                 [sys.executable, __file__, *sys.argv[1:], "--child", name], capture_output=True, text=True
             )
             if run.returncode:
-                print(f"{name}: failed: {run.stderr.strip().splitlines()[-1]}", flush=True)
+                print(f"{name}: failed: {run.stderr.strip()[-200:] or run.returncode}", flush=True)
                 continue
             out = json.loads(run.stdout.strip().splitlines()[-1])
             result["seconds"] += out["seconds"]
