@@ -34,6 +34,7 @@ KNOWN: dict[str, tuple[str, dict[str, Any]]] = {
     "viposeg": ("viposeg.VipoSeg", {}),
     "refdavis": ("ref_davis.RefDavis", {}),
     "refyoutubevos": ("ref_youtube_vos.RefYouTubeVos", {}),
+    "burst": ("burst_guided.BurstGuided", {}),
     "vots2023": ("vots.Vots", {"edition": "vots2023"}),
     "vots2024": ("vots.Vots", {"edition": "vots2024"}),
     "votst2024": ("vots.Vots", {"edition": "votst2024", "split": "val"}),
