@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods.univs.backbone import ImageBackbone
-from methods.univs.concepts import ConceptBank
 from methods.univs.decoder import VideoMaskDecoder
 from methods.univs.heads import Outputs
 from methods.univs.language import LanguageToImage
@@ -57,8 +56,6 @@ class UniVs(nn.Module):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
         self.text = TextTower(settings.text, tokenizer)
-        self.bank = ConceptBank(settings.text.outputs)
-        self.text.register_load_state_dict_post_hook(lambda *_: self.bank.clear())
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("deviation", torch.tensor(DEVIATION).view(3, 1, 1), persistent=False)
 
@@ -133,18 +130,8 @@ class UniVs(nn.Module):
         return self.decoder(scene, prompts, every, paired)
 
     def concepts(self, names: Sequence[str]) -> Tensor:
-        """Embeddings (K, D) of a vocabulary; kept in the bank where the text tower is frozen.
-
-        Raises:
-            InputError: a name without words, or no CLIP vocabulary.
-        """
-        if not self.settings.text.frozen:
-            return self.text.names(names)
-        known = self.bank.get(names)
-        if known is None:
-            with torch.inference_mode(False), torch.no_grad():  # kept rows may serve in training later
-                known = self.bank.add(names, self.text.names(names))
-        return known
+        """Embeddings (K, D) of a vocabulary; see ``TextTower.concepts``."""
+        return self.text.concepts(names)
 
     def class_logits(self, classes: Tensor, concepts: Tensor) -> Tensor:
         """Logits (..., K), for a sigmoid, of ``Predictions.classes`` for a vocabulary's concepts (K, D)."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModelWithProjection
 
+from methods.univs.concepts import ConceptBank
 from methods.univs.settings import TextSettings
 from methods.univs.tokens import Tokenizer, clean, templates
 
@@ -44,9 +46,24 @@ class TextTower(nn.Module):
                 eos_token_id=self.tokenize.end,
             )
         )
+        self.bank = ConceptBank(settings.outputs)
         if settings.frozen:
             self.requires_grad_(False)
         self.train()
+
+    def concepts(self, names: Sequence[str]) -> Tensor:
+        """Embeddings (K, D) of a vocabulary; kept in the bank, without gradient, where the tower is frozen.
+
+        Raises:
+            InputError: a name without words, or no CLIP vocabulary.
+        """
+        if not self.settings.frozen:
+            return self.names(names)
+        known = self.bank.get(names)
+        if known is None:
+            with torch.inference_mode(False), torch.no_grad():  # kept rows may serve in training later
+                known = self.bank.add(names, self.names(names))
+        return known
 
     def names(self, names: Sequence[str]) -> Tensor:
         """Concepts (len(names), D): the end-of-text feature averaged over the templates, not normalised."""
@@ -65,6 +82,10 @@ class TextTower(nn.Module):
     def train(self, mode: bool = True) -> TextTower:
         """Training mode, unless frozen."""
         return super().train(mode and not self.settings.frozen)
+
+    def _load_from_state_dict(self, *args: Any, **options: Any) -> None:
+        self.bank.clear()
+        super()._load_from_state_dict(*args, **options)
 
     def _encode(self, texts: Sequence[str], template: str) -> tuple[Tensor, Tensor]:
         """Words (K, context, D) and sentence (K, D); padding is read as released: without an attention mask."""

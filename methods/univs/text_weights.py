@@ -69,5 +69,5 @@ def load_text(tower: TextTower, path: str | Path) -> Path:
             f"{path}: no text tower. UniVS uses RegionCLIP's (github.com/microsoft/RegionCLIP, "
             "regionclip_pretrained-cc_rn50x4.pth); put it on disk and give its path"
         )
-    load_strict(tower.body, from_clip(load_state(path)), path)
+    load_strict(tower, {f"body.{key}": value for key, value in from_clip(load_state(path)).items()}, path)
     return path

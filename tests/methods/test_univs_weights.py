@@ -218,7 +218,9 @@ def test_every_layout_of_a_text_tower(tmp_path, layout):
         whole = from_clip(state) | {"vision_model.x": torch.zeros(1), "logit_scale": torch.zeros(1)}
         saved(whole, tmp_path / "pytorch_model.bin")
         path = tmp_path
+    tower.bank.add(["old"], torch.zeros(1, 24))
     load_text(tower, path)
+    assert tower.bank.get(["old"]) is None
     values = tower.body.state_dict()
     assert torch.equal(values["text_projection.weight"], state["text_projection"].T)
     key, query = (
@@ -236,7 +238,7 @@ def test_a_text_tower_that_does_not_fit(tmp_path):
         load_text(TextTower(CLIP), tmp_path / "none.pth")
     state = clip_state()
     del state["ln_final.bias"]
-    with pytest.raises(InputError, match=r"missing: text_model\.final_layer_norm\.bias"):
+    with pytest.raises(InputError, match=r"missing: body\.text_model\.final_layer_norm\.bias"):
         load_text(TextTower(CLIP), saved(state, tmp_path / "odd.pth"))
 
 

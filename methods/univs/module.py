@@ -1,0 +1,139 @@
+"""UniVS as a LightningModule."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+
+from common import optim
+from common.data.clip import Clip
+from common.errors import InputError
+from common.segmenter import VideoSegmenter
+from methods.univs.freezing import frozen_parts
+from methods.univs.model import UniVs
+from methods.univs.settings import Backbone, SelfAttention, Temporal, preset
+from methods.univs.text_weights import load_text
+from methods.univs.training import TrainingSettings, batch_losses
+from methods.univs.weights import load_weights
+
+if TYPE_CHECKING:
+    from methods.univs.session import UniVsSession
+
+NANO = Path(__file__).resolve().parents[2] / "weights" / "univs_nano.safetensors"
+WEIGHTS = {"class": 5.0, "mask": 5.0, "dice": 5.0, "semantic": 5.0}
+REID = ("reid", "reid_aux", "reid_prompt", "reid_prompt_aux", "reid_clips", "reid_clips_aux")
+_NAMES = {"resnet50": "ResNet50", "swin-tiny": "Swin-T", "swin-base": "Swin-B", "swin-large": "Swin-L"}
+_EMBEDDING = r"\.(level|level_embed|query|query_code|relative_position_bias_table)$|\.task\.|_embedding\.weight$"
+
+
+class UniVS(VideoSegmenter):
+    """UniVS (CVPR 2024): masks, boxes, points, expressions and category names as queries; six tasks in one network.
+
+    Args:
+        backbone: ``resnet50``, ``swin-tiny``, ``swin-base``, ``swin-large`` as published, or our ``nano``.
+        queries: learnable queries; default 200 (nano 32).
+        points: tokens of a visual prompt; default 32.
+        self_attention: who reads whom among the queries, see ``UniVsSettings``; default ``sep``.
+        temporal: position code of time, see ``UniVsSettings``; default ``arbitrary``.
+        proca: prompt cross-attention (Table 3a).
+        tokenizer: folder of CLIP's vocabulary, where the text tower needs one.
+        text: file of the text tower's weights, where ``weights`` do not hold them.
+        recipe: how a clip is trained on.
+        reid: weight w of all ReID terms; ``loss_weights`` overrides single ones.
+        frozen_stages: stages of the backbone that are not trained; 4 = none is.
+        freeze_pixel_decoder: the pixel decoder is not trained.
+        backbone_lr: factor on the learning rate of the backbone.
+        milestones: steps at which the learning rate falls to a tenth; null = warm-up and cosine.
+        kwargs: see ``VideoSegmenter``; ``weights`` may be ``nano``, a published UniVS or Mask2Former checkpoint, or
+            one of ours.
+
+    Raises:
+        InputError: settings that do not fit each other, or files that do not fit.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone = "nano",
+        queries: int | None = None,
+        points: int | None = None,
+        self_attention: SelfAttention | None = None,
+        temporal: Temporal | None = None,
+        proca: bool | None = None,
+        tokenizer: str | None = None,
+        text: str | None = None,
+        recipe: TrainingSettings | None = None,
+        reid: float = 0.5,
+        frozen_stages: int = 0,
+        freeze_pixel_decoder: bool = False,
+        backbone_lr: float = 0.1,
+        milestones: list[int] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        sizes = dict(queries=queries, points=points, self_attention=self_attention, temporal=temporal, proca=proca)
+        self.core = UniVs(preset(backbone, **sizes), tokenizer)
+        # a checkpoint holds settings as plain data
+        self.recipe = TrainingSettings(**recipe) if isinstance(recipe, dict) else recipe or TrainingSettings()
+        self.loss_weights = WEIGHTS | dict.fromkeys(REID, reid) | self.loss_weights
+        self.backbone_lr, self.milestones = backbone_lr, milestones
+        self._still = frozen_parts(self.core, frozen_stages, freeze_pixel_decoder)
+        self.method_name, self.variant = "UniVS", _NAMES.get(backbone, backbone)
+        if self.weights not in (None, "random"):
+            self.weights_file = load_weights(self.core, NANO if self.weights == "nano" else self.weights)
+            self.weights_note = "ours nano" if self.weights == "nano" else self.weights_file.name
+        if text is not None:
+            load_text(self.core.text, text)
+
+    def session(self, length: int | None = None) -> UniVsSession:
+        """A session with this module's test settings, whatever the length."""
+        from methods.univs.session import UniVsSession
+
+        return UniVsSession(self.core, None)
+
+    def losses(self, clip: Clip) -> dict[str, Tensor]:
+        """Terms of classes, masks and embeddings, of learnable and prompt queries; see ``batch_losses``."""
+        return batch_losses(self.core, clip, self.recipe)
+
+    def train(self, mode: bool = True) -> UniVS:
+        """Training mode; what is frozen stays in eval mode."""
+        super().train(mode)
+        for part in self._still if mode else ():
+            part.eval()
+        return self
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The text tower's file is not asked for again: the checkpoint holds all weights."""
+        super().on_save_checkpoint(checkpoint)
+        stored = checkpoint.get("hyper_parameters", {})
+        if stored.get("text") is not None:
+            stored["text"] = None
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """A lower rate for the backbone; no decay of biases, norms, embeddings and relative positions."""
+        groups = optim.parameter_groups(
+            self, self.lr, self.weight_decay, lambda name: self.backbone_lr if ".backbone." in name else 1.0
+        )
+        kept = {id(p) for name, p in self.named_parameters() if re.search(_EMBEDDING, name) and p.requires_grad}
+        split = []
+        for group in groups:
+            for mine, decay in ((True, 0.0), (False, group["weight_decay"])):
+                chosen = [p for p in group["params"] if (id(p) in kept) == mine]
+                split += [group | {"params": chosen, "weight_decay": decay}] if chosen else []
+        return split
+
+    def configure_optimizers(self) -> Any:
+        """AdamW; with ``milestones`` in steps after the warm-up, as published, else with warm-up and cosine."""
+        if not self.milestones:
+            return super().configure_optimizers()
+        optimizer = AdamW(self.parameter_groups(), lr=self.lr)
+
+        def factor(step: int) -> float:
+            warm = min(1.0, (step + 1) / (self.warmup_steps + 1))
+            return warm * 0.1 ** sum(step >= milestone for milestone in self.milestones or ())
+
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
