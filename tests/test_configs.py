@@ -15,12 +15,15 @@ from PIL import Image
 
 import cli
 from common.cli.suite import SuiteCLI
+from common.leaderboard.runner import read_plan
 from common.nn.sam2.weights import NANO
 from common.video import write_label_map
 from common.video.synthetic import SyntheticClips
 
 ROOT = Path(__file__).resolve().parents[1]
-CONFIGS = sorted((ROOT / "configs").rglob("*.yaml"))
+YAMLS = sorted((ROOT / "configs").rglob("*.yaml"))
+PLANS = [path for path in YAMLS if "rows" in yaml.safe_load(path.read_text())]
+CONFIGS = [path for path in YAMLS if path not in PLANS]
 VERBS = {"train": "fit", "test": "test", "predict": "predict"}
 
 
@@ -102,6 +105,16 @@ def assert_says(got: Any, wanted: Any) -> None:
         assert list(got) == wanted
     else:
         assert got == wanted
+
+
+@pytest.mark.parametrize("plan", PLANS, ids=names)
+def test_every_command_of_a_plan_parses(plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    _, fits, tests = read_plan(plan)
+    assert tests
+    for step in [*fits, *tests]:
+        with pytest.raises(Parsed):
+            ParseOnly([step.verb, *step.arguments])
 
 
 @pytest.fixture(scope="module")
