@@ -4,7 +4,7 @@
 
 The official code (github.com/yoxu515/aot-benchmark, BSD-3-Clause) is not part of this project: unpack a checkout and
 give its path. It runs in this process on the CPU in float32 with its own fallback for the correlation extension;
-nothing of it is kept but the numbers. Memory per object is DMAOT's (github.com/yamy-cheng/DMAOT-VOTS2023, BSD-3-Clause):
+nothing of it is kept but the numbers. Memory per object is DMAOT's (yamy-cheng/DMAOT-VOTS2023, BSD-3-Clause):
 
     python benchmarks/parity_deaot.py --official PATH/TO/DMAOT-VOTS2023/dmaot --cases "DM L"
 """
