@@ -1,0 +1,114 @@
+"""Still images in COCO's layouts, and clips made of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from common.benchmarks.vps import write_ids
+from common.data import LabelledClips, ScaleJitter
+from common.data.coco import CocoInstances, CocoPanoptic
+from common.errors import InputError
+
+SIZE = (20, 30)
+# a square as a polygon, as runs down the columns, and a crowd
+POLYGON = [[2.0, 3.0, 10.0, 3.0, 10.0, 9.0, 2.0, 9.0]]
+RUNS = {"size": [20, 30], "counts": [5, 10, 585]}  # rows 5 to 14 of the first column
+CATEGORIES = [{"id": 90, "name": "cat", "isthing": 1}, {"id": 4, "name": "sky", "isthing": 0}]
+
+
+def write_images(root: Path) -> None:
+    (root / "images").mkdir()
+    for name in ("a", "b"):
+        Image.new("RGB", SIZE[::-1], (90, 0, 0)).save(root / "images" / f"{name}.png")
+
+
+def image(number: int, name: str) -> dict:
+    return {"id": number, "file_name": f"{name}.png", "height": SIZE[0], "width": SIZE[1]}
+
+
+@pytest.fixture
+def instances(tmp_path: Path) -> CocoInstances:
+    write_images(tmp_path)
+    annotations = [
+        {"image_id": 7, "category_id": 90, "segmentation": POLYGON, "iscrowd": 0, "expressions": ["left cat", "a cat"]},
+        {"image_id": 7, "category_id": 4, "segmentation": RUNS, "iscrowd": 0},
+        {"image_id": 7, "category_id": 4, "segmentation": RUNS, "iscrowd": 1},
+        {"image_id": 8, "category_id": 4, "segmentation": RUNS, "iscrowd": 1},
+    ]
+    said = {"images": [image(7, "a"), image(8, "b")], "annotations": annotations, "categories": CATEGORIES}
+    (tmp_path / "instances.json").write_text(json.dumps(said))
+    return CocoInstances(tmp_path / "images", tmp_path / "instances.json")
+
+
+def test_instances(instances: CocoInstances) -> None:
+    assert len(instances) == 1  # the other has a crowd only
+    video = instances[0]
+    assert (video.id, len(video), video.targets) == ("a", 1, (1, 2))
+    assert video.vocabulary == video.prompts[0].vocabulary == ("sky", "cat")
+    assert video.categories == {1: 1, 2: 0}
+    assert video.expressions == {1: ("left cat", "a cat")}
+    masks = video.truth[0]  # type: ignore[index]
+    square = torch.zeros(SIZE, dtype=torch.bool)
+    square[3:9, 2:10] = True
+    column = torch.zeros(SIZE, dtype=torch.bool)
+    column[5:15, 0] = True
+    assert torch.equal(masks, torch.stack([square, column]))
+    assert video[0].shape == (*SIZE, 3)
+
+
+def test_panoptic(tmp_path: Path) -> None:
+    write_images(tmp_path)
+    ids = torch.zeros(SIZE, dtype=torch.int64)
+    ids[:10], ids[10:15, :5], ids[18:] = 300, 70_000, 9
+    write_ids(tmp_path / "maps" / "a.png", ids)
+    segments = [
+        {"id": 70_000, "category_id": 90},
+        {"id": 300, "category_id": 4},
+        {"id": 9, "category_id": 90, "iscrowd": 1},
+    ]
+    said = {
+        "images": [image(7, "a")],
+        "annotations": [{"image_id": 7, "file_name": "a.png", "segments_info": segments}],
+        "categories": CATEGORIES,
+    }
+    (tmp_path / "panoptic.json").write_text(json.dumps(said))
+    video = CocoPanoptic(tmp_path / "images", tmp_path / "panoptic.json", tmp_path / "maps")[0]
+    assert (video.prompts[0].vocabulary, video.prompts[0].stuff) == (("sky", "cat"), ("sky",))
+    assert video.categories == {1: 1, 2: 0}
+    assert torch.equal(video.truth[0], torch.stack([ids == 70_000, ids == 300]))  # type: ignore[index]
+
+
+def test_a_still_becomes_a_clip_of_different_views(instances: CocoInstances) -> None:
+    jitter = ScaleJitter(scale=(0.7, 1.5))
+    item = LabelledClips(instances, frames=3, size=(24, 24), task="VIS", window=2, jitter=jitter)[0]
+    assert item.frames.shape == (3, 3, 24, 24)
+    assert not torch.equal(item.frames[0], item.frames[1])
+    assert item.vocabulary == ("sky", "cat")
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        (lambda said: said.pop("categories"), "without 'categories'"),
+        (lambda said: said["annotations"].clear(), "without 'annotations'"),
+        (lambda said: [one.update(iscrowd=1) for one in said["annotations"]], "no image in it has a target"),
+        (lambda said: said["annotations"][1]["segmentation"].update(counts=[4]), "image 7: a mask is damaged"),
+        (lambda said: said["annotations"][1]["segmentation"].update(counts="abc"), "image 7: a mask is damaged"),
+    ],
+)
+def test_damaged(instances: CocoInstances, change, word: str) -> None:
+    said = json.loads(instances.annotations.read_text())
+    change(said)
+    instances.annotations.write_text(json.dumps(said))
+    with pytest.raises(InputError, match=word):
+        instances[0].truth[0]  # type: ignore[index]
+
+
+def test_missing(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.json: no such annotation file"):
+        len(CocoInstances(tmp_path, tmp_path / "none.json"))
