@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from common.errors import InputError
 from common.nn.sam2 import Candidates, FrameFeatures, Sam2
-from common.nn.sam2.prompts import prompt_points
 from common.nn.sam2.session import Sam2Session
 from common.video import FrameMasks, Prompt
 from methods.sam2long.picks import TreeSettings
@@ -109,19 +107,8 @@ class SAM2LongSession(Sam2Session):
         return self.core.encode_memory(features, picked).bfloat16()
 
     def _prompt(self, features: FrameFeatures, prompt: Prompt) -> None:
-        """Remember a prompted frame or query image: a mask is the answer, points and boxes are decoded unaided."""
-        side, device = self.core.image_size, features.embedding.device
-        assert self.size is not None
-        height, width = self.size if prompt.image is None else prompt.image.shape[:2]
-        if prompt.mask is not None:
-            mask = prompt.mask.to(device).float()[None, None]
-            if (height, width) != (side, side):
-                mask = F.interpolate(mask, (side, side), mode="bilinear", align_corners=False, antialias=True)
-            answer = self.core.take_mask(features, (mask >= 0.5).float())
-        else:
-            points, labels = (x.to(device) for x in prompt_points(prompt, (height, width), side))
-            embedding = self.core.without_memory(features)
-            answer = self.core.decode(embedding, features, points, labels, multimask=points.shape[1] == 1).best()
+        """Remember a prompted frame or query image."""
+        answer = self._taken(features, prompt)
         tree = self.trees.setdefault(prompt.target, MemoryTree(self.settings, self.max_pointers))
         memory = self._memories(features, answer)
         if prompt.image is None:

@@ -23,6 +23,7 @@ from methods.hqsmem import weights_refiner as module
 from methods.hqsmem.dino import Dino
 from methods.hqsmem.sam_hq import SamHq
 from methods.hqsmem.weights_refiner import load_dino, load_sam_hq
+from tests.methods.small_refiner import lively
 
 # The fact sheet's table from right to left, in the order of replacement.
 ORIGINAL = [
@@ -73,14 +74,6 @@ def original(net: SamHQModel) -> dict[str, Tensor]:
     return out
 
 
-def randomised(net: torch.nn.Module) -> None:
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for name, value in net.named_parameters():
-            scale = 1.0 if value.ndim == 1 or "positional" in name else 0.5 * value[0].numel() ** -0.5
-            value.copy_(torch.randn(value.shape, generator=generator) * scale)
-
-
 @pytest.fixture
 def sam(monkeypatch: pytest.MonkeyPatch) -> SamHQModel:
     """Two blocks of width 32 on 64 x 64 pixels, as published but for the sizes."""
@@ -90,7 +83,7 @@ def sam(monkeypatch: pytest.MonkeyPatch) -> SamHQModel:
     net = SamHQModel(
         SamHQConfig(**small, prompt_encoder_config={"image_size": 64}, mask_decoder_config={"vit_dim": 32})
     )
-    randomised(net)
+    lively(net)
     return net.eval()
 
 
@@ -149,7 +142,7 @@ def vit(kind: str) -> torch.nn.Module:
         "dinov2": lambda: Dinov2Model(Dinov2Config(**sizes)),
         "registers": lambda: Dinov2WithRegistersModel(Dinov2WithRegistersConfig(**sizes, num_register_tokens=3)),
     }[kind]()
-    randomised(net)
+    lively(net)
     return net.eval()
 
 

@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from common.nn.sam2.model import Sam2
-from common.nn.sam2.types import FrameFeatures
+from common.nn.sam2.prompts import prompt_points
+from common.nn.sam2.types import Candidates, FrameFeatures
 from common.session import Session
-from common.video import FrameMasks
+from common.video import FrameMasks, Prompt
 
 
 class Answer(Protocol):
@@ -33,7 +34,7 @@ class Sam2Session(Session):
     """
 
     kinds = ("mask", "box", "points")
-    outside_kinds = ("mask", "box")
+    outside_kinds: tuple[str, ...] = ("mask", "box")
 
     def __init__(self, core: Sam2) -> None:
         self.core = core
@@ -48,6 +49,20 @@ class Sam2Session(Session):
 
     def _encode(self, image: Tensor) -> FrameFeatures:
         return self.core.encode(self.core.preprocess(image.permute(2, 0, 1)[None]))
+
+    def _taken(self, features: FrameFeatures, prompt: Prompt) -> Candidates:
+        """The answer on a prompted frame or query image: a mask as it is; points and boxes decoded without memory."""
+        side, device = self.core.image_size, features.embedding.device
+        assert self.size is not None
+        height, width = self.size if prompt.image is None else prompt.image.shape[:2]
+        if prompt.mask is not None:
+            mask = prompt.mask.to(device).float()[None, None]
+            if (height, width) != (side, side):
+                mask = F.interpolate(mask, (side, side), mode="bilinear", align_corners=False, antialias=True)
+            return self.core.take_mask(features, (mask >= 0.5).float())
+        points, labels = (x.to(device) for x in prompt_points(prompt, (height, width), side))
+        embedding = self.core.without_memory(features)
+        return self.core.decode(embedding, features, points, labels, multimask=points.shape[1] == 1).best()
 
     def _released(self) -> list[FrameMasks]:
         """The frames, in order, whose targets are all decided."""
