@@ -28,12 +28,13 @@ class Pool:
         self._embeddings: dict[int, tuple[Tensor, int]] = {}  # sum and number
         self._logits: dict[int, tuple[Tensor, int]] = {}  # sum, and how often there was a mask
 
-    def extend(self, frame: int, recent: int = 1) -> None:
-        """Open a slot: it inherits the latest tokens, and the mean of the ``recent`` latest embeddings."""
+    def reach(self, frame: int, recent: int = 1) -> None:
+        """Open slots up to a frame: they inherit the latest tokens, and the mean of ``recent`` embeddings."""
         if self.tokens:
-            self.tokens[frame] = self.tokens[max(self.tokens)]
-        if self._embeddings:
-            self._embeddings[frame] = self.embeddings(recent).mean(0), 1
+            newest = max(self.tokens)
+            self.tokens |= dict.fromkeys(range(newest + 1, frame + 1), self.tokens[newest])
+        for slot in range(max(self._embeddings, default=frame) + 1, frame + 1):
+            self._embeddings[slot] = self.embeddings(recent).mean(0), 1
 
     def add(self, logits: dict[int, Tensor], embeddings: dict[int, Tensor]) -> None:
         """Sum up mask logits (h, w) and average embeddings (C,) of frames over overlapping clips."""

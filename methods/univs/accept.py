@@ -1,0 +1,94 @@
+"""Which masks of targets count in a clip: the rules of inference with prompts.
+
+Legend: N targets, T frames of the clip, Q learnable queries, C channels; h and w at stride 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from methods.univs.heads import Predictions
+from methods.univs.inference import InferenceSettings
+from methods.univs.masks import compete, mask_iou, quality, to_frame
+from methods.univs.pool import consistency
+
+
+class Accepted(NamedTuple):
+    """Masks that count.
+
+    Attributes:
+        masks: logits (N, T, h, w).
+        embeddings: (N, T, C).
+        kept: bool (N,), False where nothing of a target counts in this clip.
+    """
+
+    masks: Tensor
+    embeddings: Tensor
+    kept: Tensor
+
+
+def pick(found: Predictions, rows: Sequence[int] | Tensor) -> Predictions:
+    """Some of the queries."""
+    return Predictions(found.masks[rows], found.classes[rows], found.embeddings[rows])
+
+
+def accept_all(found: Predictions) -> Accepted:
+    """Expressions in their first clip: taken as they are."""
+    return Accepted(found.masks, found.embeddings, torch.ones(len(found.masks), dtype=torch.bool))
+
+
+def accept_first(
+    found: Predictions, given: list[tuple[int, Tensor] | None], inner: tuple[int, int], settings: InferenceSettings
+) -> Accepted:
+    """Targets in the first clip that shows them.
+
+    Targets compete with the squared IoU with the given mask, times quality; only those whose IoU exceeds
+    ``first_iou`` (less for small ones) are kept.
+
+    Args:
+        given: for each target the place in the clip of its given mask and that mask, bool at the size ``inner`` of the
+            network's frame; None of a box or points, for which the IoU counts as 1.
+    """
+    iou, least = found.masks.new_ones(len(given)), found.masks.new_zeros(len(given))
+    for row, one in enumerate(given):
+        if one is not None:
+            place, mask = one
+            shown = to_frame(found.masks[row, place][None], inner) > 0
+            iou[row] = mask_iou(shown, mask[None])[0, 0]
+            least[row] = settings.first_iou * min(1.0, int(mask.sum()) / settings.first_area)
+    masks, _ = compete(found.masks, iou**2 * quality(found.masks))
+    return Accepted(masks, found.embeddings, iou > least)
+
+
+def accept_known(
+    found: Predictions, past: list[Tensor], least: float, share: float | None, factor: Tensor | None = None
+) -> Accepted:
+    """Targets that are in the memory: what is not like it is discarded, then what loses the competition for pixels.
+
+    Targets compete with similarity times quality times ``factor``.
+
+    Args:
+        past: (P, C) for each target, its embeddings in memory, oldest first.
+        least: similarity that must be exceeded.
+        share: of its area, what a target must keep in the competition; None = masks may overlap.
+        factor: (N,); None = the similarity once more.
+    """
+    pairs = zip(past, found.embeddings, strict=True)
+    similar = torch.stack([consistency(memory, now) for memory, now in pairs])
+    kept, masks = similar > least, found.masks
+    if share is not None and kept.any():
+        weights = similar * (similar if factor is None else factor) * quality(masks)
+        masks = masks.clone()
+        masks[kept], shares = compete(masks[kept], weights[kept])
+        kept[kept.clone()] = shares >= share
+    return Accepted(masks, found.embeddings, kept)
+
+
+def recognise(learnable: Predictions, past: list[Tensor]) -> Predictions:
+    """For each target the learnable query that is most like its memory: tracking by similarity."""
+    best = torch.stack([consistency(memory, learnable.embeddings) for memory in past]).argmax(1)
+    return pick(learnable, best)

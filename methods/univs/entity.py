@@ -1,0 +1,68 @@
+"""An entity: what was found by category and is followed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from methods.univs.clip import Window
+from methods.univs.pool import Pool
+
+
+@dataclass(eq=False)
+class Entity:
+    """What is known of it.
+
+    Attributes:
+        id: unique in the video, from 1.
+        pool: its memory.
+        classes: (K,) class probabilities of the newest clip.
+        past_classes: (K,) sum of those of ``clips`` earlier ones.
+        sharpness: sum of the quality of its masks over ``visits``.
+        seen: last frame on which it showed.
+        answered: it has been shown to the user.
+    """
+
+    id: int
+    pool: Pool
+    classes: Tensor
+    past_classes: Tensor
+    clips: int = 0
+    sharpness: float = 0.0
+    visits: int = 0
+    seen: int = -1
+    answered: bool = False
+
+    @property
+    def scores(self) -> Tensor:
+        """(K,) class probabilities, averaged over its history."""
+        return (self.past_classes + self.classes) / (self.clips + 1)
+
+    @property
+    def quality(self) -> float:
+        """Of its masks, averaged over its history."""
+        return self.sharpness / max(self.visits, 1)
+
+    def reach(self, frame: int, recent: int) -> None:
+        """Open the slot of a new clip: its classes are a copy of the last, its embedding the mean of the latest."""
+        self.past_classes, self.clips = self.past_classes + self.classes, self.clips + 1
+        self.pool.reach(frame, recent)
+
+    def add(self, window: Window, masks: Tensor | None, embeddings: Tensor, quality: float) -> None:
+        """Masks (T, h, w) of a clip, if they count, and embeddings of its last frames (up to T, C)."""
+        self.pool.add(
+            {} if masks is None else dict(zip(window.frames, masks, strict=True)),
+            dict(zip(window.frames[-len(embeddings) :], embeddings, strict=True)),
+        )
+        if masks is not None:
+            shown = [frame for frame, mask in zip(window.frames, masks, strict=True) if (mask > 0).any()]
+            self.seen = max([self.seen, *shown])
+            self.sharpness, self.visits = self.sharpness + quality, self.visits + 1
+
+    def shape(self, window: Window) -> Tensor:
+        """Its masks bool (T, h, w) so far."""
+        blank = torch.zeros(window.scene.mask.shape[-2:], device=window.scene.mask.device)
+        masks = [self.pool.masks(frame) for frame in window.frames]
+        return torch.stack([blank if mask is None else mask for mask in masks]) > 0

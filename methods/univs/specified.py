@@ -1,0 +1,115 @@
+"""Targets given by prompts (VOS, RefVOS, PVOS), clip by clip: each is followed by its own prompt query."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from common.errors import InputError
+from common.video import FrameMasks, Prompt
+from methods.univs.accept import accept_all, accept_first, accept_known, pick, recognise
+from methods.univs.clip import Window, float32, pool_prompts
+from methods.univs.inference import InferenceSettings
+from methods.univs.masks import to_frame
+from methods.univs.model import UniVs
+from methods.univs.prompts import PromptTokens
+from methods.univs.target import Target
+
+
+class Specified:
+    """See ``Task``. Visual prompts share out the pixels, expressions do not."""
+
+    stride = 1
+
+    def __init__(self, model: UniVs, settings: InferenceSettings) -> None:
+        self.model, self.settings = model, settings
+        self.targets: list[Target] = []
+
+    @property
+    def idle(self) -> bool:
+        return not self.targets
+
+    def join(self, prompt: Prompt, frame: int, text: Tensor | None = None) -> None:
+        """Follow a target from a frame on."""
+        self.targets.append(Target(prompt, frame, text=text))
+
+    def followed(self) -> list[int]:
+        """Ids of the targets that are followed."""
+        return sorted(target.prompt.target for target in self.targets if target.stop is None)
+
+    def drop(self, id: int, frame: int) -> None:
+        """Stop following a target from ``frame`` on.
+
+        Raises:
+            InputError: it is not followed.
+        """
+        if id not in self.followed():
+            raise InputError(f"target {id} is not followed; followed are {self.followed()}")
+        for target in self.targets:
+            if target.prompt.target == id and target.stop is None:
+                target.stop = frame
+
+    def look(self, window: Window) -> None:
+        """Take the next clip."""
+        followed = [target for target in self.targets if target.stop is None]
+        fresh = [target for target in followed if target.pool is None]
+        for target in followed:
+            target.reach(window, self.settings.points)
+        visual = [target for target in followed if target.text is None]
+        if visual:
+            prompts = pool_prompts(self.model, [t.memory for t in visual], window.frames, self.settings.memory)
+            self._follow(visual, fresh, prompts, window)
+        said = [(target, target.text) for target in followed if target.text is not None]
+        if said:
+            text = torch.stack([text for _, text in said])[None]
+            prompts = self.model.expression_prompts(window.scene, text)
+            self._follow([target for target, _ in said], fresh, prompts, window)
+        for target in followed:
+            if target.text is None:
+                window.renew(target.memory, self.settings.points, target.given)
+            target.memory.trim(self.settings.memory, window.frames[0])
+
+    def answer(self, frame: int, window: Window) -> FrameMasks:
+        """Given masks as they are; where others overlap the lowest id of the visual prompts wins, as released."""
+        shown = [t for t in self.targets if t.start <= frame and (t.stop is None or frame < t.stop)]
+        shown.sort(key=lambda target: target.prompt.target)
+        masks = torch.zeros(len(shown), *window.size, dtype=torch.bool, device=window.scene.mask.device)
+        scores = torch.zeros(len(shown), device=masks.device)
+        for row, target in enumerate(shown):
+            logits = target.memory.masks(frame)
+            if frame == target.given:
+                assert target.prompt.mask is not None
+                masks[row], scores[row] = target.prompt.mask.to(masks.device), 1.0
+            elif logits is not None:
+                masks[row] = to_frame(logits[None], window.scene.size, window.size)[0] > 0
+                scores[row] = logits.sigmoid().amax()
+        rows = [row for row, target in enumerate(shown) if target.text is None]
+        taken = torch.zeros(window.size, dtype=torch.bool, device=masks.device)
+        for row in sorted(rows, key=lambda row: shown[row].given != frame):
+            masks[row] &= ~taken
+            taken |= masks[row]
+        self.targets = [target for target in self.targets if target.stop is None or target.stop > frame + 1]
+        return FrameMasks(frame, tuple(target.prompt.target for target in shown), masks, scores)
+
+    def _follow(self, targets: list[Target], fresh: list[Target], prompts: PromptTokens, window: Window) -> None:
+        """Put what a clip shows of targets of one kind into their pools."""
+        settings, competing = self.settings, prompts.kind == "visual"
+        out = self.model.decode(window.scene, prompts, every=False, paired=not competing)[-1]
+        found = float32(out.prompt)
+        rows = [row for row, target in enumerate(targets) if target in fresh]
+        if rows:
+            some = pick(found, rows)
+            given = [targets[row].given_mask(window) for row in rows]
+            kept = accept_first(some, given, window.scene.size, settings) if competing else accept_all(some)
+            for target, masks, embeddings, good in zip((targets[row] for row in rows), *kept, strict=True):
+                target.add(window, masks if good else None, embeddings)
+        rows = [row for row, target in enumerate(targets) if target not in fresh]
+        if rows:
+            past, least = [targets[row].memory.embeddings(settings.memory) for row in rows], settings.similarity
+            some = pick(found, rows)
+            if settings.tracking == "similarity":
+                some, least = recognise(float32(out.learnable), past), settings.recognise
+            kept = accept_known(some, past, least, settings.kept if competing else None)
+            for target, masks, embeddings, good in zip((targets[row] for row in rows), *kept, strict=True):
+                if good:
+                    target.add(window, masks, embeddings)
