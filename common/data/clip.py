@@ -30,6 +30,7 @@ class Clip:
         query: uint8 (B, N, 3, H, W), an image from outside the clip for each target, or None.
         query_masks: bool (B, N, H, W), the target on it, or None; empty only where a row is not valid.
         categories: int64 (B, N), place in the vocabulary, -1 where a row is not valid; or None.
+        times: int64 (B, T), index of each frame in its video, or None.
     """
 
     frames: Tensor
@@ -41,6 +42,7 @@ class Clip:
     expressions: list[list[str]] | None = None
     vocabulary: tuple[str, ...] = ()
     stuff: tuple[str, ...] = ()
+    times: Tensor | None = None
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Clip:
         """The same clip on another device (Lightning calls this)."""

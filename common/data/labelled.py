@@ -35,6 +35,7 @@ class LabelledItem(NamedTuple):
         expressions: N texts, or None.
         vocabulary: see ``Clip``.
         stuff: see ``Clip``.
+        times: of the frames in the video, T of them.
     """
 
     frames: Tensor
@@ -43,6 +44,7 @@ class LabelledItem(NamedTuple):
     expressions: list[str] | None
     vocabulary: tuple[str, ...]
     stuff: tuple[str, ...]
+    times: list[int]
 
 
 class LabelledClips(ClipDataset):
@@ -114,6 +116,7 @@ class LabelledClips(ClipDataset):
             [_said(video, target, flipped, rng) for target in targets] if self.task == "RefVOS" else None,
             video.vocabulary if named else (),
             video.stuff if named else (),
+            times,
         )
 
     def _rows(self, video: Video, rng: np.random.Generator) -> list[int]:
@@ -197,4 +200,5 @@ def collate_labelled(items: Sequence[LabelledItem]) -> Clip:
         expressions=said or None,
         vocabulary=first.vocabulary,
         stuff=first.stuff,
+        times=torch.tensor([item.times for item in items]),
     )

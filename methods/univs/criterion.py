@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.distributed as dist
@@ -52,7 +53,7 @@ class Targets:
     labels: Tensor
     asked: Tensor
 
-    @property
+    @cached_property
     def visible(self) -> Tensor:
         """bool (B, N, T)."""
         return self.masks.flatten(3).any(3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 from torch.optim import AdamW
@@ -12,17 +12,15 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from common import optim
 from common.data.clip import Clip
-from common.errors import InputError
 from common.segmenter import VideoSegmenter
 from methods.univs.freezing import frozen_parts
+from methods.univs.inference import InferenceSettings, inference_settings
 from methods.univs.model import UniVs
+from methods.univs.session import UniVsSession
 from methods.univs.settings import Backbone, SelfAttention, Temporal, preset
 from methods.univs.text_weights import load_text
 from methods.univs.training import TrainingSettings, batch_losses
 from methods.univs.weights import load_weights
-
-if TYPE_CHECKING:
-    from methods.univs.session import UniVsSession
 
 NANO = Path(__file__).resolve().parents[2] / "weights" / "univs_nano.safetensors"
 WEIGHTS = {"class": 5.0, "mask": 5.0, "dice": 5.0, "semantic": 5.0}
@@ -44,6 +42,7 @@ class UniVS(VideoSegmenter):
         tokenizer: folder of CLIP's vocabulary, where the text tower needs one.
         text: file of the text tower's weights, where ``weights`` do not hold them.
         recipe: how a clip is trained on.
+        inference: how a video is run; by default as released, and nano at the video's own size.
         reid: weight w of all ReID terms; ``loss_weights`` overrides single ones.
         frozen_stages: stages of the backbone that are not trained; 4 = none is.
         freeze_pixel_decoder: the pixel decoder is not trained.
@@ -67,6 +66,7 @@ class UniVS(VideoSegmenter):
         tokenizer: str | None = None,
         text: str | None = None,
         recipe: TrainingSettings | None = None,
+        inference: InferenceSettings | None = None,
         reid: float = 0.5,
         frozen_stages: int = 0,
         freeze_pixel_decoder: bool = False,
@@ -77,6 +77,9 @@ class UniVS(VideoSegmenter):
         super().__init__(**kwargs)
         sizes = dict(queries=queries, points=points, self_attention=self_attention, temporal=temporal, proca=proca)
         self.core = UniVs(preset(backbone, **sizes), tokenizer)
+        if inference is None and backbone == "nano":
+            inference = InferenceSettings(short_side=None)
+        self.inference = inference_settings(inference)
         # a checkpoint holds settings as plain data
         self.recipe = TrainingSettings(**recipe) if isinstance(recipe, dict) else recipe or TrainingSettings()
         self.loss_weights = WEIGHTS | dict.fromkeys(REID, reid) | self.loss_weights
@@ -91,9 +94,7 @@ class UniVS(VideoSegmenter):
 
     def session(self, length: int | None = None) -> UniVsSession:
         """A session with this module's test settings, whatever the length."""
-        from methods.univs.session import UniVsSession
-
-        return UniVsSession(self.core, None)
+        return UniVsSession(self.core, self.inference)
 
     def losses(self, clip: Clip) -> dict[str, Tensor]:
         """Terms of classes, masks and embeddings, of learnable and prompt queries; see ``batch_losses``."""

@@ -161,7 +161,9 @@ def ask(core: UniVs, clip: Clip, masks: Tensor, concepts: Tensor | None, setting
         text = words.new_zeros(*valid.shape, *words.shape[1:]).index_put(valid.nonzero().unbind(1), words)
         return Asked("expression", rows, valid, text)
     if concepts is not None and clip.categories is not None and torch.rand(()) >= settings.visual:
-        names = [_names(own[has], len(concepts), settings.targets) for own, has in zip(clip.categories, shown)]
+        names = [
+            _names(own[has], len(concepts), settings.targets) for own, has in zip(clip.categories, shown, strict=True)
+        ]
         rows, valid = _chosen(names, settings.targets)
         return Asked("category", rows, valid, concepts[rows][:, :, None])
     keys = [_key_frame(own) for own in masks]
@@ -208,7 +210,9 @@ def remember(core: UniVs, scene: Scene, asked: Asked, masks: Tensor) -> VisualTo
             stack_tokens([sample_mask(scene, clip, t, own[t], core.settings.points, extremes=True) for own in targets])
             for t in range(length - last, length)
         ]
-        parts.append(VisualTokens(*(torch.cat([getattr(f, part) for f in frames], 1) for part in ("content", "position"))))
+        parts.append(
+            VisualTokens(*(torch.cat([getattr(f, part) for f in frames], 1) for part in ("content", "position")))
+        )
     return _batched(parts)
 
 
@@ -301,7 +305,9 @@ def _chosen(rows: list[Tensor], most: int) -> tuple[Tensor, Tensor]:
 
 def _batched(parts: list[VisualTokens]) -> VisualTokens:
     """Tokens (Np, L, C) of each clip as (B, Np, 1, L, C)."""
-    return VisualTokens(*(torch.stack([getattr(p, part) for p in parts])[:, :, None] for part in ("content", "position")))
+    return VisualTokens(
+        *(torch.stack([getattr(p, part) for p in parts])[:, :, None] for part in ("content", "position"))
+    )
 
 
 def _union(of: Tensor, masks: Tensor) -> Tensor:

@@ -162,11 +162,13 @@ def test_batches_fill_up_rows():
         ["a"],
         ("x",) * 1,
         (),
+        [3, 5],
     )
     two = one._replace(masks=torch.ones(2, 3, 4, 5, dtype=torch.bool), categories=torch.tensor([2, 0, 1]))
     two = two._replace(expressions=["b", "c", "d"])
     clip = collate_labelled([one, two])
     assert clip.categories.tolist() == [[3, -1, -1], [2, 0, 1]]
+    assert clip.times.tolist() == [[3, 5], [3, 5]]
     assert clip.expressions == [["a", "", ""], ["b", "c", "d"]]
     assert clip.valid.tolist() == [[True, False, False], [True] * 3]
     assert clip.masks.shape == (2, 2, 3, 4, 5)
