@@ -143,8 +143,8 @@ def miniature(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shortened(benchmarks: list[dict[str, Any]]) -> str:
     """The benchmarks of a config, generated ones with one short video."""
     for benchmark in benchmarks:
-        if benchmark["class_path"].endswith((".Tiny", ".TinyVqs")):
-            benchmark["init_args"] |= {"videos": 1, "frames": 3}
+        if benchmark["class_path"].startswith("common.benchmarks.tiny"):
+            benchmark.setdefault("init_args", {}).update({"videos": 1, "frames": 3})
     return json.dumps(benchmarks)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
 from common.benchmarks.base import Benchmark
 from common.benchmarks.faults import Faults
@@ -50,3 +51,35 @@ def check_round_trip(benchmark: Benchmark, folder: Path) -> None:
     assert got == pytest.approx(numbers(benchmark), abs=1e-12, nan_ok=True)
     assert set(benchmark.numbers) <= got.keys()
     assert 0 < got[benchmark.numbers[0]] < 1
+
+
+def truth(
+    video: Video,
+    masks: Callable[[int, Tensor], Tensor] = lambda frame, masks: masks,
+    ids: Callable[[int, tuple[int, ...]], tuple[int, ...]] = lambda frame, ids: ids,
+) -> Iterator[FrameMasks]:
+    """The annotation, with categories where there are any; nothing where it is unknown.
+
+    Args:
+        video: annotated.
+        masks: changes the masks of a frame.
+        ids: changes the targets of a frame.
+    """
+    assert video.truth is not None
+    categories = [video.categories.get(target, 0) for target in video.targets]
+    nothing = torch.zeros_like(video.truth[0 if video.annotated is None else video.annotated[0]])
+    for frame in range(len(video)):
+        true = video.truth[frame]
+        shown, targets = masks(frame, nothing if true is None else true), ids(frame, video.targets)
+        order = sorted(range(len(targets)), key=lambda row: targets[row])
+        found, kinds = tuple(targets[row] for row in order), tuple(categories[row] for row in order)
+        yield FrameMasks(frame, found, shown[order], torch.ones(len(found)), kinds if video.vocabulary else None)
+
+
+def scored(benchmark: Benchmark, answers: Callable[[Video], Iterable[FrameMasks]]) -> dict[str, float]:
+    """All numbers of some answers to a benchmark."""
+    metric = benchmark.metric()
+    metric.distributed_available_fn = lambda: False
+    for video in benchmark:
+        metric.extend(**benchmark.measure(video, answers(video)))
+    return {key: float(value) for key, value in metric.compute().items()}

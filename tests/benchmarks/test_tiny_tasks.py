@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,6 @@ import torch
 from PIL import Image
 
 from common.baselines import CopyFirstMask, MostFrequentClass, WholeFrame
-from common.benchmarks.base import Benchmark
 from common.benchmarks.faults import Faults
 from common.benchmarks.known import known_benchmark
 from common.benchmarks.tiny_tasks import TinyPvos, TinyRef, TinyVis, TinyVps, TinyVss
@@ -21,34 +20,10 @@ from common.errors import InputError
 from common.evaluation import evaluate
 from common.video import FrameMasks, Video
 from common.video.synthetic import SyntheticPanoptic
+from tests.benchmarks.answers import scored, truth
 
 SMALL = {"videos": 2, "frames": 10, "size": (40, 56)}
 ALL = (TinyVis, TinyVss, TinyVps, TinyRef, TinyPvos)
-
-
-def truth(video: Video, **changed: Callable) -> Iterator[FrameMasks]:
-    """The annotation as answers; ``ids`` and ``masks`` change it."""
-    for frame in range(len(video)):
-        masks = video.truth[frame]  # type: ignore[index]
-        ids = changed.get("ids", lambda frame, ids: ids)(frame, video.targets)
-        masks = changed.get("masks", lambda frame, masks: masks)(frame, masks)
-        categories = tuple(video.categories[target] for target in video.targets) if video.vocabulary else None
-        order = sorted(range(len(ids)), key=lambda row: ids[row])
-        yield FrameMasks(
-            frame,
-            tuple(ids[row] for row in order),
-            masks[order],
-            torch.ones(len(ids)),
-            categories and tuple(categories[row] for row in order),
-        )
-
-
-def scored(benchmark: Benchmark, answers: Callable) -> dict[str, float]:
-    metric = benchmark.metric()
-    metric.distributed_available_fn = lambda: False
-    for video in benchmark:
-        metric.extend(**benchmark.measure(video, answers(video)))
-    return {key: float(value) for key, value in metric.compute().items()}
 
 
 @pytest.mark.parametrize("kind", ALL)
@@ -189,10 +164,10 @@ def test_pred_json_of_vps(tmp_path: Path) -> None:
     colours = Image.open(path)
     colours.putpixel((0, 0), (1, 2, 0))
     colours.save(path)
-    with pytest.raises(InputError, match=r"00003.png: segment 513 is not in the JSON"):
+    with pytest.raises(InputError, match=r"00003\.png: segment 513 is not in the JSON"):
         list(benchmark.read(video, tmp_path / "me", Faults()))
     path.unlink()
-    with pytest.raises(InputError, match=r"00003.png: no such file"):
+    with pytest.raises(InputError, match=r"00003\.png: no such file"):
         list(benchmark.read(video, tmp_path / "me", Faults()))
 
 
