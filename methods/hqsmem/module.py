@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
 
+import lightning as L
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
+
+from common.data.clip import Clip
 from common.nn.memory_policy import KeepAll, LeastRelevant, MemoryPolicy, Oldest
 from common.nn.smart_memory import SmartMemory
 from common.segmenter import VideoSegmenter
 from methods.hqsmem.deaot import DeAot
 from methods.hqsmem.dino import Dino, nano_dino
+from methods.hqsmem.ema import AveragedWeights
 from methods.hqsmem.frames import LONG_EDGE
 from methods.hqsmem.refine import Refiner, RefineSettings
 from methods.hqsmem.sam_hq import SamHq, nano_sam_hq
+from methods.hqsmem.schedule import optimisation, parameter_groups
 from methods.hqsmem.session import Feature, HqSmemSession
 from methods.hqsmem.settings import VARIANTS, MemorySettings, Variant, memory_of
 from methods.hqsmem.tracker import Tracker
-from methods.hqsmem.weights import load_weights
+from methods.hqsmem.training import clip_losses
+from methods.hqsmem.weights import load_trunk, load_weights
 from methods.hqsmem.weights_refiner import (
     DINO_HINT,
     NANO_DINO,
@@ -29,6 +38,7 @@ from methods.hqsmem.weights_refiner import (
 )
 
 NAMES = {"nano": "DeAOT nano", "r50-deaot-l": "R50_DeAOT-L", "swinb-deaot-l": "Swin_DeAOT"}  # as Table 4 has them
+LOSS_WEIGHTS = dict.fromkeys(("ce", "jaccard", "reference_ce", "reference_jaccard"), 0.5)
 CAPACITY = 10  # frames of a bank, references included
 T = TypeVar("T")
 
@@ -54,6 +64,10 @@ class HqSmem(VideoSegmenter):
         overlap: answer accepted masks as they are, as VOTS scores them; else no two masks share a pixel.
         long_edge: longer frames are shrunk to it for the base tracker, in pixels; null = never.
         scale: of the frame after that (1.3 for YouTube-VOS).
+        backbone: an ImageNet file of the base tracker's encoder, to train from.
+        encoder_lr: factor on the encoder's learning rate above its lowest.
+        training_gap: frames of a training clip between two writes to the long-term memory, where the variant's memory
+            takes any.
         kwargs: see ``VideoSegmenter``; ``weights`` are the base tracker's.
 
     Raises:
@@ -76,6 +90,9 @@ class HqSmem(VideoSegmenter):
         overlap: bool = False,
         long_edge: int | None = LONG_EDGE,
         scale: float = 1.0,
+        backbone: str | None = None,
+        encoder_lr: float = 0.1,
+        training_gap: int = 2,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -84,11 +101,16 @@ class HqSmem(VideoSegmenter):
         self.policy, self.refinement = _restored(SmartMemory, policy), _restored(RefineSettings, refinement)
         self.smem, self.hqtf, self.feature, self.overlap = smem, hqtf, feature, overlap
         self.long_edge, self.scale = long_edge, scale
+        self.loss_weights = LOSS_WEIGHTS | self.loss_weights
+        self.encoder_lr, self.training_gap = encoder_lr, training_gap
+        self.steps = inf
         gated = hqtf and (self.refinement is None or self.refinement.threshold is not None)
         self.sources = {"sam_hq": sam_hq if hqtf else None, "dino": dino if gated or feature == "dino" else None}
         self.dino_side = dino_side or (128 if dino in ("nano", "random") else 480)
         self._borrowed: list[tuple[Refiner | None, Dino | None]] = []  # a list, so that no checkpoint holds them
         self.method_name, self.variant = self._row(variant)
+        if backbone is not None:
+            load_trunk(self.net, backbone)
         if self.weights not in (None, "random"):
             self.weights_file = load_weights(self.net, self.weights)
             self.weights_note = self.weights_file.name
@@ -108,6 +130,32 @@ class HqSmem(VideoSegmenter):
             for (source, nano), hint in zip(named, (SAM_HINT, DINO_HINT), strict=True)
             if source is not None and source != "random"
         )
+
+    # Training: the base tracker's.
+
+    def losses(self, clip: Clip) -> dict[str, Tensor]:
+        """Bootstrapped cross-entropy and soft Jaccard; see ``clip_losses``."""
+        progress = self.trainer.global_step / self.steps if self._trainer else 0.0
+        return clip_losses(self.net, clip, progress, None if self.memory.gap is None else self.training_gap)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Encoder, ID bank and the rest; see ``schedule``."""
+        return parameter_groups(self.net, self.lr, self.weight_decay)
+
+    def configure_optimizers(self) -> Any:
+        """AdamW with warm-up and polynomial decay to ``final_lr`` of the rate, in place of the cosine."""
+        self.steps = float(self.trainer.estimated_stepping_batches)
+        lowest = self.final_lr * self.lr
+        return optimisation(self.parameter_groups(), self.lr, lowest, self.warmup_steps, self.steps, self.encoder_lr)
+
+    def configure_callbacks(self) -> list[L.Callback]:
+        """Training validates and saves averaged weights."""
+        return [AveragedWeights()] if self.trainer.state.fn == TrainerFn.FITTING else []
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """The file that training started from is not asked for again: the checkpoint holds all weights."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["hyper_parameters"]["backbone"] = None
 
     def _memory_policy(self) -> MemoryPolicy:
         if self.smem:
