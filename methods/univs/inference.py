@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from common.errors import InputError
 
@@ -24,7 +24,7 @@ class EntitySettings:
         merge: bi-softmax above which its masks count too.
         similarity: consistency below which what a prompt found is discarded; half of it in the first T clips.
         new_overlap: mask IoU with a known entity that forbids a new one.
-        kept: share of its area that an entity must keep in the competition for pixels.
+        kept: share of its area that an entity must keep in the competition for pixels; of VPS half of it once shown.
         stability: mask quality that a candidate must have.
         things, stuff: best candidates that are looked at.
     """
@@ -43,9 +43,18 @@ class EntitySettings:
     stuff: int = 30
 
 
-PANOPTIC = EntitySettings(
-    first=0.15, later=0.3, overlap=0.75, match=0.05, merge=0.05, similarity=0.05, kept=0.6, things=70
-)
+@dataclass(frozen=True)
+class PanopticSettings(EntitySettings):
+    """Those of VPS (VIPSeg)."""
+
+    first: float = 0.15
+    later: float = 0.3
+    overlap: float = 0.75
+    match: float = 0.05
+    merge: float = 0.05
+    similarity: float = 0.05
+    kept: float = 0.6
+    things: int = 70
 
 
 @dataclass(frozen=True)
@@ -84,7 +93,7 @@ class InferenceSettings:
     interval: int = 1
     entities: int = 100
     instances: EntitySettings = field(default_factory=EntitySettings)
-    panoptic: EntitySettings = PANOPTIC
+    panoptic: PanopticSettings = field(default_factory=PanopticSettings)
 
     def __post_init__(self) -> None:
         for name in ("clip", "memory", "points", "interval", "entities"):
@@ -94,3 +103,12 @@ class InferenceSettings:
             raise InputError(f"short_side is {self.short_side}; it must be from 1 to long_side, {self.long_side}")
         if self.tracking not in ("prompts", "similarity"):
             raise InputError(f"tracking is {self.tracking!r}; it must be prompts or similarity")
+
+
+def inference_settings(given: InferenceSettings | dict[str, Any] | None) -> InferenceSettings:
+    """Settings, also from the plain data that a checkpoint holds; None = the defaults."""
+    if not isinstance(given, dict):
+        return given or InferenceSettings()
+    kinds = {"instances": EntitySettings, "panoptic": PanopticSettings}
+    limits = {name: kind(**given[name]) for name, kind in kinds.items() if name in given}
+    return InferenceSettings(**(given | limits))
