@@ -22,7 +22,7 @@ def frozen_parts(core: UniVs, stages: int, pixel_decoder: bool) -> list[nn.Modul
     """
     parts: list[nn.Module] = [core.pixels] if pixel_decoder else []
     for name, module in core.backbone.named_modules():
-        stage = re.search(r"\.(?:stages|layers)\.(\d+)$", name)
+        stage = re.search(r"\.encoder\.(?:stages|layers)\.(\d+)$", name)
         if (stage and int(stage[1]) < stages) or (stages and re.search(r"\.(embedder|embeddings)$", name)):
             parts.append(module)
     for part in parts:

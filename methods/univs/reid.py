@@ -59,7 +59,7 @@ def pair_losses(anchors: Tensor, columns: Tensor, anchor_ids: Tensor, column_ids
     first = similar.gather(1, same.int().argmax(1, keepdim=True))
     mean = (similar * same).sum(1, keepdim=True) / same.sum(1, keepdim=True)
     count = min(NEGATIVES, 3 * len(anchors))
-    objects = math.ceil(OBJECTS * count)
+    objects = int(OBJECTS * count)
     drawn = torch.cat([_draw(column_ids >= 0, objects), _draw(column_ids < 0, count - objects)])
     loss = contrastive(similar[:, drawn], torch.cat([first, mean], 1), ~same[:, drawn])
     some = _draw(torch.ones_like(column_ids, dtype=torch.bool), NEGATIVES)
