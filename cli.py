@@ -16,6 +16,7 @@ VERBS = {
     "test": (LIGHTNING, "score it on its test benchmarks and write results.json"),
     "predict": (LIGHTNING, "write masks and overlays of plain videos"),
     "track": ("common.cli.track", "follow what you point at in your own video"),
+    "vot": ("common.cli.vot", "be a tracker of the VOT toolkit"),
     "evaluate": ("common.cli.evaluate", "score a submission that any tool wrote"),
     "leaderboard": ("common.leaderboard.command", "tables of results beside the published numbers"),
     "report": ("common.report.command", "one page with tables, plots and frames of all methods"),
