@@ -26,7 +26,7 @@ from methods.hqsmem.session import Feature, HqSmemSession
 from methods.hqsmem.settings import VARIANTS, MemorySettings, Variant, memory_of
 from methods.hqsmem.tracker import Tracker
 from methods.hqsmem.training import clip_losses
-from methods.hqsmem.weights import load_trunk, load_weights
+from methods.hqsmem.weights import load_start, load_weights
 from methods.hqsmem.weights_refiner import (
     DINO_HINT,
     NANO_DINO,
@@ -64,7 +64,7 @@ class HqSmem(VideoSegmenter):
         overlap: answer accepted masks as they are, as VOTS scores them; else no two masks share a pixel.
         long_edge: longer frames are shrunk to it for the base tracker, in pixels; null = never.
         scale: of the frame after that (1.3 for YouTube-VOS).
-        backbone: an ImageNet file of the base tracker's encoder, to train from.
+        start: what training starts from: an ImageNet file of the encoder, or a checkpoint, which may lack ``temporal``.
         encoder_lr: factor on the encoder's learning rate above its lowest.
         training_gap: frames of a training clip between two writes to the long-term memory, where the variant's memory
             takes any.
@@ -90,7 +90,7 @@ class HqSmem(VideoSegmenter):
         overlap: bool = False,
         long_edge: int | None = LONG_EDGE,
         scale: float = 1.0,
-        backbone: str | None = None,
+        start: str | None = None,
         encoder_lr: float = 0.1,
         training_gap: int = 2,
         **kwargs: Any,
@@ -109,8 +109,8 @@ class HqSmem(VideoSegmenter):
         self.dino_side = dino_side or (128 if dino in ("nano", "random") else 480)
         self._borrowed: list[tuple[Refiner | None, Dino | None]] = []  # a list, so that no checkpoint holds them
         self.method_name, self.variant = self._row(variant)
-        if backbone is not None:
-            load_trunk(self.net, backbone)
+        if start is not None:
+            load_start(self.net, start)
         if self.weights not in (None, "random"):
             self.weights_file = load_weights(self.net, self.weights)
             self.weights_note = self.weights_file.name
@@ -155,7 +155,7 @@ class HqSmem(VideoSegmenter):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """The file that training started from is not asked for again: the checkpoint holds all weights."""
         super().on_save_checkpoint(checkpoint)
-        checkpoint["hyper_parameters"]["backbone"] = None
+        checkpoint["hyper_parameters"]["start"] = None
 
     def _memory_policy(self) -> MemoryPolicy:
         if self.smem:

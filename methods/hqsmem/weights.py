@@ -111,6 +111,25 @@ def load_weights(net: DeAot, path: str | Path) -> Path:
     return path
 
 
+def load_start(net: DeAot, path: str | Path) -> None:
+    """Load what a training starts from: a whole checkpoint, or an ImageNet file of the encoder (``load_trunk``).
+
+    Temporal positions that a checkpoint lacks stay as they are; all else must fit.
+
+    Raises:
+        InputError: no such file, or keys that do not fit.
+    """
+    state = load_state(path)
+    own = {key.removeprefix(OURS): value for key, value in state.items() if key.startswith(OURS)}
+    if any(rename(key).startswith("layers.0.key_value.") for key in state):
+        own = _with_counters(net, from_released(state))
+    if not own:
+        load_trunk(net, path)
+        return
+    positions = {key: value for key, value in net.state_dict().items() if key in ("query_time", "memory_time")}
+    load_strict(net, {**positions, **own}, path)
+
+
 def load_trunk(net: DeAot, path: str | Path) -> None:
     """Load an ImageNet file into the encoder, to train from: torchvision's MobileNetV2 or ResNet-50, or Swin-B.
 
