@@ -42,6 +42,7 @@ KNOWN: dict[str, tuple[str, dict[str, Any]]] = {
         f"tiny-{preset}": ("tiny.Tiny", {"preset": preset})
         for preset in ("easy", "occlusion", "distractor", "reappear", "long")
     },
+    "tiny-vots-reappear": ("tiny.TinyVots", {"preset": "reappear"}),
     "tiny-vqs": ("tiny_vqs.TinyVqs", {"preset": "query"}),
     "tiny-vqs-distractor": ("tiny_vqs.TinyVqs", {"preset": "query-distractor"}),
     "tiny-vis": ("tiny_tasks.TinyVis", {}),

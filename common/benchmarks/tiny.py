@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
 from common.benchmarks.base import Benchmark
 from common.benchmarks.vos import VosBenchmark
-from common.video import Video
+from common.metrics import VOTSMetrics
+from common.metrics.vots import NUMBERS, measure_regions
+from common.video import FrameMasks, Video
 from common.video.synthetic import SyntheticClips
 
 
@@ -61,3 +69,43 @@ class Tiny(Generated, VosBenchmark):
         super().__init__(SyntheticClips(preset, length=videos, frames=frames, size=size, seed=seed, held_out=True))
         self.name = f"tiny-{preset}"
         self.protocol = f"J&F, {self.amount()}, all frames but first and last, flat mean over targets"
+
+
+class TinyVots(Tiny):
+    """Generated videos by the measures of VOTS; the frame in which a target is given and those before do not count.
+
+    Args:
+        preset: see ``SyntheticClips``.
+        kwargs: see ``Tiny``.
+    """
+
+    task = "VOTS"
+    numbers = NUMBERS
+
+    def __init__(self, preset: str = "reappear", **kwargs: Any) -> None:
+        super().__init__(preset, **kwargs)
+        self.name = f"tiny-vots-{preset}"
+        self.protocol = (
+            f"VOTS measures, {self.amount()}, all frames after that in which a target is given, mean over objects, "
+            "then sequences"
+        )
+
+    def scored_frames(self, video: Video) -> Sequence[int]:
+        """All."""
+        return range(len(video))
+
+    def metric(self) -> VOTSMetrics:
+        """The measures of the challenge."""
+        return VOTSMetrics("skip")
+
+    def measure_frame(self, pred: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Overlap, presence and report of one frame, float64 (N,), of masks bool (N, H, W)."""
+        return dict(zip(("overlap", "present", "reported"), measure_regions(pred, target), strict=True))
+
+    def measure(self, video: Video, answers: Iterable[FrameMasks]) -> dict[str, Tensor]:
+        """Those of one video, float64 (T, N); see ``VOTSMetrics.extend``."""
+        measured = super().measure(video, answers)
+        starts = {prompt.target: prompt.frame for prompt in video.prompts}
+        since = torch.arange(len(video))[:, None] - torch.tensor([starts[target] for target in video.targets])
+        overlap = measured["overlap"].masked_fill(since < 0, torch.nan)
+        return {**measured, "overlap": overlap, "given": (since == 0).double()}

@@ -1,11 +1,13 @@
 """Tiny: held out, scored like DAVIS."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from common.benchmarks.tiny import Tiny
+from common.benchmarks.tiny import Tiny, TinyVots
 from common.errors import InputError
-from common.video import FrameMasks
+from common.video import FrameMasks, Prompt, open_video
 from common.video.synthetic import PRESETS, SyntheticClips
 
 
@@ -47,3 +49,30 @@ def test_name_and_protocol_say_what_was_scored():
 def test_unknown_preset():
     with pytest.raises(InputError, match="unknown"):
         Tiny("hard")
+
+
+def test_vots_measures_count_from_the_frame_after_that_in_which_a_target_is_given() -> None:
+    """Two targets of 4 pixels, given at frames 0 and 2 of 4; hand-counted."""
+    mask = torch.zeros(2, 4, 4, dtype=torch.bool)
+    mask[0, 0], mask[1, 3] = True, True
+    gone = mask & torch.tensor([True, False])[:, None, None]
+    prompts = (Prompt(1, 0, mask=mask[0]), Prompt(2, 2, mask=mask[1]))
+    video = replace(
+        open_video(torch.zeros(4, 4, 4, 3, dtype=torch.uint8), "v"),
+        targets=(1, 2),
+        prompts=prompts,
+        truth=[gone, gone, mask, gone],
+    )
+    half = mask.clone()
+    half[0, 0, 2:] = False
+    # target 1: 1/2, 1, missed -> quality 1/2; target 2 counts in frame 3 alone, where it is absent and reported: 0
+    answered = [mask, half, mask, mask & torch.tensor([False, True])[:, None, None]]
+    answers = [FrameMasks(t, (1, 2), masks, torch.ones(2)) for t, masks in enumerate(answered)]
+    tiny = TinyVots(videos=1)
+    metric = tiny.metric()
+    metric.extend(**tiny.measure(video, answers))
+    found = {name: value.item() for name, value in metric.compute().items()}
+    assert found["Quality"] == pytest.approx(0.25)
+    assert found["Accuracy"] == pytest.approx(0.375)  # 3/4 of the first, 0 of the second, never met
+    assert found["Robustness"] == pytest.approx(2 / 3)
+    assert found["NRE"] == pytest.approx(1 / 3)

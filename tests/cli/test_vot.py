@@ -161,7 +161,7 @@ def test_over_the_real_protocol(files, repository: Path, tmp_path: Path) -> None
         assert client.get("multiobject")
         whole = [(trax.Mask.create(np.ascontiguousarray(mask.numpy().astype(np.uint8))), {}) for mask in masks]
         first, _ = client.initialize({"color": trax.FileImage.create(str(paths[0]))}, whole, {})
-        later, _ = client.frame({"color": trax.FileImage.create(str(paths[1]))})
+        later, _ = client.frame({"color": trax.FileImage.create(str(paths[1]))}, {}, [])
         client.quit()
         process.wait(30)
     for status in (first, later):
