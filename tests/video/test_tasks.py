@@ -18,7 +18,7 @@ VIDEO = Video(
     "v",
     [torch.zeros(1, 6, 3, dtype=torch.uint8)],
     targets=(1, 2, 4, 7),
-    truth=[torch.stack([LABELS == target for target in (1, 2, 4, 7)])],
+    truth=[torch.stack([LABELS.eq(target) for target in (1, 2, 4, 7)])],
     vocabulary=("sky", "dog", "cat", "sea"),
     stuff=("sky", "sea"),
     categories={1: 1, 2: 1, 4: 0, 7: 2},
