@@ -46,22 +46,17 @@ def accept_first(
 ) -> Accepted:
     """Targets in the first clip that shows them.
 
-    Targets compete with the squared IoU with the given mask, times quality; only those whose IoU exceeds
+    Targets compete with the squared IoU with the given mask, times quality; only those whose IoU then still exceeds
     ``first_iou`` (less for small ones) are kept.
 
     Args:
         given: for each target the place in the clip of its given mask and that mask, bool at the size ``inner`` of the
             network's frame; None of a box or points, for which the IoU counts as 1.
     """
-    iou, least = found.masks.new_ones(len(given)), found.masks.new_zeros(len(given))
-    for row, one in enumerate(given):
-        if one is not None:
-            place, mask = one
-            shown = to_frame(found.masks[row, place][None], inner) > 0
-            iou[row] = mask_iou(shown, mask[None])[0, 0]
-            least[row] = settings.first_iou * min(1.0, int(mask.sum()) / settings.first_area)
-    masks, _ = compete(found.masks, iou**2 * quality(found.masks))
-    return Accepted(masks, found.embeddings, iou > least)
+    masks, _ = compete(found.masks, _given_iou(found.masks, given, inner) ** 2 * quality(found.masks))
+    areas = [0 if one is None else int(one[1].sum()) for one in given]
+    least = settings.first_iou * (masks.new_tensor(areas) / settings.first_area).clamp(max=1)
+    return Accepted(masks, found.embeddings, _given_iou(masks, given, inner) > least)
 
 
 def accept_known(
@@ -69,22 +64,25 @@ def accept_known(
 ) -> Accepted:
     """Targets that are in the memory: what is not like it is discarded, then what loses the competition for pixels.
 
-    Targets compete with similarity times quality times ``factor``.
+    Given targets compete with squared similarity times quality, and what they lose is taken from them; entities with
+    similarity times quality times ``factor``, and those that are kept are kept as they are.
 
     Args:
         past: (P, C) for each target, its embeddings in memory, oldest first.
         least: similarity that must be exceeded.
-        share: of its area, what a target must keep in the competition; None = masks may overlap.
-        factor: (N,); None = the similarity once more.
+        share: of its area, what a target must have after the competition; None = there is none.
+        factor: (N,), of entities.
     """
     pairs = zip(past, found.embeddings, strict=True)
     similar = torch.stack([consistency(memory, now) for memory, now in pairs])
     kept, masks = similar > least, found.masks
     if share is not None and kept.any():
         weights = similar * (similar if factor is None else factor) * quality(masks)
-        masks = masks.clone()
-        masks[kept], shares = compete(masks[kept], weights[kept])
-        kept[kept.clone()] = shares >= share
+        shared, shares = compete(masks[kept], weights[kept])
+        if factor is None:
+            masks = masks.clone()
+            masks[kept] = shared
+        kept[kept.clone()] = shares > share
     return Accepted(masks, found.embeddings, kept)
 
 
@@ -92,3 +90,12 @@ def recognise(learnable: Predictions, past: list[Tensor]) -> Predictions:
     """For each target the learnable query that is most like its memory: tracking by similarity."""
     best = torch.stack([consistency(memory, learnable.embeddings) for memory in past]).argmax(1)
     return pick(learnable, best)
+
+
+def _given_iou(masks: Tensor, given: Sequence[tuple[int, Tensor] | None], inner: tuple[int, int]) -> Tensor:
+    """IoU (N,) of masks with the given ones."""
+    out = masks.new_ones(len(given))
+    for row, one in enumerate(given):
+        if one is not None:
+            out[row] = mask_iou(to_frame(masks[row, one[0]][None], inner) > 0, one[1][None])[0, 0]
+    return out

@@ -28,13 +28,13 @@ def candidates(probs: Tensor, masks: Tensor, quality: Tensor, stuff: Tensor, set
     """Learnable queries that may be entities, int64 (K,), the best first; things before stuff.
 
     Args:
-        probs: class probabilities (Q, classes).
+        probs: class probabilities (Q, classes) times quality.
         masks: bool (Q, T, h, w).
         quality: of the masks (Q,).
         stuff: bool (classes,), classes that cannot be counted.
     """
-    best, category = probs.max(1)
-    score, is_stuff = best * quality, stuff[category]
+    score, category = probs.max(1)
+    is_stuff = stuff[category]
     stable = (quality > settings.stability) & masks.flatten(1).any(1)
     chosen = []
     for kind, most in ((~is_stuff, settings.things), (is_stuff, settings.stuff)):
@@ -59,7 +59,7 @@ def bi_softmax(past: Tensor, now: Tensor) -> Tensor:
 
 
 def match(similarity: Tensor, least: float) -> list[tuple[int, int]]:
-    """Pairs of entity and candidate with the largest sum of similarity (E, K); only those of at least ``least``."""
-    kept = similarity.masked_fill(similarity < least, 0.0)
+    """Pairs of entity and candidate with the largest sum of similarity (E, K); only those of more than ``least``."""
+    kept = similarity.masked_fill(similarity <= least, 0.0)
     rows, columns = linear_sum_assignment(kept.cpu().numpy(), maximize=True)
     return [(int(e), int(k)) for e, k in zip(rows, columns, strict=True) if kept[e, k] > 0]

@@ -15,7 +15,7 @@ from methods.univs.entity import Entity
 from methods.univs.fusion import Segments, instances
 from methods.univs.heads import Predictions
 from methods.univs.inference import InferenceSettings
-from methods.univs.masks import coarse_to_frame, mask_iou, quality
+from methods.univs.masks import coarse_to_frame, frame_iou, quality
 from methods.univs.model import UniVs
 from methods.univs.pool import Pool
 
@@ -38,6 +38,7 @@ class Entities:
         self.entities: list[Entity] = []
         self._segments = Segments(self.stuff, self.limits.kept, self._number) if stuff else None
         self._numbers = 0
+        self._surest = 0.0  # largest sum of quality so far
         self._start: int | None = None  # first frame of the first clip
 
     def look(self, window: Window) -> None:
@@ -54,7 +55,7 @@ class Entities:
         if prompts is not None:
             self._follow(known, float32(out.prompt), window, clip)
         if clip % settings.interval == 0 or not known or settings.tracking == "similarity":
-            self._detect(known, float32(out.learnable), window, clip)
+            self._detect(known, float32(out.learnable), window)
         self.entities.sort(key=lambda entity: entity.seen, reverse=True)
         del self.entities[settings.entities :]
         for entity in self.entities:
@@ -64,7 +65,8 @@ class Entities:
     def answer(self, frame: int, window: Window) -> FrameMasks:
         """Entities with a mask on the frame, or segments."""
         if self._segments is None:
-            return instances(frame, window, self.entities, len(self.concepts))
+            self._surest = max([self._surest, *(entity.quality for entity in self.entities)])
+            return instances(frame, window, self.entities, len(self.concepts), self._surest)
         return self._segments.answer(frame, window, self.entities)
 
     def _number(self) -> int:
@@ -81,28 +83,34 @@ class Entities:
         accepted = accept_known(found, past, least, share, sure)
         for row, entity in enumerate(known):
             if accepted.kept[row]:
-                entity.add(window, accepted.masks[row], accepted.embeddings[row, -1:], sharpness[row])
+                entity.add(window, accepted.masks[row], sharpness[row])
+                entity.resemble(window, accepted.embeddings[row])
 
-    def _detect(self, known: list[Entity], found: Predictions, window: Window, clip: int) -> None:
-        """Candidates among the learnable queries: more about a known entity, or a new one."""
+    def _detect(self, known: list[Entity], found: Predictions, window: Window) -> None:
+        """Candidates among the learnable queries: more about a known entity, or a new one.
+
+        As released, panoptic candidates are all queries once an entity is known; a candidate that is like an entity,
+        but not enough for its masks to count, may become a new one.
+        """
         limits, sharpness = self.limits, quality(found.masks)
-        probs = self.model.class_logits(found.classes, self.concepts).sigmoid()
-        rows = candidates(probs, found.masks > 0, sharpness, self.stuff, limits)
-        matched = self._match(known, found.embeddings[rows])
-        for entity, place, similarity in matched:
+        probs = self.model.class_logits(found.classes, self.concepts).sigmoid() * sharpness[:, None]
+        rows = torch.arange(len(probs), device=probs.device)
+        if not known or self._segments is None:
+            rows = candidates(probs, found.masks > 0, sharpness, self.stuff, limits)
+        taken = set()
+        for entity, place, similarity in self._match(known, found.embeddings[rows]):
             row = rows[place]
             entity.classes = (entity.classes + probs[row]) / 2
-            merged = similarity >= limits.merge or self.settings.tracking == "similarity"
-            masks = found.masks[row] if merged else None
-            entity.add(window, masks, found.embeddings[row, -1:], float(sharpness[row]))
-        shapes = [entity.shape(window) for entity in known]
-        taken = {place for _, place, _ in matched}
+            entity.resemble(window, found.embeddings[row])
+            if similarity > limits.merge or self.settings.tracking == "similarity":
+                entity.add(window, found.masks[row], float(sharpness[row]))
+                taken.add(place)
+        shapes = torch.stack([entity.shape(window) for entity in known]) if known else None
         for place, row in enumerate(rows.tolist()):
-            if place in taken or probs[row].max() < (limits.first if clip == 0 else limits.later):
+            if place in taken or probs[row].max() <= (limits.later if known else limits.first):
                 continue
-            if shapes and mask_iou(found.masks[row][None] > 0, torch.stack(shapes)).max() >= limits.new_overlap:
-                continue
-            self._begin(found.masks[row], found.embeddings[row], probs[row], float(sharpness[row]), window)
+            if shapes is None or frame_iou(found.masks[row] > 0, shapes).max() < limits.new_overlap:
+                self._begin(found, row, probs[row], float(sharpness[row]), window)
 
     def _match(self, known: list[Entity], now: Tensor) -> list[tuple[Entity, int, float]]:
         """Known entities with the place of their candidate (K, T, C), and how surely it is theirs."""
@@ -113,10 +121,12 @@ class Entities:
         similarity = bi_softmax(torch.stack(past), now)
         return [(known[e], k, float(similarity[e, k])) for e, k in match(similarity, self.limits.match)]
 
-    def _begin(self, masks: Tensor, embeddings: Tensor, probs: Tensor, sharpness: float, window: Window) -> None:
+    def _begin(self, found: Predictions, row: int, probs: Tensor, sharpness: float, window: Window) -> None:
         """A new entity: its first tokens are those of the first frame of the clip that shows it."""
+        masks = found.masks[row]
         place = int((masks > 0).flatten(1).any(1).int().argmax())
         mask = coarse_to_frame(masks[place] > 0, window.scene.size)
         pool = Pool(window.frames, window.sample(window.frames[place], mask, self.settings.points))
+        pool.add({}, dict(zip(window.frames, found.embeddings[row], strict=True)))
         self.entities.append(Entity(self._number(), pool, probs, torch.zeros_like(probs)))
-        self.entities[-1].add(window, masks, embeddings, sharpness)
+        self.entities[-1].add(window, masks, sharpness)

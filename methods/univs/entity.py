@@ -18,11 +18,11 @@ class Entity:
     Attributes:
         id: unique in the video, from 1.
         pool: its memory.
-        classes: (K,) class probabilities of the newest clip.
+        classes: (K,) class probabilities times the masks' quality, of the newest clip.
         past_classes: (K,) sum of those of ``clips`` earlier ones.
-        sharpness: sum of the quality of its masks over ``visits``.
+        quality: of its masks, summed up over prompts and detections.
         seen: last frame on which it showed.
-        answered: it has been shown to the user.
+        answered: it has been in an answer as a thing.
     """
 
     id: int
@@ -30,36 +30,30 @@ class Entity:
     classes: Tensor
     past_classes: Tensor
     clips: int = 0
-    sharpness: float = 0.0
-    visits: int = 0
+    quality: float = 0.0
     seen: int = -1
     answered: bool = False
 
     @property
     def scores(self) -> Tensor:
-        """(K,) class probabilities, averaged over its history."""
+        """(K,) ``classes``, averaged over its history."""
         return (self.past_classes + self.classes) / (self.clips + 1)
-
-    @property
-    def quality(self) -> float:
-        """Of its masks, averaged over its history."""
-        return self.sharpness / max(self.visits, 1)
 
     def reach(self, frame: int, recent: int) -> None:
         """Open the slot of a new clip: its classes are a copy of the last, its embedding the mean of the latest."""
         self.past_classes, self.clips = self.past_classes + self.classes, self.clips + 1
         self.pool.reach(frame, recent)
 
-    def add(self, window: Window, masks: Tensor | None, embeddings: Tensor, quality: float) -> None:
-        """Masks (T, h, w) of a clip, if they count, and embeddings of its last frames (up to T, C)."""
-        self.pool.add(
-            {} if masks is None else dict(zip(window.frames, masks, strict=True)),
-            dict(zip(window.frames[-len(embeddings) :], embeddings, strict=True)),
-        )
-        if masks is not None:
-            shown = [frame for frame, mask in zip(window.frames, masks, strict=True) if (mask > 0).any()]
-            self.seen = max([self.seen, *shown])
-            self.sharpness, self.visits = self.sharpness + quality, self.visits + 1
+    def add(self, window: Window, masks: Tensor, quality: float) -> None:
+        """Masks (T, h, w) of a clip, and their quality."""
+        self.pool.add(dict(zip(window.frames, masks, strict=True)), {})
+        shown = [frame for frame, mask in zip(window.frames, masks, strict=True) if (mask > 0).any()]
+        self.seen = max([self.seen, *shown])
+        self.quality += quality
+
+    def resemble(self, window: Window, embeddings: Tensor) -> None:
+        """Embeddings (T, C) of a clip: their mean goes into the newest slot."""
+        self.pool.add({}, {window.frames[-1]: embeddings.mean(0)})
 
     def shape(self, window: Window) -> Tensor:
         """Its masks bool (T, h, w) so far."""

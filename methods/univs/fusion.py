@@ -10,9 +10,9 @@ from torch import Tensor
 from common.video import FrameMasks
 from methods.univs.clip import Window
 from methods.univs.entity import Entity
-from methods.univs.masks import to_frame
+from methods.univs.masks import quality, to_frame
 
-_UNSEEN_STUFF = 0.75  # factor of the score of stuff that was in no answer yet
+_STUFF = 0.75  # factor of the score of stuff, so that things come first
 
 
 def fuse(logits: Tensor, scores: Tensor, kept: Tensor) -> Tensor:
@@ -33,13 +33,17 @@ def fuse(logits: Tensor, scores: Tensor, kept: Tensor) -> Tensor:
     return masks & (share >= kept)[:, None, None]
 
 
-def instances(frame: int, window: Window, entities: Sequence[Entity], names: int) -> FrameMasks:
-    """Entities as they are; a class score is the mean class probability times the masks' quality."""
+def instances(frame: int, window: Window, entities: Sequence[Entity], names: int, surest: float) -> FrameMasks:
+    """Entities as they are; a class score is the mean class probability times the masks' quality over all clips so far.
+
+    Args:
+        surest: the largest quality of an entity so far, by which it is divided.
+    """
     shown, logits = _shown(frame, entities)
     if not shown:
         return nothing(frame, window, names)
     masks = to_frame(logits, window.scene.size, window.size) > 0
-    classes = torch.stack([entity.scores * entity.quality for entity in shown])
+    classes = torch.stack([entity.scores * entity.quality / (int(surest) + 1) for entity in shown])
     best = classes.max(1)
     return FrameMasks(frame, tuple(e.id for e in shown), masks, best.values, tuple(best.indices.tolist()), classes)
 
@@ -65,24 +69,23 @@ class Segments:
         classes = torch.stack([entity.scores for entity in shown])
         best, category = classes.max(1)
         stuff, categories = self.stuff[category], category.tolist()
-        fresh = torch.tensor([place not in self.ids for place in categories], device=best.device)
         known = torch.tensor([entity.answered for entity in shown], device=best.device)
-        scores = best * torch.tensor([entity.quality for entity in shown], device=best.device)
-        scores = torch.where(stuff & fresh, _UNSEEN_STUFF * scores, scores)
+        logits = to_frame(logits, window.scene.size, window.size)
+        scores = best * quality(logits[:, None])
+        scores = torch.where(stuff & ~known, _STUFF * scores, scores)
         kept = torch.where(known, self.kept / 2, self.kept).masked_fill(stuff, 0.0)
-        masks = fuse(to_frame(logits, window.scene.size, window.size), scores, kept)
+        masks = fuse(logits, scores, kept)
         rows: dict[int, int] = {}  # of each segment, by id
         for row, (entity, place) in enumerate(zip(shown, categories, strict=True)):
             if not masks[row].any():
                 continue
-            entity.answered = True
             if stuff[row]:
                 if place not in self.ids:
                     self.ids[place] = self.number()
                 first = rows.setdefault(self.ids[place], row)
                 masks[first] |= masks[row]
             else:
-                rows[entity.id] = row
+                entity.answered, rows[entity.id] = True, row
         ids = sorted(rows)
         order = [rows[id] for id in ids]
         return FrameMasks(

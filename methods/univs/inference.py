@@ -17,13 +17,13 @@ class EntitySettings:
     Probabilities, IoUs and shares lie in 0 to 1.
 
     Attributes:
-        first, later: class probability for a new entity in the first clip, and after it.
+        first, later: class probability times mask quality for a new entity where none is known yet, and after that.
         overlap: box IoU, the largest over the clip, with a better candidate that drops a candidate.
         stuff_overlap: the same for stuff, mask IoU on the clip's first frame.
         match: bi-softmax that makes a candidate a known entity.
         merge: bi-softmax above which its masks count too.
         similarity: consistency below which what a prompt found is discarded; half of it in the first T clips.
-        new_overlap: mask IoU with a known entity that forbids a new one.
+        new_overlap: mask IoU with a known entity, on any frame, that forbids a new one.
         kept: share of its area that an entity must keep in the competition for pixels; of VPS half of it once shown.
         stability: mask quality that a candidate must have.
         things, stuff: best candidates that are looked at.
@@ -54,6 +54,7 @@ class PanopticSettings(EntitySettings):
     merge: float = 0.05
     similarity: float = 0.05
     kept: float = 0.6
+    stability: float = 0.0
     things: int = 70
 
 

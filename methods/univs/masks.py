@@ -19,15 +19,18 @@ def quality(logits: Tensor) -> Tensor:
 
 
 def compete(logits: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Targets compete for each pixel by weight (N,) times probability; a positive logit that loses becomes 0.
+    """Targets compete for each pixel that any claims by weight (N,) times probability; who loses what it claims gets 0.
 
     Returns:
-        Logits of the same shape (N, T, h, w), and the share (N,) of its area that each target keeps (0 of none).
+        Logits of the same shape (N, T, h, w), and what each target wins by what it claimed (N,), 0 for one that wins
+        nothing of that.
     """
     claimed = logits > 0
+    any_claims = claimed.any(0)
     winner = (logits.sigmoid() * weights[:, None, None, None]).argmax(0)
-    won = winner == torch.arange(len(logits), device=logits.device)[:, None, None, None]
-    share = (claimed & won).flatten(1).sum(1) / claimed.flatten(1).sum(1).clamp(min=1)
+    won = any_claims & (winner == torch.arange(len(logits), device=logits.device)[:, None, None, None])
+    share = won.flatten(1).sum(1) / claimed.flatten(1).sum(1).clamp(min=1)
+    share = share * (claimed & won).flatten(1).any(1)
     return logits.masked_fill(claimed & ~won, 0.0), share
 
 
@@ -39,6 +42,12 @@ def mask_iou(a: Tensor, b: Tensor) -> Tensor:
         both[start : start + _ROWS] = a[start : start + _ROWS].float() @ b.float().T
     either = a.sum(1)[:, None] + b.sum(1) - both
     return both / either.clamp(min=1)
+
+
+def frame_iou(mask: Tensor, others: Tensor) -> Tensor:
+    """IoU (N,) of a mask bool (T, h, w) with others (N, T, h, w): the largest over the frames; 0 of two empty ones."""
+    both, either = (mask & others).flatten(2).sum(2), (mask | others).flatten(2).sum(2)
+    return (both / either.clamp(min=1)).amax(1)
 
 
 def box_iou(masks: Tensor) -> Tensor:

@@ -25,8 +25,8 @@ class Pool:
     def __init__(self, frames: Sequence[int], tokens: VisualTokens | None = None) -> None:
         self.first = tokens
         self.tokens = {} if tokens is None else dict.fromkeys(frames, tokens)
-        self._embeddings: dict[int, tuple[Tensor, int]] = {}  # sum and number
-        self._logits: dict[int, tuple[Tensor, int]] = {}  # sum, and how often there was a mask
+        self._embeddings: dict[int, Tensor] = {}
+        self._logits: dict[int, Tensor] = {}
 
     def reach(self, frame: int, recent: int = 1) -> None:
         """Open slots up to a frame: they inherit the latest tokens, and the mean of ``recent`` embeddings."""
@@ -34,28 +34,22 @@ class Pool:
             newest = max(self.tokens)
             self.tokens |= dict.fromkeys(range(newest + 1, frame + 1), self.tokens[newest])
         for slot in range(max(self._embeddings, default=frame) + 1, frame + 1):
-            self._embeddings[slot] = self.embeddings(recent).mean(0), 1
+            self._embeddings[slot] = self.embeddings(recent).mean(0)
 
     def add(self, logits: dict[int, Tensor], embeddings: dict[int, Tensor]) -> None:
-        """Sum up mask logits (h, w) and average embeddings (C,) of frames over overlapping clips."""
+        """Sum up mask logits (h, w) over overlapping clips; embeddings (C,) become half old, half new."""
         for frame, new in logits.items():
-            total, visits = self._logits.get(frame, (0.0, 0))
-            self._logits[frame] = total + new, visits + bool((new > 0).any())
+            self._logits[frame] = self._logits.get(frame, 0.0) + new
         for frame, new in embeddings.items():
-            total, visits = self._embeddings.get(frame, (0.0, 0))
-            self._embeddings[frame] = total + new, visits + 1
+            self._embeddings[frame] = (self._embeddings.get(frame, new) + new) / 2
 
     def masks(self, frame: int) -> Tensor | None:
-        """Mask logits (h, w): sum over clips by the number of those that found something; None where none looked."""
-        if frame not in self._logits:
-            return None
-        total, visits = self._logits[frame]
-        return total / max(visits, 1)
+        """Mask logits (h, w), summed over clips; None where none looked."""
+        return self._logits.get(frame)
 
     def embeddings(self, last: int) -> Tensor:
         """The latest embeddings (up to ``last``, C), oldest first."""
-        kept = sorted(self._embeddings)[-last:]
-        return torch.stack([self._embeddings[frame][0] / self._embeddings[frame][1] for frame in kept])
+        return torch.stack([self._embeddings[frame] for frame in sorted(self._embeddings)[-last:]])
 
     def renew(self, frame: int, tokens: VisualTokens) -> None:
         """Put new tokens into a slot and all later ones; blank tokens change nothing."""

@@ -70,26 +70,27 @@ class Specified:
             target.memory.trim(self.settings.memory, window.frames[0])
 
     def answer(self, frame: int, window: Window) -> FrameMasks:
-        """Given masks as they are; where others overlap the lowest id of the visual prompts wins, as released."""
+        """Given masks as they are; where those of other visual prompts overlap the largest logit wins."""
         shown = [t for t in self.targets if t.start <= frame and (t.stop is None or frame < t.stop)]
         shown.sort(key=lambda target: target.prompt.target)
-        masks = torch.zeros(len(shown), *window.size, dtype=torch.bool, device=window.scene.mask.device)
-        scores = torch.zeros(len(shown), device=masks.device)
+        planes = torch.zeros(len(shown), *window.size, device=window.scene.mask.device)
+        scores = planes.new_zeros(len(shown))
         for row, target in enumerate(shown):
             logits = target.memory.masks(frame)
             if frame == target.given:
                 assert target.prompt.mask is not None
-                masks[row], scores[row] = target.prompt.mask.to(masks.device), 1.0
+                planes[row].masked_fill_(target.prompt.mask.to(planes.device), torch.inf)
+                scores[row] = 1.0
             elif logits is not None:
-                masks[row] = to_frame(logits[None], window.scene.size, window.size)[0] > 0
+                planes[row] = to_frame(logits[None], window.scene.size, window.size)[0]
                 scores[row] = logits.sigmoid().amax()
         rows = [row for row, target in enumerate(shown) if target.text is None]
-        taken = torch.zeros(window.size, dtype=torch.bool, device=masks.device)
-        for row in sorted(rows, key=lambda row: shown[row].given != frame):
-            masks[row] &= ~taken
-            taken |= masks[row]
+        if len(rows) > 1:
+            winner = planes[rows].argmax(0)
+            for place, row in enumerate(rows):
+                planes[row].masked_fill_(winner != place, 0.0)
         self.targets = [target for target in self.targets if target.stop is None or target.stop > frame + 1]
-        return FrameMasks(frame, tuple(target.prompt.target for target in shown), masks, scores)
+        return FrameMasks(frame, tuple(target.prompt.target for target in shown), planes > 0, scores)
 
     def _follow(self, targets: list[Target], fresh: list[Target], prompts: PromptTokens, window: Window) -> None:
         """Put what a clip shows of targets of one kind into their pools."""

@@ -9,7 +9,7 @@ import torch
 
 from methods.univs.association import bi_softmax, candidates, match, suppress
 from methods.univs.entity import Entity
-from methods.univs.fusion import Segments, fuse
+from methods.univs.fusion import Segments, fuse, instances
 from methods.univs.inference import EntitySettings
 from methods.univs.pool import Pool
 from methods.univs.semantic import class_masks, class_scores
@@ -34,7 +34,7 @@ def test_candidates():
     stuff = torch.tensor([False, True])
     assert candidates(probs, masks, quality, stuff, EntitySettings()).tolist() == [1, 4]
     loose = EntitySettings(overlap=1.0, stuff_overlap=1.0, stability=0.1, things=2, stuff=1)
-    assert candidates(probs, masks, quality, stuff, loose).tolist() == [1, 0, 4]
+    assert candidates(probs, masks, quality, stuff, loose).tolist() == [1, 2, 4]
     assert candidates(probs, masks & False, quality, stuff, loose).tolist() == []
 
 
@@ -82,7 +82,7 @@ def entity(id: int, probs: list[float], cells: list[list[float]], quality: float
     pool = Pool([0])
     pool.add({0: torch.tensor(cells)}, {})
     classes = torch.tensor(probs)
-    return Entity(id, pool, classes, torch.zeros_like(classes), sharpness=quality, visits=1)
+    return Entity(id, pool, classes, torch.zeros_like(classes), quality=quality)
 
 
 def test_panoptic_segments_join_stuff_and_keep_its_number():
@@ -98,19 +98,17 @@ def test_panoptic_segments_join_stuff_and_keep_its_number():
     assert answer.categories == (0, 1)
     assert answer.masks[0, :4, 4:].sum() >= 14
     assert answer.masks[1, :, :4].sum() >= 28
-    # stuff that is new counts three quarters: 0.75 * 0.8
-    torch.testing.assert_close(answer.scores, torch.tensor([0.9, 0.6]))
-    again = segments.answer(0, Window, some[:1])  # type: ignore[arg-type]
-    assert again.targets == (7,)
-    torch.testing.assert_close(again.scores, torch.tensor([0.8]))
+    # every corner is as sharp as the other; stuff counts three quarters: 0.75 * 0.8
+    torch.testing.assert_close(answer.scores[1] / answer.scores[0], torch.tensor(0.6 / 0.9))
+    assert segments.answer(0, Window, some[:1]).targets == (7,)  # type: ignore[arg-type]
 
 
 def test_a_known_thing_may_lose_more_of_its_area():
     number = lambda: 9  # noqa: E731
-    thing, other = entity(1, [0.5], [[1.0, 1.0]] * 2), entity(2, [0.9], [[-1.0, 9.0]] * 2)
+    thing, other = entity(1, [0.5], [[2.0, 2.0]] * 2), entity(2, [0.9], [[-1.0, 9.0]] * 2)
     segments = Segments(torch.tensor([False]), 0.6, number)
-    # the other's logits in the eight columns are -1, -1, 0.25, 2.75, ...; 0.9 of them is over 0.5 in the last five, so
-    # that the thing keeps 3 / 8
+    # the other's logits in the eight columns are -1, -1, 0.25, 2.75, 5.25, ...: its quality is 5 / 6, its score 0.75,
+    # and 0.75 of its logits is more than 0.5 of 2 in the last five columns, so that the thing keeps 3 / 8
     assert segments.answer(0, Window, [thing, other]).targets == (2,)  # type: ignore[arg-type]
     thing.answered = True
     assert segments.answer(0, Window, [thing, other]).targets == (1, 2)  # type: ignore[arg-type]
@@ -122,7 +120,16 @@ def test_class_history():
     one.reach(1, 3)  # a copy
     one.classes = (one.classes + torch.tensor([0.2, 0.4])) / 2  # a detection: half old, half new
     torch.testing.assert_close(one.scores, torch.tensor([(0.8 + 0.5) / 2, (0.2 + 0.3) / 2]))
-    assert one.quality == 0.5
+
+
+def test_instances_by_quality_over_the_whole_video():
+    some = [entity(2, [0.8, 0.2], [[9.0]], quality=4.5), entity(1, [0.4, 0.6], [[9.0]], quality=1.0)]
+    answer = instances(0, Window, some, 2, surest=4.5)  # type: ignore[arg-type]
+    assert answer.targets == (1, 2)
+    assert answer.categories == (1, 0)
+    # times 1 / (4 + 1) and 4.5 / (4 + 1)
+    torch.testing.assert_close(answer.class_scores, torch.tensor([[0.08, 0.12], [0.72, 0.18]]))
+    torch.testing.assert_close(answer.scores, torch.tensor([0.12, 0.72]))
 
 
 def test_semantic_scores():

@@ -11,7 +11,7 @@ from methods.univs.accept import accept_first, accept_known, recognise
 from methods.univs.clip import pool_prompts
 from methods.univs.heads import Predictions
 from methods.univs.inference import InferenceSettings
-from methods.univs.masks import box_iou, coarse_to_frame, compete, mask_iou, quality, to_frame
+from methods.univs.masks import box_iou, coarse_to_frame, compete, frame_iou, mask_iou, quality, to_frame
 from methods.univs.pool import Pool, consistency
 from methods.univs.prompts import VisualTokens
 from tests.methods.fake_univs import PaintedUniVs
@@ -60,16 +60,16 @@ def test_open_frames_keep_their_slots_beyond_the_memory():
     assert sorted(pool.tokens) == [1, 2, 3, 4]
 
 
-def test_masks_of_overlapping_clips_are_summed_and_embeddings_averaged():
+def test_masks_of_overlapping_clips_are_summed_and_embeddings_half_renewed():
     pool = Pool(range(2), tokens(1))
     pool.add({0: torch.tensor([[4.0, -1.0]]), 1: torch.tensor([[1.0, 1.0]])}, {1: torch.tensor([2.0, 0.0])})
     pool.add({1: torch.tensor([[-3.0, 2.0]])}, {1: torch.tensor([4.0, 2.0])})
-    pool.add({1: torch.tensor([[-1.0, -2.0]])}, {})  # it was not there: no visit
-    # frame 1: (1 - 3 - 1, 1 + 2 - 2) over two visits
+    pool.add({1: torch.tensor([[-1.0, -2.0]])}, {1: torch.tensor([0.0, 1.0])})
+    # frame 1: 1 - 3 - 1 and 1 + 2 - 2; ((2 + 4) / 2 + 0) / 2 and ((0 + 2) / 2 + 1) / 2
     torch.testing.assert_close(pool.masks(0), torch.tensor([[4.0, -1.0]]))
-    torch.testing.assert_close(pool.masks(1), torch.tensor([[-1.5, 0.5]]))
+    torch.testing.assert_close(pool.masks(1), torch.tensor([[-3.0, 1.0]]))
     assert pool.masks(2) is None
-    torch.testing.assert_close(pool.embeddings(3), torch.tensor([[3.0, 1.0]]))
+    torch.testing.assert_close(pool.embeddings(3), torch.tensor([[1.5, 1.0]]))
 
 
 def test_a_new_slot_starts_from_the_latest_embeddings():
@@ -125,6 +125,8 @@ def test_overlaps():
     assert box_iou(a)[0, 1] == pytest.approx(2 / 6)
     assert box_iou(a)[2].tolist() == [0.0, 0.0, 0.0]
     assert mask_iou(a[:0], a).shape == (0, 3)
+    # by frame: 2 of 6, 0 of 2
+    assert frame_iou(a[0], a).tolist() == pytest.approx([1.0, 2 / 6, 0.0])
 
 
 def test_masks_at_the_size_of_frames():
@@ -183,6 +185,7 @@ def test_known_masks_must_be_like_the_memory_and_keep_their_share():
     # a class score, or what else is said, in the place of the second similarity
     turned = accept_known(some, [same, same, other], 0.5, 0.5, torch.tensor([0.1, 0.9, 0.9]))
     assert turned.kept.tolist() == [False, True, False]
+    assert torch.equal(turned.masks, some.masks)
 
 
 def test_recognised_is_the_most_similar_learnable_query():
