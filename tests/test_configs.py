@@ -102,7 +102,9 @@ def assert_says(got: Any, wanted: Any) -> None:
         for key, value in wanted.items():
             assert_says(got[key], value)
     elif isinstance(wanted, list):
-        assert list(got) == wanted
+        assert len(got) == len(wanted)
+        for one, other in zip(got, wanted, strict=True):
+            assert_says(one, other)
     else:
         assert got == wanted
 

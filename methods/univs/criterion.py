@@ -5,7 +5,7 @@ Legend: B clips, T frames, Q queries, N targets, K names, P pairs of a target an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -247,7 +247,7 @@ def embedded(
     return [(rows[own][shown[own]], ids[own][shown[own]]) for own in clips]
 
 
-def added(parts: list[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+def added(parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """Terms of several outputs, summed by name."""
     return {name: torch.stack([part[name] for part in parts]).sum() for name in parts[0]}
 

@@ -37,6 +37,7 @@ class TrainingSettings:
         visual: probability of visual prompts where there are categories, else their names are the prompts. As
             released, a standard normal number above 0.5.
         kinds: shares of points, boxes and masks among visual prompts.
+        names: larger vocabularies have visual prompts always, as LVIS and EntitySeg.
         own_position: probability that a visual prompt's content is also its position code.
         prompts: whether there are prompt queries at all (Table 3a, first row).
         points: R of the mask losses.
@@ -49,6 +50,7 @@ class TrainingSettings:
     targets: int = 20
     visual: float = 0.3085
     kinds: tuple[float, float, float] = (0.25, 0.25, 0.5)
+    names: int = 200
     own_position: float = 0.5
     prompts: bool = True
     points: int = 12544
@@ -160,11 +162,10 @@ def ask(core: UniVs, clip: Clip, masks: Tensor, concepts: Tensor | None, setting
         words = core.text.expressions([said[b][n] for b, n in places])
         text = words.new_zeros(*valid.shape, *words.shape[1:]).index_put(valid.nonzero().unbind(1), words)
         return Asked("expression", rows, valid, text)
-    if concepts is not None and clip.categories is not None and torch.rand(()) >= settings.visual:
-        names = [
-            _names(own[has], len(concepts), settings.targets) for own, has in zip(clip.categories, shown, strict=True)
-        ]
-        rows, valid = _chosen(names, settings.targets)
+    named = concepts is not None and len(concepts) <= settings.names and torch.rand(()) >= settings.visual
+    if named and concepts is not None and clip.categories is not None:
+        present = [own[has] for own, has in zip(clip.categories, shown, strict=True)]
+        rows, valid = _chosen([_names(own, len(concepts), settings.targets) for own in present], settings.targets)
         return Asked("category", rows, valid, concepts[rows][:, :, None])
     keys = [_key_frame(own) for own in masks]
     seen = [own[:, key].flatten(1).any(1).nonzero()[:, 0] for own, key in zip(masks, keys, strict=True)]

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from common.checkpoints import load_state, load_strict
@@ -71,6 +72,13 @@ def load_weights(core: UniVs, path: str | Path) -> Path:
             load_strict(core, own, path)
             return path
     return load_published(core, path)
+
+
+def export(checkpoint: str | Path, path: str | Path) -> None:
+    """Write the network of a Lightning checkpoint in half precision, as safetensors."""
+    state = {key: value for key, value in load_state(checkpoint).items() if key.startswith(OURS)}
+    halved = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
+    save_file({key: value.contiguous().clone() for key, value in halved.items()}, path)
 
 
 def load_pkl(path: Path) -> dict[str, Tensor]:

@@ -21,6 +21,7 @@ from methods.univs.training import (
     prompt_targets,
     remember,
 )
+from methods.univs.weights import export
 
 SMALL = TrainingSettings(points=32, targets=6)
 NAMES = ("ball", "box", "star", "tree", "sky")
@@ -74,6 +75,7 @@ def test_prompts_follow_from_what_the_data_set_has(module):
     assert asked_of(module, clip(kind="expression")).kind == "expression"
     assert asked_of(module, clip(), visual=1.0).kind == "visual"
     assert asked_of(module, clip(), visual=0.0).kind == "category"
+    assert asked_of(module, clip(), visual=0.0, names=4).kind == "visual"  # as LVIS
     torch.manual_seed(0)
     drawn = [asked_of(module, clip()).kind for _ in range(60)]
     assert 8 <= drawn.count("visual") <= 30  # 18.5 expected
@@ -234,3 +236,26 @@ def test_a_batch_can_be_learned():
         optimizer.step()
         losses.append(terms["mask"].item() + terms["dice"].item())
     assert sum(losses[-5:]) < 0.6 * sum(losses[:5])
+
+
+def test_exported_weights_are_read_again(tmp_path):
+    torch.manual_seed(1)
+    module = UniVS(queries=4)
+    file, exported = tmp_path / "last.ckpt", tmp_path / "small.safetensors"
+    torch.save({"state_dict": module.state_dict()}, file)
+    export(file, exported)
+    again = UniVS(queries=4, weights=str(exported))
+    assert again.weights_file == exported
+    for name, value in module.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], value.half().to(value.dtype), msg=name)
+
+
+def test_settings_outlive_a_checkpoint():
+    """A checkpoint holds them as plain data."""
+    module = UniVS(queries=4, recipe=SMALL, frozen_stages=2)
+    checkpoint = {"hyper_parameters": dict(module.hparams)}
+    module.on_save_checkpoint(checkpoint)
+    assert isinstance(checkpoint["hyper_parameters"]["recipe"], dict)
+    again = UniVS(**{key: value for key, value in checkpoint["hyper_parameters"].items() if key != "_class_path"})
+    assert again.recipe == SMALL
+    assert again.inference.short_side is None  # nano runs at the video's own size
