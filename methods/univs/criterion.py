@@ -135,7 +135,8 @@ def assign(predictions: Predictions, targets: Targets, classes: Tensor | None, p
             points,
         )
         parts.append((torch.full_like(query, clip), query, rows[target]))
-    return Matched(*(torch.cat(part) for part in zip(*parts, strict=True)))
+    clips, queries, rows = (torch.cat(part) for part in zip(*parts, strict=True))
+    return Matched(clips, queries, rows)
 
 
 def itself(targets: Targets) -> Matched:
