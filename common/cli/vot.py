@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from common.segmenter import VideoSegmenter
 
-EXAMPLE = "In the toolkit's workspace: cli.py vot --method hqsmem --ini >> trackers.ini; vot evaluate vidseg_hqsmem"
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Follow what the toolkit gives until it says that it is done.
@@ -35,7 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     import torch
 
     device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    serve(build_method(args.method, args.weights, args.config).to(device), device, trax)
+    segmenter = build_method(args.method, args.weights, args.config)
+    if segmenter.needs_weights and segmenter.weights is None:
+        raise InputError(f"{args.method} has no weights, as the configs say none: give --weights")
+    serve(segmenter.to(device), device, trax)
     return 0
 
 
@@ -70,10 +71,7 @@ def serve(segmenter: VideoSegmenter, device: torch.device, trax: Any) -> None:
             targets += len(given)
             answers = session.step(frame.to(device), prompts)
             if len(answers) != 1:
-                raise InputError(
-                    f"{segmenter.method_name} answers frames later than they come; the toolkit waits for each: set it "
-                    "to answer at once"
-                )
+                raise InputError(f"{segmenter.method_name} answers later than frames come; the toolkit waits for each")
             masks = answers[0].select(tuple(range(1, targets + 1))).cpu().numpy().astype(np.uint8)
             server.status([(trax.Mask.create(np.ascontiguousarray(mask)), {}) for mask in masks])
 
@@ -85,8 +83,8 @@ def ini_lines(method: str, weights: str | None = None, configs: Iterable[Path] =
         command += ["--weights", str(Path(weights).resolve()) if Path(weights).exists() else weights]
     for config in configs:
         command += ["--config", str(config.resolve())]
-    lines = [f"[vidseg_{method}]", f"label = {method}", "protocol = trax", f"command = {shlex.join(command)}"]
-    return "\n".join([*lines, "timeout = 300"])
+    lines = ["protocol = trax", f"command = {shlex.join(command)}", "timeout = 300"]
+    return "\n".join([f"[vidseg_{method}]", f"label = {method}", *lines])
 
 
 def _mask(region: Any, size: tuple[int, int], trax: Any, path: str) -> torch.Tensor:
@@ -110,8 +108,8 @@ def _trax() -> Any:
 
 
 def _parser() -> argparse.ArgumentParser:
-    description = "Be a tracker of the VOT toolkit, which runs this command."
-    parser = argparse.ArgumentParser(prog="cli.py vot", description=description, epilog=EXAMPLE)
+    example = "In the toolkit's workspace: cli.py vot --method hqsmem --ini >> trackers.ini; vot evaluate vidseg_hqsmem"
+    parser = argparse.ArgumentParser(prog="cli.py vot", description="Be a tracker of the VOT toolkit.", epilog=example)
     parser.add_argument("--method", required=True, choices=list(method_folders()))
     parser.add_argument("--weights", metavar="PATH", help="file or folder of weights (default: the nano weights)")
     parser.add_argument("--config", action="append", type=Path, default=[], metavar="FILE", help="settings")

@@ -123,8 +123,12 @@ def test_what_cannot_be_served(files, monkeypatch, capsys) -> None:
     late = CopyFirstMask()
     late.session = lambda: SimpleNamespace(step=lambda *_: [])
     double = toolkit([Request("initialize", image(paths[0]), [(cropped(masks[0]), {})])])
-    with pytest.raises(InputError, match="later than they come"):
+    with pytest.raises(InputError, match="later than frames come"):
         vot.serve(late, torch.device("cpu"), double)
+    monkeypatch.setitem(sys.modules, "trax", double)
+    monkeypatch.setattr(vot, "build_method", lambda *_: SimpleNamespace(needs_weights=True, weights=None))
+    assert cli.main(["vot", "--method", "hqsmem"]) == 2
+    assert "give --weights" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "trax", None)  # as if it were not installed
     assert cli.main(["vot", "--method", "hqsmem"]) == 2
     assert "pip install 'vot-trax" in capsys.readouterr().err
