@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from torch import nn
@@ -62,5 +64,5 @@ def optimisation(
         return 0.0 if part == "id_bank" and step >= OWN * total else now / lr
 
     optimizer = AdamW(groups, lr=lr)
-    factors = [lambda step, part=group["part"]: factor(part, step) for group in groups]
+    factors: list[Callable[[int], float]] = [partial(factor, group["part"]) for group in groups]
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factors), "interval": "step"}}

@@ -100,9 +100,9 @@ def _encode(net: DeAot, frames: Tensor) -> list[Features]:
     """uint8 (B, T, 3, H, W), all at once, to T encoded frames."""
     mean, std = (torch.tensor(values, device=frames.device).view(3, 1, 1) for values in (MEAN, STD))
     encoded = net.encode((frames.flatten(0, 1).float() / 255 - mean) / std)
-    *maps, size = encoded
-    split = [x.unflatten(0, frames.shape[:2]) for x in maps]
-    return [Features(*(x[:, time] for x in split), size) for time in range(frames.shape[1])]
+    f4, f8, f16, tokens = (x.unflatten(0, frames.shape[:2]) for x in encoded[:4])
+    times = range(frames.shape[1])
+    return [Features(f4[:, t], f8[:, t], f16[:, t], tokens[:, t], encoded.size) for t in times]
 
 
 def _terms(logits: Tensor, labels: Tensor, progress: float) -> tuple[Tensor, Tensor]:
