@@ -201,6 +201,22 @@ def test_zero_detections_are_empty_answers(stuff):
     assert answers[0].class_scores.shape == (0, 2)
 
 
+@pytest.mark.parametrize("prompt", [given(1, 2), Prompt(1, text="one"), Prompt(1, vocabulary=NAMES)])
+def test_memory_is_bounded(prompt):
+    session = UniVsSession(PaintedUniVs(CLASSES), SETTINGS)  # type: ignore[arg-type]
+    counts = []
+    for index in range(40):
+        session.step(FRAMES[-1], [prompt] if index == 0 else ())
+        task = session._task
+        owners = getattr(task, "targets", None) or getattr(task, "entities", [])
+        slots = [len(o.pool.tokens) + len(o.pool.embeddings(99)) + len(o.pool._logits) for o in owners if o.pool]
+        counts.append((len(session._features), sum(slots)))
+    assert len(set(counts[10:])) == 1, counts
+    assert counts[-1][0] == SETTINGS.clip - 1
+    # three slots of tokens, embeddings and logits at most, of one target or two entities
+    assert 0 < counts[-1][1] <= 9 * max(1, len(getattr(session._task, "entities", [])))
+
+
 def test_entities_are_limited():
     settings = replace(SETTINGS, entities=1, instances=EntitySettings(later=0.9))
     session = UniVsSession(PaintedUniVs(CLASSES), settings)  # type: ignore[arg-type]
