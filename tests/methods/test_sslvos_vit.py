@@ -151,7 +151,7 @@ def test_what_does_not_fit_is_an_error(dinov2, tmp_path: Path):
     with pytest.raises(InputError, match=r"no model.safetensors"):
         load_vit(ViT("base"), tmp_path)
     torch.save(hub(dinov2) | {"register_tokens": torch.zeros(1, 4, 32)}, file := tmp_path / "registers.pth")
-    with pytest.raises(InputError, match="not known: embeddings.register_tokens"):
+    with pytest.raises(InputError, match=r"not known: embeddings\.register_tokens"):
         load_vit(ViT("base"), file)
     with pytest.raises(InputError, match="wrong size"):
         load_vit(ViT("mae-base"), file)  # another position table
