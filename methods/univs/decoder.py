@@ -54,8 +54,9 @@ class VideoMaskDecoder(nn.Module):
         """
         clips, frames = scene.frame_index.shape
         shape, count = (clips, -1, frames, -1), len(self.query)
-        x = self.query[:, None].expand(clips, -1, frames, -1)
-        code = self.query_code[:, None].expand(clips, -1, frames, -1)
+        # copies: a view of a parameter still asks for a gradient in inference mode, which the count of FLOPs trips over
+        x = self.query[:, None].repeat(clips, 1, frames, 1)
+        code = self.query_code[:, None].repeat(clips, 1, frames, 1)
         if prompts is not None and len(prompts):
             x = torch.cat([x, prompts.query.expand(shape)], 1)
             code = torch.cat([code, prompts.query_position.expand(shape)], 1)
