@@ -153,7 +153,9 @@ class Evil:
 
 
 @pytest.mark.parametrize(
-    "content", [{"model": {"a": Evil()}}, {"weights": {}}, [1], {"model": {"a": np.array([None])}}], ids=str
+    "content",
+    [{"model": {"a": Evil()}}, {"weights": {}}, [1], {"model": {"a": np.array([None])}}],
+    ids=["code", "no model", "a list", "objects"],
 )
 def test_a_pickle_that_is_more_than_arrays_is_refused(tmp_path, content, capsys):
     (file := tmp_path / "odd.pkl").write_bytes(pickle.dumps(content))
