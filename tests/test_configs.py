@@ -69,7 +69,16 @@ def parse(verb: str, paths: list[Path]) -> Any:
 
 
 CASES = [run_of(path) for path in CONFIGS]
-TRAINABLE = [path for path in CONFIGS if stands_alone(path) and content(path)["data"]["init_args"].get("train")]
+HERE = ("common.video.synthetic.", "common.benchmarks.davis.")  # sets that the tests have, or can make
+
+
+def trainable(path: Path) -> bool:
+    """Whether it trains, on sets that are here."""
+    sets = content(path)["data"]["init_args"].get("train", []) if stands_alone(path) else []
+    return bool(sets) and all(one["class_path"].startswith(HERE) for one in sets)
+
+
+TRAINABLE = [path for path in CONFIGS if trainable(path)]
 
 
 def names(value: Any) -> str:
@@ -173,7 +182,7 @@ def test_trains_and_tests(
     assert len(records) == len(benchmarks)
     for record in records:
         main = next(iter(json.loads(record.read_text())["metrics"].values()))
-        assert 0 <= main <= 100
+        assert main is None or 0 <= main <= 100  # a category may have nothing to be found in one short video
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ HEADLINE = (
     *("J&F", "J", "F", "G", "J&Fdot", "Fdot", "J&Fdot_d", "J&Fdot_r", "J_tr"),
     *("stAP25", "stAP", "stAP50", "stAP75", "tAP25", "tAP", "tAP50", "tAP75", "Rec", "Succ", "recovery", "success"),
     *("Quality", "Accuracy", "Robustness", "NRE", "DRE", "ADQ"),
+    *("AP", "AP50", "AP75", "AR1", "AR10", "mIoU", "mVC8", "mVC16", "VPQ", "STQ", "HOTA", "DetA", "AssA"),
 )
 LOWER = {"NRE", "DRE"}  # of these the lowest is the best
 MARK = "†"  # of a row that was printed and not measured

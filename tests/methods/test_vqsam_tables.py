@@ -72,6 +72,6 @@ def test_claims_are_about_records_that_are_there() -> None:
             seeds[claim["benchmark"], side["method"], side["variant"], side["weights_note"]]
             for side in claim["compare"]
         )
-        assert ours == {1, 2, 3}, claim
+        assert ours >= {1, 2, 3}, claim
         assert other, claim
         assert other <= ours, claim
