@@ -18,10 +18,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from common.errors import InputError
+from common.files import write_text
 from common.prediction import overlays, write_labels
 from common.segmenter import VideoSegmenter
 from common.session import Session
 from common.video import ImageFolder, Video, contact_sheet, rle_encode, whole_file, write_video
+from common.video.occurrences import occurrences
 from common.video.types import FrameMasks, Prompt
 
 RESULT, LINES, STATE = "masks.json", "masks.jsonl.part", "session.part"
@@ -32,8 +34,9 @@ class Tracking:
     """Follows the targets of a video and writes, into a folder:
 
     ``masks/<frame>.png`` (palette), ``masks.json`` (a list of COCO results: ``image_id`` is the frame, ``track_id`` the
-    target, ``segmentation`` compressed RLE, ``score``; nothing for an empty mask), ``overlay.mp4`` (H.264) and
-    ``contact.png``. Frames of a stream, which come once, are kept in ``frames/``.
+    target, ``segmentation`` compressed RLE, ``score``; nothing for an empty mask), ``occurrences.json`` (of each target,
+    first and last frame of each run of frames that shows it), ``overlay.mp4`` (H.264) and ``contact.png``. Frames of a
+    stream, which come once, are kept in ``frames/``.
 
     A run that is stopped by Ctrl-C ends after the frame it is at and leaves ``session.part``, from which another goes
     on to exactly the answers of a run in one go. A stream then ends there.
@@ -106,6 +109,7 @@ class Tracking:
     def _finish(self) -> None:
         """The files that are made of the whole."""
         lines = self.folder / LINES
+        write_text(self.folder / "occurrences.json", json.dumps(_occurrences(lines)) + "\n")
         with whole_file(self.folder / RESULT) as part, part.open("w", encoding="utf-8") as file:
             file.write("[")
             with lines.open(encoding="utf-8") as results:
@@ -158,6 +162,16 @@ class Tracking:
             )
         os.truncate(self.folder / LINES, state["written"])
         return state["session"], state["taken"]
+
+
+def _occurrences(lines: Path) -> dict[int, list[tuple[int, int]]]:
+    """First and last frame of every occurrence of each target."""
+    shown: dict[int, set[int]] = defaultdict(set)
+    with lines.open(encoding="utf-8") as results:
+        for line in results:
+            result = json.loads(line)
+            shown[result["track_id"]].add(result["image_id"])
+    return {target: occurrences([t in at for t in range(max(at) + 1)]) for target, at in sorted(shown.items())}
 
 
 def _results(answer: FrameMasks) -> Iterator[dict[str, Any]]:

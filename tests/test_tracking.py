@@ -12,7 +12,7 @@ import torch
 from common.baselines import CopyFirstMask
 from common.errors import InputError
 from common.segmenter import VideoSegmenter
-from common.tracking import Tracking
+from common.tracking import Tracking, _occurrences
 from common.video import Prompt, Video, VideoFile, masks_from_labels, open_video, read_label_map, rle_decode
 from common.video.synthetic import SyntheticClips
 from methods.sam2long import SAM2Long
@@ -38,8 +38,11 @@ def test_everything_is_written_and_agrees(video: Video, tmp_path: Path) -> None:
         "contact.png",
         "masks",
         "masks.json",
+        "occurrences.json",
         "overlay.mp4",
     ]
+    whole = [[0, LENGTH - 1]]
+    assert json.loads((tmp_path / "out" / "occurrences.json").read_text()) == {str(t): whole for t in video.targets}
     results = json.loads((tmp_path / "out" / "masks.json").read_text())
     for frame in range(LENGTH):
         labels = read_label_map(tmp_path / "out" / "masks" / f"{frame:05d}.png")
@@ -49,6 +52,13 @@ def test_everything_is_written_and_agrees(video: Video, tmp_path: Path) -> None:
     overlay = VideoFile(tmp_path / "out" / "overlay.mp4")
     assert len(overlay) == LENGTH
     assert overlay[0].shape == (*SIZE, 3)
+
+
+def test_occurrences_are_runs_of_frames(tmp_path: Path) -> None:
+    seen = [(0, 1), (1, 1), (1, 2), (4, 1), (5, 1), (6, 2)]
+    lines = tmp_path / "lines"
+    lines.write_text("".join(json.dumps({"image_id": frame, "track_id": target}) + "\n" for frame, target in seen))
+    assert _occurrences(lines) == {1: [(0, 1), (4, 5)], 2: [(1, 1), (6, 6)]}
 
 
 def test_a_stopped_run_goes_on_to_the_same_answers(video: Video, nano: VideoSegmenter, tmp_path: Path) -> None:
