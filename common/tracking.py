@@ -34,7 +34,7 @@ class Tracking:
     """Follows the targets of a video and writes, into a folder:
 
     ``masks/<frame>.png`` (palette), ``masks.json`` (a list of COCO results: ``image_id`` is the frame, ``track_id`` the
-    target, ``segmentation`` compressed RLE, ``score``; nothing for an empty mask), ``occurrences.json`` (of each target,
+    target, ``segmentation`` compressed RLE, ``score``; nothing for an empty mask), ``occurrences.json`` (each target's
     first and last frame of each run of frames that shows it), ``overlay.mp4`` (H.264) and ``contact.png``. Frames of a
     stream, which come once, are kept in ``frames/``.
 

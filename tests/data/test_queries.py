@@ -177,3 +177,21 @@ def test_never_shown():
 def test_augmentations_for_other_clips_are_refused(changed):
     with pytest.raises(InputError, match="for clips without queries"):
         QueryClips(SyntheticQueries(), augment=Augmentation(**changed))
+
+
+def test_strangers_are_queries_of_another_video_and_every_mask_is_empty() -> None:
+    videos = SyntheticQueries(length=6, frames=12, size=(48, 48), seed=3)
+    plain = QueryClips(videos, frames=3, size=(48, 48), length=6, seed=1)
+    asked = QueryClips(videos, frames=3, size=(48, 48), length=6, seed=1, strangers=1.0)
+    own = [prompt.image for video in videos for prompt in video.prompts]
+    for index in range(6):
+        frames, masks, images, query_masks = asked[index]
+        assert torch.equal(frames, plain[index][0])
+        assert not masks.any()
+        assert masks.shape[1] == len(images) == len(query_masks)
+        assert query_masks.flatten(1).any(1).all()
+        shown = [prompt.image for prompt in videos[index].prompts]
+        assert not any(torch.equal(image.permute(1, 2, 0), other) for image in images for other in shown)
+        assert all(any(torch.equal(image.permute(1, 2, 0), other) for other in own) for image in images)
+    with pytest.raises(InputError, match="strangers 2 are shares"):
+        QueryClips(videos, strangers=2)
