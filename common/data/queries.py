@@ -41,8 +41,6 @@ class QueryClips(ClipDataset):
         super().__init__(videos, *arguments, **named)
         if not (0 <= shown <= 1 and 0 <= strangers <= 1):
             raise InputError(f"QueryClips: shown {shown} and strangers {strangers} are shares of the clips, 0 to 1")
-                f"QueryClips: shown is {shown}, strangers {strangers}; they are shares of the clips, 0 to 1"
-            )
         if self.augment is not None and (self.augment.keep_shape or self.augment.pasted == "targets"):
             raise InputError("QueryClips: augmentation with keep_shape or pasted targets is for clips without queries")
         self.shown, self.strangers = shown, strangers
