@@ -69,6 +69,7 @@ class Step:
         checkpoint = (self.folder if self.verb == "fit" else self.trained or self.folder) / "checkpoints" / "last.ckpt"
         given = self.trained is not None or (self.verb == "fit" and checkpoint.is_file())
         where = ["--trainer.default_root_dir", str(self.folder), "--seed_everything", str(self.seed)]
+        where += ["--data.seed", str(self.seed)] if self.verb == "fit" else []  # a seed's clips, too, are its own
         flags = ["--ckpt_path", str(checkpoint)] if given else []
         return [sys.executable, str(CLI), self.verb, *self.arguments, *where, *flags]
 
