@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
 
@@ -84,12 +85,22 @@ def claims_grid(found: Sequence[Claim], records: Sequence[ResultRecord]) -> Grid
 
 
 def by_seed(claim: Claim, records: Sequence[ResultRecord]) -> list[float]:
-    """The first side less the second, in percent, for each seed that both have."""
-    dated = sorted(records, key=lambda record: record.date)
-    first, second = ({r.seed: r for r in dated if _fits(r, claim, side)} for side in claim.pair)
-    both = [(first[seed], second[seed]) for seed in first if seed in second]
-    alike = [(a, b) for a, b in both if a.protocol_id == b.protocol_id]
-    return [100 * (a.metrics[claim.number] - b.metrics[claim.number]) for a, b in alike]
+    """The first side less the second, in percent, for each seed that both have under one protocol.
+
+    Of several records of a seed those that share their weights are taken, then the last ones.
+    """
+    first, second = ([r for r in records if _fits(r, claim, side)] for side in claim.pair)
+    chosen: dict[int | None, tuple[ResultRecord, ResultRecord]] = {}
+    for pair in product(first, second):
+        a, b = pair
+        if a.seed == b.seed and a.protocol_id == b.protocol_id:
+            chosen[a.seed] = max(chosen.get(a.seed, pair), pair, key=_standing)
+    return [100 * (a.metrics[claim.number] - b.metrics[claim.number]) for a, b in chosen.values()]
+
+
+def _standing(pair: tuple[ResultRecord, ResultRecord]) -> tuple[bool, str, str]:
+    a, b = pair
+    return bool(a.weights_sha256) and a.weights_sha256 == b.weights_sha256, a.date, b.date
 
 
 def judge(claim: Claim, differences: Sequence[float]) -> tuple[float, float, Verdict]:

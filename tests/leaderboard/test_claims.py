@@ -28,8 +28,13 @@ def folder(tmp_path: Path, text: str) -> Path:
     return tmp_path
 
 
-def record(method: str, value: float, seed: int, protocol: str = "p", date: str = "") -> ResultRecord:
-    return ResultRecord(method, "tiny", "test", {"Q": value}, "nano", protocol_id=protocol, seed=seed, date=date)
+def record(
+    method: str, value: float, seed: int, protocol: str = "p", date: str = "", weights: str = ""
+) -> ResultRecord:
+    scores = {"Q": value}
+    return ResultRecord(
+        method, "tiny", "test", scores, "nano", protocol_id=protocol, seed=seed, date=date, weights_sha256=weights
+    )
 
 
 def test_interval_and_verdict_by_hand(tmp_path: Path) -> None:
@@ -74,6 +79,16 @@ def test_only_the_last_record_of_a_seed_under_one_protocol_counts(tmp_path: Path
         record("A", 0.9, 2),
         record("B", 0.4, 2, protocol="other"),
         record("A", 0.9, 3),
+    ]
+    assert by_seed(claim, records) == pytest.approx([10])
+
+
+def test_records_of_one_network_are_compared_rather_than_later_ones(tmp_path: Path) -> None:
+    (claim,) = claims(folder(tmp_path, CLAIM % "higher"))
+    records = [
+        record("A", 0.5, 1, date="2026-01-01", weights="x"),
+        record("A", 0.9, 1, date="2026-02-01", weights="y"),
+        record("B", 0.4, 1, date="2026-01-01", weights="x"),
     ]
     assert by_seed(claim, records) == pytest.approx([10])
 
