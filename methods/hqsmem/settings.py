@@ -47,7 +47,7 @@ class DeAotSettings:
 
 
 VARIANTS: dict[Variant, DeAotSettings] = {
-    "nano": DeAotSettings("nano", layers=2, width=96, key=48, window=7, drop_path=0.0, dropout=0.0),
+    "nano": DeAotSettings("nano", objects=3, layers=2, width=96, key=48, window=7, drop_path=0.0, dropout=0.0),
     "deaot-t": DeAotSettings(layers=1),
     "deaot-s": DeAotSettings(layers=2),
     "deaot-b": DeAotSettings(),
