@@ -25,6 +25,7 @@ from methods.univs.weights import load_weights
 NANO = Path(__file__).resolve().parents[2] / "weights" / "univs_nano.safetensors"
 WEIGHTS = {"class": 5.0, "mask": 5.0, "dice": 5.0, "semantic": 5.0}
 REID = ("reid", "reid_aux", "reid_prompt", "reid_prompt_aux", "reid_clips", "reid_clips_aux")
+_SIZES = ("queries", "points", "self_attention", "temporal", "proca")
 _NAMES = {"resnet50": "ResNet50", "swin-tiny": "Swin-T", "swin-base": "Swin-B", "swin-large": "Swin-L"}
 _EMBEDDING = r"\.(level|level_embed|query|query_code|relative_position_bias_table)$|\.task\.|_embedding\.weight$"
 
@@ -85,7 +86,7 @@ class UniVS(VideoSegmenter):
         self.loss_weights = WEIGHTS | dict.fromkeys(REID, reid) | self.loss_weights
         self.backbone_lr, self.milestones = backbone_lr, milestones
         self._still = frozen_parts(self.core, frozen_stages, freeze_pixel_decoder)
-        self.method_name, self.variant = "UniVS", _NAMES.get(backbone, backbone)
+        self.method_name, self.variant = "UniVS", self._variant()
         if self.weights not in (None, "random"):
             self.weights_file = load_weights(self.core, NANO if self.weights == "nano" else self.weights)
             self.weights_note = "ours nano" if self.weights == "nano" else self.weights_file.name
@@ -138,3 +139,19 @@ class UniVS(VideoSegmenter):
             return warm * 0.1 ** sum(step >= milestone for milestone in self.milestones or ())
 
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
+
+    def _variant(self) -> str:
+        """Name of a table's row: the backbone, and the settings that are not the paper's."""
+        settings = self.core.settings
+        default = preset(settings.backbone)
+        changed: dict[str, Any] = {
+            name: getattr(settings, name) for name in _SIZES if getattr(settings, name) != getattr(default, name)
+        }
+        if not self.recipe.prompts:
+            changed["prompts"] = False
+        if self.inference.tracking != "prompts":
+            changed["tracking"] = self.inference.tracking
+        if self.recipe.clip and settings.backbone == "nano":  # the published networks are of stage 3, nano of stage 2
+            changed["stage"] = 3
+        parts = [f"{name}={str(value).lower()}" for name, value in changed.items()]
+        return ", ".join([_NAMES.get(settings.backbone, settings.backbone), *parts])
