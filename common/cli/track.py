@@ -34,9 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     import torch
 
-    from common.checkpoints import state_digest
     from common.cli.targets import prompts
-    from common.files import digest
     from common.tracking import Tracking
 
     video = _open(args.video, args.raw, args.fps)
@@ -45,8 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     segmenter = build_method(args.method, args.weights, args.config).to(device)
     _say_weights(args.method, segmenter)
     folder = args.output or OUTPUT / f"{video.id}-{args.method}"
-    key = digest({name: getattr(args, name) for name in KEY}, state_digest(segmenter))
-    tracking = Tracking(segmenter, video, folder, key)
+    tracking = Tracking(segmenter, video, folder, _key(args, segmenter))
     with _progress(video, device) as advance:
         for taken in tracking.run(args.resume):
             advance(taken)
@@ -55,6 +52,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     print(f"{folder}/overlay.mp4  contact.png  masks.json  masks/")
     return 0
+
+
+def _key(args: argparse.Namespace, segmenter: Any) -> str:
+    """Changes with what is asked and with the weights, those of borrowed networks too."""
+    from common.checkpoints import state_digest
+    from common.files import digest, file_sha256
+
+    weights = [state_digest(segmenter), *map(file_sha256, segmenter.borrowed_files)]
+    return digest({name: getattr(args, name) for name in KEY}, weights)
 
 
 def _open(source: str, raw: str | None, fps: float | None) -> Any:

@@ -16,6 +16,7 @@ from torch import Tensor
 import cli
 from common.cli.build import build_method
 from common.cli.targets import prompts
+from common.cli.track import _key, _parser
 from common.errors import InputError
 from common.video import Video, VideoFile, labels_from_masks, write_label_map, write_video
 from common.video.streams import camera_frames, piped_frames, raw_frames
@@ -153,6 +154,17 @@ def test_a_pipe_end_to_end(files: Path, video: Video, tmp_path: Path, monkeypatc
     command = ["track", "-", "--raw", "80x64", "--mask", str(files / "first.png"), "--output", str(tmp_path / "out")]
     assert cli.main(command) == 0
     assert len(list((tmp_path / "out" / "masks").iterdir())) == 4
+
+
+def test_a_run_is_not_continued_with_other_borrowed_weights(tmp_path: Path) -> None:
+    segmenter = torch.nn.Linear(2, 2)
+    segmenter.borrowed_files = (tmp_path / "sam.pth",)
+    keys = []
+    for content, box in ((b"one", "1,1,9,9"), (b"two", "1,1,9,9"), (b"two", "1,1,9,8"), (b"one", "1,1,9,9")):
+        (tmp_path / "sam.pth").write_bytes(content)
+        keys.append(_key(_parser().parse_args(["clip.mp4", "--box", box]), segmenter))
+    assert keys[0] == keys[3]
+    assert len(set(keys)) == 3
 
 
 def test_the_example(files: Path, repository: Path, tmp_path: Path) -> None:
