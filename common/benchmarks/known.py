@@ -40,7 +40,7 @@ KNOWN: dict[str, tuple[str, dict[str, Any]]] = {
     "votst2024": ("vots.Vots", {"edition": "votst2024", "split": "val"}),
     **{
         f"tiny-{preset}": ("tiny.Tiny", {"preset": preset})
-        for preset in ("easy", "occlusion", "distractor", "reappear", "long")
+        for preset in ("easy", "occlusion", "distractor", "reappear", "topology", "long")
     },
     "tiny-vots-reappear": ("tiny.TinyVots", {"preset": "reappear"}),
     "tiny-vqs": ("tiny_vqs.TinyVqs", {"preset": "query"}),

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from common.video.synthetic.motion import Absence, Wave
 from common.video.synthetic.shapes import Outline
+from common.video.synthetic.topology import Change
 
 OUTSIDE = 2.2  # half frame sides from the centre: beyond any target's radius, camera pan and zoom
 
@@ -36,6 +37,7 @@ class Actor:
         angle: rotation.
         target: id of the annotated target, 0 for everything else.
         absences: when and how it goes away.
+        change: how it comes apart or opens, None where it stays whole.
     """
 
     outline: Outline
@@ -46,6 +48,7 @@ class Actor:
     angle: Wave
     target: int = 0
     absences: tuple[Absence, ...] = ()
+    change: Change | None = None
 
     def pose(self, t: float, half: tuple[float, float]) -> Pose:
         """Pose at frame ``t``; ``half`` is half the frame (width, height) over its shorter side."""
@@ -75,6 +78,7 @@ class Occluder:
     normal: float
     width: float
     target: int = field(default=0, init=False)
+    change: None = field(default=None, init=False)
 
     def pose(self, t: float, half: tuple[float, float]) -> Pose:
         leader, offset = self.leader.pose(t, half), self.offset(t)
@@ -92,6 +96,7 @@ class Wall:
     outline: Outline
     texture: Tensor
     target: int = field(default=0, init=False)
+    change: None = field(default=None, init=False)
 
     def pose(self, t: float, half: tuple[float, float]) -> Pose:
         leader, offset = self.leader.pose(t, half), 2.5 * (1.0 - self.absence.amount(t))

@@ -28,7 +28,8 @@ class SyntheticClips(Sequence[Video]):
     (the vocabulary is ``shapes.CATEGORIES``) and an expression; ``attributes`` hold ``preset``.
 
     Args:
-        preset: ``easy``, ``occlusion``, ``distractor``, ``reappear`` or ``long``; several take turns by index.
+        preset: ``easy``, ``occlusion``, ``distractor``, ``reappear``, ``topology`` or ``long``; several take turns by
+            index.
         length: number of videos.
         frames: frames of each video; the preset's own number by default.
         size: (H, W) in pixels, at least 16 each.

@@ -14,6 +14,7 @@ from common.video.synthetic.presets import Preset
 from common.video.synthetic.scene import Scene
 from common.video.synthetic.shapes import CATEGORIES, Outline, draw_outline
 from common.video.synthetic.textures import COLOURS, PATTERNS, background_texture, object_texture
+from common.video.synthetic.topology import KINDS, draw_change
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ def draw_scene(preset: Preset, frames: int, objects: int | None, rng: np.random.
     for _ in range(int(rng.integers(preset.relatives[0], preset.relatives[1] + 1)) if preset.relatives[1] else 0):
         relative = draw_relative(looks[0], rng)
         likes.append(_draw_actor(preset, relative, [*targets, *likes], frames, 0, rng))
+    if preset.change:
+        targets = _draw_changes(preset, targets, frames, rng)
     crowd = [*targets, *likes]
     actors = [crowd[k] for k in rng.permutation(len(crowd))]
     return Scene(background, [*actors, *_draw_covers(preset, targets, rng)], camera, light), looks
@@ -80,6 +83,17 @@ def _draw_actor(
     angle = Wave(any_angle(rng), drift=uniform(rng, -preset.spin, preset.spin))
     x, y = _draw_path(preset, size, others, rng)
     return Actor(outline, texture, x, y, size, angle, target, absences)
+
+
+def _draw_changes(preset: Preset, targets: list[Actor], frames: int, rng: np.random.Generator) -> list[Actor]:
+    """The targets, each with a change; kinds take turns in a video. A ring, which has a hole, splits instead."""
+    first, changed = int(rng.integers(len(KINDS))), []
+    for place, target in enumerate(targets):
+        kind = KINDS[(first + place) % len(KINDS)]
+        if kind == "hole" and target.outline.category == "ring":
+            kind = "split"
+        changed.append(replace(target, change=draw_change(rng, kind, frames, preset.change)))
+    return changed
 
 
 def _draw_alike(

@@ -38,6 +38,13 @@ def draw_wave(rng: np.random.Generator, centre: float, swing: float, period: tup
     return Wave(centre, sines)
 
 
+def there_and_back(t: float, start: float, ramp: float, stay: float) -> float:
+    """From 0 to 1 in ``ramp`` frames from ``start`` on, ``stay`` frames there, and back; smooth."""
+    way = min((t - start) / ramp, (start + 2 * ramp + stay - t) / ramp)
+    way = min(max(way, 0.0), 1.0)
+    return way * way * (3 - 2 * way)
+
+
 @dataclass(frozen=True)
 class Absence:
     """One round of being away.
@@ -58,9 +65,7 @@ class Absence:
 
     def amount(self, t: float) -> float:
         """0 = there, 1 = away, smooth in between."""
-        way = min((t - self.start) / self.ramp, (self.start + 2 * self.ramp + self.gone - t) / self.ramp)
-        way = min(max(way, 0.0), 1.0)
-        return way * way * (3 - 2 * way)
+        return there_and_back(t, self.start, self.ramp, self.gone)
 
 
 def draw_visits(rng: np.random.Generator, frames: int, cycle: int, away: tuple[float, float]) -> tuple[Absence, ...]:

@@ -32,6 +32,7 @@ class Preset:
         away: part of each round that is spent outside the frame, at any time of it; instead of the shorter absences
             that spare the start of the video. (0, 0) = not so.
         leaves: probability that a target is away at all, where ``away`` says for how long.
+        change: frames of one round of coming apart or opening a hole, and being whole again; 0 = targets stay whole.
         relatives: objects that share two of category, colour and pattern with the first target; they move and leave
             like targets but are not annotated.
     """
@@ -53,6 +54,7 @@ class Preset:
     late: float = 0.0
     away: Range = (0.0, 0.0)
     leaves: float = 1.0
+    change: int = 0
     relatives: tuple[int, int] = (0, 0)
 
 
@@ -64,6 +66,7 @@ PRESETS = {
         replace(EASY, name="occlusion", objects=(1, 3), diameter=(0.16, 0.32), occluders=(1, 1), light=0.2),
         replace(EASY, name="distractor", objects=(1, 3), diameter=(0.16, 0.30), distractors=(1, 3), light=0.2),
         replace(EASY, name="reappear", frames=32, objects=(1, 3), diameter=(0.16, 0.32), absence=30, late=0.25),
+        replace(EASY, name="topology", frames=32, diameter=(0.26, 0.38), travel=(0.15, 0.35), change=30),
         replace(
             EASY,
             name="long",

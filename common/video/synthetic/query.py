@@ -23,7 +23,7 @@ def draw_query(scene: Scene, target: int, size: tuple[int, int], rng: np.random.
     actor = next(a for a in scene.actors if isinstance(a, Actor) and a.target == target)
     x, y = (Wave(uniform(rng, -0.4, 0.4)) for _ in range(2))
     diameter, angle = Wave(math.log(rng.uniform(0.3, 0.55))), Wave(any_angle(rng))
-    still = replace(actor, x=x, y=y, size=diameter, angle=angle, absences=())
+    still = replace(actor, x=x, y=y, size=diameter, angle=angle, absences=(), change=None)
     camera = Camera(Wave(), Wave(), Wave(), Wave())
     picture = Scene(background_texture(rng), [still], camera, Wave(uniform(rng, 0.8, 1.05)))
     moment = int(rng.integers(0, 1000))  # the outline deforms with time, so this is a new pose too

@@ -20,8 +20,8 @@ BACKDROP = 1.5  # half the side of the background texture, in units of the short
 class Layer(NamedTuple):
     """One actor in one frame, inside its bounding box only.
 
-    Shape: rows, columns: slices of the frame; cover: float32 (h, w) in 0..1; u, v: (h, w), coordinates on the object;
-    share: part of the bounding box that lies inside the frame.
+    Shape: rows, columns: slices of the frame; cover: float32 (h, w) in 0..1; u, v: (h, w), coordinates on the whole
+    object; share: part of the bounding box that lies inside the frame.
     """
 
     actor: Actor | Occluder | Wall
@@ -101,7 +101,9 @@ def _layer(actor: Actor | Occluder | Wall, pose: Pose, t: int, size: tuple[int, 
     """Cut an actor's bounding box out of the frame; None where it lies outside."""
     height, width = size
     radius = pose.radius * min(size)
-    x, y, reach = pose.x * min(size) + width / 2, pose.y * min(size) + height / 2, radius * actor.outline.reach + 1
+    outline, change = actor.outline, actor.change
+    reach = radius * (outline.reach + (change.reach if change else 0.0)) + 1
+    x, y = pose.x * min(size) + width / 2, pose.y * min(size) + height / 2
     left, right = max(0, math.floor(x - reach)), min(width, math.ceil(x + reach))
     top, bottom = max(0, math.floor(y - reach)), min(height, math.ceil(y + reach))
     if left >= right or top >= bottom:
@@ -110,6 +112,7 @@ def _layer(actor: Actor | Occluder | Wall, pose: Pose, t: int, size: tuple[int, 
     dx = torch.arange(left, right, dtype=torch.float32)[None] + (0.5 - x)
     dy = torch.arange(top, bottom, dtype=torch.float32)[:, None] + (0.5 - y)
     u, v = cos * dx + sin * dy, cos * dy - sin * dx
-    cover = (actor.outline.inside(u, v, t) * radius + 0.5).clamp_(0, 1)
+    depth, u, v = change.inside(outline, u, v, t) if change else (outline.inside(u, v, t), u, v)
+    cover = (depth * radius + 0.5).clamp_(0, 1)
     share = (right - left) * (bottom - top) / (2 * reach) ** 2
     return Layer(actor, slice(top, bottom), slice(left, right), cover, u, v, share)

@@ -9,6 +9,8 @@ from common.video.synthetic.draw import Look
 from common.video.synthetic.scene import Scene
 from common.video.synthetic.textures import PATTERNS
 
+DEEDS = {"split": "splits in two", "hole": "opens a hole", "break": "breaks into pieces"}
+
 
 def describe(scene: Scene, looks: list[Look], target: int, frames: int) -> str:
     """An expression for a target, e.g. ``the small red striped blob that leaves``."""
@@ -32,6 +34,8 @@ def _deed(actor: Actor, hides: bool, frames: int) -> str:
         return "leaves"
     if hides:
         return "hides"
+    if actor.change is not None:
+        return DEEDS[actor.change.kind]
     last = frames - 1
     across, down = actor.x(last) - actor.x(0), actor.y(last) - actor.y(0)
     if abs(across) > abs(down):
