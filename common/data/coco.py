@@ -167,7 +167,7 @@ class Masks:
     """Masks bool (N, H, W) of one image from polygons or RLE, decoded when asked for.
 
     Args:
-        segmentations: lists of polygons, or RLE with counts compressed or as a list.
+        segmentations: lists of polygons, or RLE with counts compressed (text or bytes) or as a list.
         size: (H, W).
         where: for messages.
     """
@@ -181,8 +181,9 @@ class Masks:
         rles = []
         try:
             for one in self.segmentations:
-                if isinstance(one, dict) and isinstance(one["counts"], str):
-                    rles.append(one)
+                if isinstance(one, dict) and isinstance(one["counts"], str | bytes):
+                    counts = one["counts"]
+                    rles.append(one | {"counts": counts if isinstance(counts, str) else counts.decode()})
                     continue
                 packed = coco.frPyObjects(one, *self.size)
                 merged = coco.merge(packed) if isinstance(packed, list) else packed
