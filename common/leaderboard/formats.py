@@ -6,7 +6,6 @@ import csv
 import html as escape
 import io
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 from common.leaderboard.grid import Cell, Grid, Row
 from common.leaderboard.render import head
 
+HERE = Path(__file__).parent
 LATEX = {"\\": r"\textbackslash{}", "†": r"\dag{}", "±": r"$\pm$", "−": "$-$", "δ": r"$\delta$", "×": r"$\times$"} | {
     sign: f"\\{sign}" for sign in "&%$#_{}"
 }
@@ -44,12 +44,27 @@ def latex(grids: Sequence[Grid]) -> str:
 
 
 def html(grids: Sequence[Grid], beside: Path | None = None) -> str:
-    """Tables; a number leads to its records.
+    """A page of tables; see ``html_tables``."""
+    return document("Leaderboard", html_tables(grids, beside))
+
+
+def html_tables(grids: Sequence[Grid], beside: Path | None = None) -> str:
+    """Tables; a number leads to its records. All but the first are folded.
 
     Args:
         beside: folder that links start from; default: the current one.
     """
-    return "\n".join(_html_grid(grid, beside or Path()) for grid in grids)
+    return "\n".join(_html_grid(grid, beside or Path(), number > 0) for number, grid in enumerate(grids))
+
+
+def document(title: str, body: str, script: str = "") -> str:
+    """A self-contained page, light or dark as the reader has it, whose tables can be sorted."""
+    style, sort = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "sort.js"))
+    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+    return (
+        f'<!doctype html>\n<html lang="en"><head>{head}<title>{title}</title><style>\n{style}</style></head>\n'
+        f"<body>\n{body}\n<script>\n{script}{sort}</script>\n</body></html>\n"
+    )
 
 
 def _plain(grids: Sequence[Grid]) -> list[str]:
@@ -78,13 +93,20 @@ def _tex_cell(cell: Cell) -> str:
     return wrap % _tex(cell.text) if cell.text else ""
 
 
-def _html_grid(grid: Grid, beside: Path) -> str:
-    heads = "".join(f"<th>{escape.escape(name)}</th>" for name in (*grid.leading, *map(head, grid.heads)))
+def _html_grid(grid: Grid, beside: Path, folded: bool) -> str:
+    heads = "".join(f"<th>{_html_head(pair)}</th>" for pair in (*(("", name) for name in grid.leading), *grid.heads))
     rows = "\n".join(_html_row(row, beside) for row in grid.rows)
     notes = "".join(f"<li>{escape.escape(note)}</li>" for note in grid.notes)
-    title = f'<h2 id="{re.sub(r"[^a-z0-9]+", "-", grid.title.lower())}">{escape.escape(grid.title)}</h2>'
+    title = escape.escape(grid.title)
     table = f"<table>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}\n</tbody></table>"
-    return f'<section class="grid">{title}\n<div class="wide">{table}</div>\n<ul class="notes">{notes}</ul></section>'
+    body = f'<div class="wide">{table}</div>\n<ul class="notes">{notes}</ul>'
+    if folded:
+        return f'<details class="grid"><summary>{title}</summary>\n{body}</details>'
+    return f'<section class="grid"><h2>{title}</h2>\n{body}</section>'
+
+
+def _html_head(pair: tuple[str, str]) -> str:
+    return "<br>".join(escape.escape(part) for part in pair if part)
 
 
 def _html_row(row: Row, beside: Path) -> str:

@@ -1,4 +1,4 @@
-"""The page: one file without a server, with its style and its script inside."""
+"""The page: one file without a server."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dataclasses import asdict
 from html import escape
 from pathlib import Path
 
-from common.leaderboard.formats import html
+from common.leaderboard.formats import document, html_tables
 from common.leaderboard.grid import Grid
 from common.report.plots import COLOURS, lines, scatter
 from common.report.sequences import Figure, by_benchmark, main_number, row_name, worst_first
 from common.results import ResultRecord
 
-HERE = Path(__file__).parent
+SCRIPT = Path(__file__).parent / "page.js"
 
 
 def page(
@@ -34,23 +34,17 @@ def page(
         notes: why others have none.
         beside: folder of the page, where links start.
     """
-    style, script = ((HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     parts = [
         '<nav><a href="#tables">tables</a> <a href="#speed">speed</a> <a href="#sequences">sequences</a> '
         '<a href="#frames">frames</a> <a href="#records">records</a></nav>',
         f'<h1>Report</h1><p class="quiet">{_summary(records)}</p>',
-        f'<div id="tables">{html(grids, beside)}</div>',
+        f'<div id="tables">{html_tables(grids, beside)}</div>',
         f'<section id="speed"><h2>Speed, memory, quality</h2>{"".join(_speeds(records))}</section>',
         f'<section id="sequences"><h2>Sequences, the worst first</h2>{"".join(_tables(records))}</section>',
         f'<section id="frames"><h2>Frames</h2>{"".join(map(_figure, figures))}{"".join(map(_note, notes))}</section>',
         f'<section id="records"><h2>Records</h2>{"".join(map(_record, records))}</section>',
     ]
-    head = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
-    body = "\n".join(parts)
-    return (
-        f'<!doctype html>\n<html lang="en"><head>{head}<title>Report</title><style>\n{style}</style></head>\n'
-        f"<body>\n{body}\n<script>\n{script}</script>\n</body></html>\n"
-    )
+    return document("Report", "\n".join(parts), SCRIPT.read_text(encoding="utf-8"))
 
 
 def _summary(records: Sequence[ResultRecord]) -> str:

@@ -46,7 +46,10 @@ def test_json_and_csv_lead_to_the_records(tmp_path: Path) -> None:
 
 
 def test_html_links_from_its_folder_and_escapes(tmp_path: Path) -> None:
-    text = html(grids(tmp_path), tmp_path)
+    made = grids(tmp_path)
+    text = html(made, tmp_path)
+    assert text.startswith("<!doctype html>")
+    assert html(made * 2, tmp_path).count("<details") == 1  # the first is open
     assert '<a href="a/results.json"><u>50.0</u></a>' in text
     assert '<b>60.5 ± 0.7</b><sup><a href="b/results.json">1</a></sup>' in text
     assert "Rival &lt;1&gt;" in text

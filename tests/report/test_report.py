@@ -128,7 +128,7 @@ def test_no_records(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_it_looks_right_in_a_browser(runs: Path, tmp_path: Path, width: int, dark: bool) -> None:
     page, shot = tmp_path / "report.html", tmp_path / "shot.png"
     assert cli.main(["report", str(runs), "--output", str(page), "--sequences", "1", "--frames", "4"]) == 0
-    theme = ["--enable-features=WebContentsForceDark", "--force-dark-mode"] if dark else []
+    theme = [f"--blink-settings=preferredColorScheme={0 if dark else 1}"]
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", *theme]
     size = [f"--window-size={width},1600", f"--screenshot={shot}"]
     subprocess.run([BROWSER, *flags, *size, page.as_uri()], check=True, capture_output=True, timeout=120)
