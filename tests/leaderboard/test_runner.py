@@ -60,12 +60,15 @@ def test_what_is_missing_is_run_and_nothing_else(
     assert {step.folder.name: step.done for step in tests} == {"toy_seed3": True, "again_seed3": False}
 
 
-def test_a_failed_run_is_told_and_the_others_go_on(tmp_path: Path, plan: Path) -> None:
+def test_a_failed_run_is_told_and_the_others_go_on(tmp_path: Path, plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cli.py").write_text("import sys; sys.exit('--bad' in sys.argv and ' '.join(sys.argv[1:]))")
+    monkeypatch.setattr("common.leaderboard.runner.CLI", tmp_path / "cli.py")
     settings = yaml.safe_load(plan.read_text())
-    settings["rows"] = {"bad": {"test": "--no_such_flag 1"}}
+    settings["rows"] = {"bad": {"test": "--bad 1"}, "good": {"test": "--good 1"}}
     plan.write_text(yaml.safe_dump(settings))
-    with pytest.raises(InputError, match=r"bad_seed3: test failed \(.*no_such_flag.*test\.log"):
+    with pytest.raises(InputError, match=r"bad_seed3: test failed \(test --bad 1 .*test\.log$"):
         run_plan(plan)
+    assert [(tmp_path / "runs" / name / ".test").is_file() for name in ("bad_seed3", "good_seed3")] == [False, True]
 
 
 @pytest.mark.parametrize(

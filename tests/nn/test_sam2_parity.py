@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -21,8 +23,10 @@ build_sam = pytest.importorskip("sam2.build_sam", reason="the sam2 package is no
 CONFIGS = {"2": "configs/sam2/sam2_hiera_t.yaml", "2.1": "configs/sam2.1/sam2.1_hiera_t.yaml"}
 SAM2 = TreeSettings(pathways=1, modulation=None, selection=False)
 FRAMES = 10
+LONGER = ("box", "point", "points")
 
 
+@functools.lru_cache(maxsize=1)
 def seeded_pair(version: str, side: int):
     """The official predictor and our core on the same random weights, with the object made visible."""
     official = build_sam.build_sam2_video_predictor(
@@ -101,12 +105,12 @@ def compare(version: str, side: int, clip, prompt: Prompt, frames: int = FRAMES)
         assert torch.equal(a > 0, b > 0), f"frame {index}"
 
 
-@pytest.mark.parametrize("version", ["2", "2.1"])
+@pytest.mark.parametrize("version", [pytest.param("2", marks=pytest.mark.slow), "2.1"])
 def test_mask_prompt(version, clip):
     compare(version, 256, clip, clip[1].prompts[0])
 
 
-@pytest.mark.parametrize("kind", ["box", "point", "points", "box and points"])
+@pytest.mark.parametrize("kind", [*(pytest.param(kind, marks=pytest.mark.slow) for kind in LONGER), "box and points"])
 def test_box_and_point_prompts(kind, clip):
     box = (50.0, 30.0, 120.0, 90.0) if "box" in kind else None
     count = {"point": 1, "points": 3, "box and points": 2}.get(kind, 0)

@@ -178,7 +178,7 @@ def test_activation_checkpointing_gives_the_same_gradients(model, sampling):
         torch.testing.assert_close(kept[name], value, atol=1e-5, rtol=1e-4, msg=name)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, pytest.param(torch.float16, marks=pytest.mark.slow)])
 def test_autocast_runs_and_stays_near(model, dtype):
     clip = random_clip()
     for seed, sampling in enumerate(samplings()):
