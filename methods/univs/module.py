@@ -17,7 +17,7 @@ from methods.univs.freezing import frozen_parts
 from methods.univs.inference import InferenceSettings, inference_settings
 from methods.univs.model import UniVs
 from methods.univs.session import UniVsSession
-from methods.univs.settings import Backbone, SelfAttention, Temporal, preset
+from methods.univs.settings import Backbone, SelfAttention, Temporal, UniVsSettings, preset
 from methods.univs.text_weights import load_text
 from methods.univs.training import TrainingSettings, batch_losses
 from methods.univs.weights import load_weights
@@ -86,7 +86,7 @@ class UniVS(VideoSegmenter):
         self.loss_weights = WEIGHTS | dict.fromkeys(REID, reid) | self.loss_weights
         self.backbone_lr, self.milestones = backbone_lr, milestones
         self._still = frozen_parts(self.core, frozen_stages, freeze_pixel_decoder)
-        self.method_name, self.variant = "UniVS", self._variant()
+        self.method_name, self.variant = "UniVS", _variant(self.core.settings, self.recipe, self.inference)
         if self.weights not in (None, "random"):
             self.weights_file = load_weights(self.core, NANO if self.weights == "nano" else self.weights)
             self.weights_note = "ours nano" if self.weights == "nano" else self.weights_file.name
@@ -140,18 +140,17 @@ class UniVS(VideoSegmenter):
 
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
 
-    def _variant(self) -> str:
-        """Name of a table's row: the backbone, and the settings that are not the paper's."""
-        settings = self.core.settings
-        default = preset(settings.backbone)
-        changed: dict[str, Any] = {
-            name: getattr(settings, name) for name in _SIZES if getattr(settings, name) != getattr(default, name)
-        }
-        if not self.recipe.prompts:
-            changed["prompts"] = False
-        if self.inference.tracking != "prompts":
-            changed["tracking"] = self.inference.tracking
-        if self.recipe.clip and settings.backbone == "nano":  # the published networks are of stage 3, nano of stage 2
-            changed["stage"] = 3
-        parts = [f"{name}={str(value).lower()}" for name, value in changed.items()]
-        return ", ".join([_NAMES.get(settings.backbone, settings.backbone), *parts])
+
+def _variant(settings: UniVsSettings, recipe: TrainingSettings, inference: InferenceSettings) -> str:
+    """Name of a table's row: the backbone, and the settings that are not the paper's."""
+    default = preset(settings.backbone)
+    changed: dict[str, Any] = {name: getattr(settings, name) for name in _SIZES}
+    changed = {name: value for name, value in changed.items() if value != getattr(default, name)}
+    if not recipe.prompts:
+        changed["prompts"] = False
+    if inference.tracking != "prompts":
+        changed["tracking"] = inference.tracking
+    if recipe.clip and settings.backbone == "nano":  # the published networks are of stage 3, nano is of stage 2
+        changed["stage"] = 3
+    parts = [f"{name}={str(value).lower()}" for name, value in changed.items()]
+    return ", ".join([_NAMES.get(settings.backbone, settings.backbone), *parts])
