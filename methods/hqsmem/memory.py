@@ -102,9 +102,9 @@ class Bank:
             ]
             for entry, *parts in zip(entries, *(_split(layer, counts) for layer in joined), strict=True):
                 entry.layers = parts  # views, so that nothing is held twice
-            frames = sorted({entry.frame for entry in entries})
-            rank = torch.tensor([frames.index(entry.frame) for entry in entries])
-            order = rank.repeat_interleave(torch.tensor(counts)).to(joined[0].key.device)
+            rank = {frame: place for place, frame in enumerate(sorted({entry.frame for entry in entries}))}
+            ranks = torch.tensor([rank[entry.frame] for entry in entries])
+            order = ranks.repeat_interleave(torch.tensor(counts)).to(joined[0].key.device)
             self._read = joined, order
         return self._read
 

@@ -52,6 +52,8 @@ class Method:
         online: every frame is answered in its own step.
         separate: targets do not change each other's answers, overlaps apart.
         alike: a target's answers do not depend on its place among the targets.
+        side: of the frames it is trained on.
+        lend: gives a restored module the networks that no checkpoint holds.
     """
 
     build: Callable[[], VideoSegmenter]
@@ -60,6 +62,8 @@ class Method:
     online: bool = False
     separate: bool = True
     alike: bool = True
+    side: int = 64
+    lend: Callable[[VideoSegmenter], VideoSegmenter] = lambda module: module
 
 
 def sam2(visible: float = 4.0, **settings) -> Callable[[], VideoSegmenter]:
@@ -129,7 +133,15 @@ METHODS = {
     "sslvos": Method(sslvos(), trainable=True, online=True, separate=False),
     "sslvos-vit": Method(sslvos(encoder="full", backbone="random"), trainable=True, online=True, separate=False),
     "sam2-smem": Method(sam2_smem, kinds=KINDS[:3], online=True),
-    "hqsmem": Method(hqsmem(refinement=RefineSettings(0.5)), online=True, separate=False, alike=False),
+    "hqsmem": Method(
+        hqsmem(refinement=RefineSettings(0.5)),
+        trainable=True,
+        online=True,
+        separate=False,
+        alike=False,
+        side=65,
+        lend=with_small_refiner,
+    ),
     "hqsmem-objects": Method(
         hqsmem(hqtf=False, feature="dino", memory=MemorySettings(gap=2, capacity=3, per_object=True, short_skip=2)),
         online=True,
@@ -141,7 +153,7 @@ METHODS = {
 TRAINABLE = [
     name
     for name, method in METHODS.items()
-    if method.trainable and name in ("sam2", "sam2long", "sslvos", "sslvos-vit")
+    if method.trainable and name in ("sam2", "sam2long", "sslvos", "sslvos-vit", "hqsmem")
 ]
 
 
@@ -469,19 +481,19 @@ def test_prompt_after_the_end_is_refused(method, video):
 # Training.
 
 
-@pytest.fixture(scope="module")
-def clip() -> Clip:
-    data = ClipDataset(SyntheticClips("easy", length=2, size=(64, 64), seed=1), frames=3, size=(64, 64), max_objects=2)
+def clip(side: int) -> Clip:
+    clips = SyntheticClips("easy", length=2, size=(side, side), seed=1)
+    data = ClipDataset(clips, frames=3, size=(side, side), max_objects=2)
     return collate([data[0], data[1]])
 
 
 @pytest.mark.parametrize("name", TRAINABLE)
-def test_loss_falls_when_overfitting_two_clips(name, clip):
-    module = METHODS[name].build().train()
+def test_loss_falls_when_overfitting_two_clips(name):
+    module, two = METHODS[name].build().train(), clip(METHODS[name].side)
     optimizer = torch.optim.AdamW(module.parameters(), lr=1e-3)
     history = []
     for _ in range(25):
-        terms = module.losses(clip)
+        terms = module.losses(two)
         assert all(term.ndim == 0 and term.isfinite() for term in terms.values())
         total = torch.stack([module.loss_weights.get(term, 1.0) * value for term, value in terms.items()]).sum()
         optimizer.zero_grad()
@@ -493,15 +505,15 @@ def test_loss_falls_when_overfitting_two_clips(name, clip):
 
 @pytest.mark.parametrize("name", TRAINABLE)
 def test_checkpoint_round_trip_is_bit_equal(name, video, tmp_path: Path):
-    module = METHODS[name].build().train()
+    module, size = METHODS[name].build().train(), (METHODS[name].side,) * 2
     data = VideoDataModule(
-        [SyntheticClips("easy", length=2, size=(64, 64))], frames=2, size=(64, 64), batch_size=1, clips_per_epoch=1
+        [SyntheticClips("easy", length=2, size=size)], frames=2, size=size, batch_size=1, clips_per_epoch=1
     )
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     trainer = L.Trainer(max_steps=1, accelerator="cpu", enable_checkpointing=False, **quiet)
     trainer.fit(module, data)
     trainer.save_checkpoint(file := tmp_path / "last.ckpt")
-    again = type(module).load_from_checkpoint(file, weights_only=True).eval()
+    again = METHODS[name].lend(type(module).load_from_checkpoint(file, weights_only=True).eval())
     stored = load_state(file)
     assert stored.keys() == again.state_dict().keys()
     for key, value in again.state_dict().items():
@@ -510,6 +522,6 @@ def test_checkpoint_round_trip_is_bit_equal(name, video, tmp_path: Path):
     assert_same(list(again.track(video)), list(module.eval().track(video)))
 
 
-def test_an_untrainable_method_says_so(clip):
+def test_an_untrainable_method_says_so():
     with pytest.raises(TypeError, match="cannot be trained"):
-        CopyFirstMask().losses(clip)
+        CopyFirstMask().losses(clip(64))
