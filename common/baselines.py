@@ -118,9 +118,32 @@ class CopySession(Session):
 
 
 class NothingSession(CopySession):
-    """Answers every frame at once with an empty mask for each target."""
+    """Answers every frame at once with an empty mask for each given target; of a vocabulary it finds none."""
 
     kinds = outside_kinds = ("mask", "box", "points", "text", "vocabulary")
+
+    def step(self, frame: Tensor, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
+        """Empty masks of the targets so far."""
+        (answer,) = super().step(frame, prompts)
+        self.names = next((len(p.vocabulary) for p in prompts if p.vocabulary is not None), self.names)
+        if not self.names:
+            return [answer]
+        none = answer.scores[:0]
+        return [
+            replace(
+                answer,
+                targets=(),
+                masks=answer.masks[:0],
+                scores=none,
+                categories=(),
+                class_scores=none.new_zeros(0, self.names),
+            )
+        ]
+
+    def reset(self) -> None:
+        """Forget the targets and the vocabulary."""
+        super().reset()
+        self.names = 0  # in the vocabulary
 
     def _mask(self, prompt: Prompt) -> Tensor:
         assert self.size is not None

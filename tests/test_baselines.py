@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from common.baselines import AnswerNothing, CopyFirstMask
+from common.benchmarks.tiny_tasks import TinyVis, TinyVps, TinyVss
 from common.errors import InputError
 from common.video import Prompt
 from common.video.synthetic import SyntheticClips, SyntheticQueries
@@ -32,6 +33,16 @@ def test_nothing_keeps_to_its_targets():
         session.step(frame[:-1])
     session.reset()
     assert [(answer.frame, answer.targets) for answer in session.step(frame[:-1])] == [(0, ())]
+
+
+@pytest.mark.parametrize("kind", [TinyVis, TinyVss, TinyVps])
+def test_nothing_of_a_vocabulary_can_be_scored(kind):
+    benchmark = kind(videos=1, frames=8, size=(32, 40))
+    answers = list(AnswerNothing().track(benchmark[0]))
+    assert {answer.targets for answer in answers} == {()}
+    metric = benchmark.metric()
+    metric.extend(**benchmark.measure(benchmark[0], iter(answers)))
+    assert metric.compute()[benchmark.numbers[0]] == 0
 
 
 def test_copying_needs_a_mask_on_the_frame():
