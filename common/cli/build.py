@@ -63,7 +63,7 @@ def _model(config: Path) -> dict[str, Any]:
 def _instantiate(model: dict[str, Any]) -> VideoSegmenter:
     from jsonargparse import ArgumentParser
 
-    from common.cli.messages import one_line
+    from common.cli.messages import one_line, unwrapped
     from common.segmenter import VideoSegmenter
 
     parser = ArgumentParser(exit_on_error=False)
@@ -72,3 +72,5 @@ def _instantiate(model: dict[str, Any]) -> VideoSegmenter:
         return parser.instantiate(parser.parse_object({"model": model})).model
     except argparse.ArgumentError as error:
         raise InputError(one_line(str(error), model["init_args"])) from None
+    except ValueError as error:
+        raise unwrapped(error) from None

@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable
 from importlib import import_module
 
+from common.errors import InputError
+
 CLASS_OPTION = re.compile(r"Problem with given class_path '([^']+)':\s+(?:- )?Option '([^']+)' is not accepted")
 OPTION = re.compile(r"does not accept option '([^']+)'|unrecognized arguments: --([^\s=]+)")
 REQUIRED = re.compile(r"the following arguments are required: (.+)")
@@ -46,6 +48,14 @@ def one_line(message: str, keys: Iterable[str]) -> str:
     lines = [line.strip(" -") for line in KEY.sub("", message).splitlines()]
     text = "; ".join(line.lstrip(": ") for line in lines if line and not line.startswith(NOISE))
     return f"{where}: {text}" if where else text
+
+
+def unwrapped(error: BaseException) -> BaseException:
+    """The ``InputError`` of a constructor that the parser wrapped in words of its own; any other error as it is."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, InputError):
+        cause = cause.__cause__
+    return cause or error
 
 
 def unknown_key(key: str, keys: Iterable[str]) -> str:

@@ -18,7 +18,7 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveCon
 from lightning.pytorch.loggers import CSVLogger
 
 from common.checkpoints import load_pickled
-from common.cli.messages import one_line
+from common.cli.messages import one_line, unwrapped
 from common.data.datamodule import VideoDataModule
 from common.errors import InputError
 from common.provenance import class_path
@@ -97,10 +97,7 @@ class SuiteCLI(LightningCLI):
         try:
             super().instantiate_classes()
         except ValueError as error:
-            cause: BaseException | None = error
-            while cause is not None and not isinstance(cause, InputError):
-                cause = cause.__cause__
-            raise cause or error from None
+            raise unwrapped(error) from None
 
     def before_instantiate_classes(self) -> None:
         """Without ``--trainer.default_root_dir`` a run goes to ``runs/<method>``."""

@@ -130,6 +130,11 @@ def test_unknown_method_and_a_config_without_a_model(tmp_path: Path) -> None:
         build_method("sam2long", configs=[config])
 
 
+def test_weights_of_another_method(repository: Path) -> None:
+    with pytest.raises(InputError, match=r"^\S*univs_nano.safetensors: does not fit"):
+        build_method("sslvos", str(repository / "weights" / "univs_nano.safetensors"))
+
+
 def test_a_box_in_a_file(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = ["--output", str(tmp_path / "out")]
     assert (

@@ -157,7 +157,16 @@ TRAINABLE = [
 ]
 
 
-@pytest.fixture(params=METHODS)
+# Further settings of a method that has another line: all but the first of their tests are slow.
+FURTHER = {"sam2long", "sam2long-lag", "vqsam-overlap", "sslvos-vit", "sam2-smem", "hqsmem-objects"}
+
+
+def quick(names: Iterable[str], further: Iterable[str] = FURTHER) -> list:
+    """Parameters, those of ``further`` marked slow."""
+    return [pytest.param(name, marks=[pytest.mark.slow] * (name in further)) for name in names]
+
+
+@pytest.fixture(params=quick(METHODS))
 def method(request) -> Method:
     return METHODS[request.param]
 
@@ -202,8 +211,9 @@ def shifted(prompt: Prompt, frame: int) -> Prompt:
 # Answers.
 
 
-def test_every_frame_is_answered_once_and_in_order(method, video):
-    answers = list(method.build().track(video))
+@pytest.mark.parametrize("name", METHODS)
+def test_every_frame_is_answered_once_and_in_order(name, video):
+    answers = list(METHODS[name].build().track(video))
     assert [answer.frame for answer in answers] == list(range(LENGTH))
     for answer in answers:
         assert answer.targets == (1, 2)
@@ -379,7 +389,9 @@ def test_a_stopped_run_goes_on_to_the_same_answers(method, video, tmp_path: Path
     assert (tmp_path / "parts" / RESULT).read_text() == (tmp_path / "whole" / RESULT).read_text()
 
 
-@pytest.mark.parametrize("name", ["copy", "sam2", "sam2long", "sam2long-lag", "vqsam", "sslvos", "hqsmem"])
+@pytest.mark.parametrize(
+    "name", quick(["copy", "sam2", "sam2long", "sam2long-lag", "vqsam", "sslvos", "hqsmem"], {"sam2", "sam2long-lag"})
+)
 def test_memory_does_not_grow_with_the_length(name, video):
     """Peak of the bytes that the session holds: frames 20 to 39 (memory is full after 17) against 40 to 199."""
     session, frames = METHODS[name].build().session(), list(video)
@@ -487,7 +499,7 @@ def clip(side: int) -> Clip:
     return collate([data[0], data[1]])
 
 
-@pytest.mark.parametrize("name", TRAINABLE)
+@pytest.mark.parametrize("name", quick(TRAINABLE))
 def test_loss_falls_when_overfitting_two_clips(name):
     module, two = METHODS[name].build().train(), clip(METHODS[name].side)
     optimizer = torch.optim.AdamW(module.parameters(), lr=1e-3)
@@ -503,7 +515,7 @@ def test_loss_falls_when_overfitting_two_clips(name):
     assert min(history[-3:]) < 0.6 * history[0], history
 
 
-@pytest.mark.parametrize("name", TRAINABLE)
+@pytest.mark.parametrize("name", quick(TRAINABLE))
 def test_checkpoint_round_trip_is_bit_equal(name, video, tmp_path: Path):
     module, size = METHODS[name].build().train(), (METHODS[name].side,) * 2
     data = VideoDataModule(
