@@ -1,6 +1,7 @@
 """Train the nano SAM-HQ or the nano DINO of HQ-SMem on generated clips and write it as a transformers folder.
 
-python benchmarks/train_nano_refiner.py sam weights/sam_hq_nano --steps 3000 --batch 8
+python benchmarks/train_nano_refiner.py sam runs/sam_hq_nano --steps 3000 --batch 8
+python benchmarks/train_nano_refiner.py sam weights/sam_hq_nano --steps 3500 --batch 8 --seed 4 --start runs/sam_hq_nano
 python benchmarks/train_nano_refiner.py dino weights/dino_nano --steps 300 --batch 16
 """
 
@@ -30,6 +31,7 @@ from common.video.synthetic import SyntheticClips
 from methods.hqsmem.dino import MEAN, STD, nano_dino
 from methods.hqsmem.prompts import boxes_of, sample_points
 from methods.hqsmem.sam_hq import SamHq, nano_sam_hq
+from methods.hqsmem.weights_refiner import load_sam_hq
 
 PRESETS = ["easy", "occlusion", "distractor", "reappear", "long"]
 SIDE, SMALLEST = 128, 24  # pixels of a frame's side; a target of fewer pixels is not asked for
@@ -76,8 +78,11 @@ def train(module: nn.Module, loss: Callable[[float], Tensor], steps: int, lr: fl
 # SAM-HQ: boxes or points of the truth, three proposals, of which the best is taught.
 
 
-def train_sam(steps: int, batch: int, images: int, seed: int) -> tuple[PreTrainedModel, dict[str, float]]:
-    net = nano_sam_hq()
+def train_sam(
+    steps: int, batch: int, images: int, seed: int, start: Path | None
+) -> tuple[PreTrainedModel, dict[str, float]]:
+    net = nano_sam_hq() if start is None else load_sam_hq(start).requires_grad_(True).float()
+    net.shared_image_embedding.positional_embedding.requires_grad_(False)
     sam, generator = SamHq(net), torch.Generator().manual_seed(seed)
     frames, masks = pool(images, seed)
 
@@ -148,7 +153,11 @@ def sam_quality(sam: SamHq, frames: Tensor, masks: list[Tensor]) -> dict[str, fl
 # DINO (Caron et al., 2021): of any crop the student says what its mean teacher says of another, larger one.
 
 
-def train_dino(steps: int, batch: int, images: int, seed: int) -> tuple[PreTrainedModel, dict[str, float]]:
+def train_dino(
+    steps: int, batch: int, images: int, seed: int, start: Path | None
+) -> tuple[PreTrainedModel, dict[str, float]]:
+    if start is not None:
+        raise SystemExit("dino: --start is for sam")
     frames, _ = pool(images, seed)
     student = nn.ModuleDict({"net": nano_dino(), "head": Head(96)})
     teacher = copy.deepcopy(student).requires_grad_(False)
@@ -221,10 +230,11 @@ def main() -> None:
     parser.add_argument("--batch", type=int, required=True)
     parser.add_argument("--images", type=int, default=2500, help="clips of which one frame each is drawn")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--start", type=Path, help="sam: a folder of this script to go on from")
     args = parser.parse_args()
     torch.manual_seed(args.seed)
     begin, run = time.time(), train_sam if args.network == "sam" else train_dino
-    net, measured = run(args.steps, args.batch, args.images, args.seed)
+    net, measured = run(args.steps, args.batch, args.images, args.seed, args.start)
     minutes = (time.time() - begin) / 60
     net.half().save_pretrained(args.output)
     record = {
