@@ -72,21 +72,17 @@ def pool_prompts(model: UniVs, pools: Sequence[Pool], frames: Sequence[int], mem
 
     A pool with fewer slots than others is read in a circle.
     """
-    own = [stack_tokens([pool.tokens[frame] for frame in frames]) for pool in pools]
+    own = stack_tokens([stack_tokens([pool.tokens[frame] for frame in frames]) for pool in pools])
     read = [pool.read(memory) for pool in pools]
     longest = max(len(tokens.content) for tokens in read)
     wrapped = [torch.arange(longest) % len(tokens.content) for tokens in read]
     tokens = stack_tokens([VisualTokens(t.content[i], t.position[i]) for t, i in zip(read, wrapped, strict=True)])
     return model.visual_prompts(
-        VisualTokens(*(x[None] for x in _parts(stack_tokens(own)))),
-        VisualTokens(*(x[None, :, None] for x in _parts(tokens))),
+        VisualTokens(own.content[None], own.position[None]),
+        VisualTokens(tokens.content[None, :, None], tokens.position[None, :, None]),
     )
 
 
 def float32(predictions: Predictions) -> Predictions:
     """Of the one clip: masks (Q, T, h, w), classes (Q, D), embeddings (Q, T, C), whatever the precision."""
     return Predictions(predictions.masks[0].float(), predictions.classes[0].float(), predictions.embeddings[0].float())
-
-
-def _parts(tokens: VisualTokens) -> tuple[Tensor, Tensor]:
-    return tokens.content, tokens.position

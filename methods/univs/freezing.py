@@ -8,8 +8,6 @@ from torch import nn
 
 from methods.univs.model import UniVs
 
-STAGES = 4
-
 
 def frozen_parts(core: UniVs, stages: int, pixel_decoder: bool) -> list[nn.Module]:
     """Stop training the first stages of the backbone and perhaps the pixel decoder.

@@ -60,7 +60,7 @@ class Pool:
         """What ProCA reads: tokens of the first appearance and of the last M slots, up to ((M + 1) R, C)."""
         assert self.first is not None
         parts = [self.first, *(self.tokens[slot] for slot in sorted(self.tokens)[-memory:])]
-        return VisualTokens(torch.cat([p.content for p in parts]), torch.cat([p.position for p in parts]))
+        return VisualTokens.joined(parts, torch.cat)
 
     def trim(self, memory: int, oldest: int) -> None:
         """Keep the last ``memory`` slots, and those of frames that are still open, from ``oldest`` on."""

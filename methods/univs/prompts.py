@@ -5,6 +5,7 @@ Legend: B clips, N targets, T frames, S = T or 1 (the same for all frames), L to
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -50,6 +51,11 @@ class VisualTokens:
     content: Tensor
     position: Tensor
 
+    @staticmethod
+    def joined(parts: Sequence[VisualTokens], how: Callable[[list[Tensor]], Tensor]) -> VisualTokens:
+        """Several as one: contents and positions put together alike."""
+        return VisualTokens(how([part.content for part in parts]), how([part.position for part in parts]))
+
 
 def mean_token(tokens: Tensor) -> Tensor:
     """Mean (..., C) over the tokens (..., L, C) that are not blank, that is all zero; zeros where all are."""
@@ -59,4 +65,4 @@ def mean_token(tokens: Tensor) -> Tensor:
 
 def stack_tokens(parts: list[VisualTokens]) -> VisualTokens:
     """Tokens of several targets (R, C) as one (N, R, C)."""
-    return VisualTokens(torch.stack([p.content for p in parts]), torch.stack([p.position for p in parts]))
+    return VisualTokens.joined(parts, torch.stack)

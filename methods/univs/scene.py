@@ -23,12 +23,10 @@ class Features:
     maps: tuple[Tensor, Tensor, Tensor]
     size: tuple[int, int]
 
-    def __getitem__(self, frames: slice) -> Features:
+    def __getitem__(self, frames: Tensor) -> Features:
+        """Some frames, by their numbers int64 (F,)."""
         a, b, c = self.maps
         return Features(self.mask[frames], (a[frames], b[frames], c[frames]), self.size)
-
-    def __len__(self) -> int:
-        return len(self.mask)
 
     @staticmethod
     def cat(parts: Sequence[Features]) -> Features:

@@ -5,7 +5,7 @@ Legend: B videos, T frames, N targets, Np prompts, L tokens, C channels, D size 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,7 @@ from methods.univs.model import UniVs
 from methods.univs.prompts import PromptTokens, VisualTokens, stack_tokens
 from methods.univs.reid import clip_losses
 from methods.univs.sampler import jitter_box, sample_box, sample_mask, sample_points
-from methods.univs.scene import Features, Scene
+from methods.univs.scene import Scene
 
 TERMS = ("class", "mask", "dice", "semantic", "reid", "reid_aux", "reid_prompt", "reid_prompt_aux")
 BETWEEN = ("reid_clips", "reid_clips_aux")
@@ -103,11 +103,12 @@ def batch_losses(core: UniVs, clip: Clip, settings: TrainingSettings) -> dict[st
     masks = masks & clip.valid[:, :, None, None, None]
     concepts = None if clip.categories is None else core.concepts(clip.vocabulary)
     windows = settings.windows(length)
+    numbers = torch.arange(batch * length, device=clip.frames.device).view(batch, length)
     asked = ask(core, clip, masks[:, :, slice(*windows[0])], concepts, settings) if settings.prompts else None
     memory: VisualTokens | None = None
     parts, pools = [], []
     for number, (first, last) in enumerate(windows):
-        scene = core.scene(_frames(features, batch, first, last), times[:, first:last])
+        scene = core.scene(features[numbers[:, first:last].flatten()], times[:, first:last])
         here = masks[:, :, first:last]
         prompts = None if asked is None else prompt_tokens(core, scene, asked, here, memory, settings)
         outputs = core.decode(scene, prompts)
@@ -193,9 +194,7 @@ def prompt_tokens(
         key = _key_frame(targets)
         parts.append(stack_tokens([_sampled(scene, clip, key, own[key], count, settings.kinds) for own in targets]))
     own = _batched(parts)
-    read = own if memory is None else VisualTokens(
-        torch.cat([own.content, memory.content], 3), torch.cat([own.position, memory.position], 3)
-    )  # fmt: skip
+    read = own if memory is None else VisualTokens.joined([own, memory], lambda some: torch.cat(some, 3))
     return core.visual_prompts(own, read, asked.valid, bool(torch.rand(()) < settings.own_position))
 
 
@@ -211,9 +210,7 @@ def remember(core: UniVs, scene: Scene, asked: Asked, masks: Tensor) -> VisualTo
             stack_tokens([sample_mask(scene, clip, t, own[t], core.settings.points, extremes=True) for own in targets])
             for t in range(length - last, length)
         ]
-        parts.append(
-            VisualTokens(*(torch.cat([getattr(f, part) for f in frames], 1) for part in ("content", "position")))
-        )
+        parts.append(VisualTokens.joined(frames, lambda some: torch.cat(some, 1)))
     return _batched(parts)
 
 
@@ -261,13 +258,6 @@ def _between(pools: list[list[tuple[Tensor, Tensor]]], like: Tensor) -> dict[str
     return dict(zip(BETWEEN, total, strict=True))
 
 
-def _frames(features: Features, batch: int, first: int, last: int) -> Features:
-    """Frames of every video of a batch."""
-    a, b, c = (x.unflatten(0, (batch, -1))[:, first:last].flatten(0, 1) for x in features.maps)
-    mask = features.mask.unflatten(0, (batch, -1))[:, first:last].flatten(0, 1)
-    return replace(features, mask=mask, maps=(a, b, c))
-
-
 def _sampled(
     scene: Scene, clip: int, frame: int, mask: Tensor, count: int, kinds: tuple[float, float, float]
 ) -> VisualTokens:
@@ -306,9 +296,7 @@ def _chosen(rows: list[Tensor], most: int) -> tuple[Tensor, Tensor]:
 
 def _batched(parts: list[VisualTokens]) -> VisualTokens:
     """Tokens (Np, L, C) of each clip as (B, Np, 1, L, C)."""
-    return VisualTokens(
-        *(torch.stack([getattr(p, part) for p in parts])[:, :, None] for part in ("content", "position"))
-    )
+    return VisualTokens.joined(parts, lambda some: torch.stack(some)[:, :, None])
 
 
 def _union(of: Tensor, masks: Tensor) -> Tensor:

@@ -54,7 +54,7 @@ class PaintedUniVs:
         sources = tuple(x.flatten(2).transpose(1, 2)[None] for x in features.maps)
         sizes = tuple((x.shape[-2], x.shape[-1]) for x in features.maps)
         codes = tuple(torch.zeros_like(x) for x in sources)
-        time = torch.zeros(1, len(features), CHANNELS)
+        time = torch.zeros(1, len(features.mask), CHANNELS)
         self.clips.append(frame_index[0].tolist())
         return Scene(features.mask[None], sources, codes, time, sizes, frame_index, features.size)
 
