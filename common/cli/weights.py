@@ -35,7 +35,7 @@ class Weights:
         source: link to the file, or to the page that links it; for those made here, their record.
         licence: of the weights.
         config: the config that loads it.
-        sha256: of the file, where it is known.
+        sha256: of the file, where it is known; of a folder, of its ``model.safetensors``.
     """
 
     method: str
@@ -58,9 +58,9 @@ class Weights:
         path = self.path
         if path is None:
             return "not here"
-        if not self.sha256 or path.is_dir():
+        if not self.sha256:
             return "here"
-        found = file_sha256(path)
+        found = file_sha256(path / "model.safetensors" if path.is_dir() else path)
         return "here, checksum right" if found == self.sha256 else f"damaged: SHA-256 {found[:12]}…, fetch it again"
 
 

@@ -37,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     runs = [*args.runs, *([run_plan(args.run, args.jobs)] if args.run else [])]
     if args.claims:
-        found = [claim for claim in claims() if not args.method or _named(claim.method, args.method)]
+        asked = [claim for claim in claims() if not args.benchmark or claim.benchmark in args.benchmark]
+        found = [claim for claim in asked if not args.method or _named(claim.method, args.method)]
         grids = [claims_grid(found, collect(runs or [RECORDS]))]
     else:
         runs = runs or [path for path in (RUNS,) if path.is_dir()]

@@ -23,7 +23,7 @@ def test_every_method_says_what_it_loads_and_its_own_are_here_and_right(reposito
     assert {entry.method for entry in ours} == set(method_folders())
     for entry in ours:
         assert (repository / entry.source).is_file(), entry
-        assert entry.state in ("here, checksum right", "here"), entry
+        assert entry.state == "here, checksum right", entry
     for entry in entries:
         assert (repository / entry.config).is_file(), entry
         assert entry.licence

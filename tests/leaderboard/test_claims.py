@@ -107,3 +107,13 @@ def test_every_claim_of_the_suite_names_records_that_are_there(capsys: pytest.Ca
     assert not unmeasured
     assert main(["--claims"]) == 0
     assert "verdict" in capsys.readouterr().out
+
+
+def test_only_the_claims_that_are_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["--claims", "--method", "sam2long", "--benchmark", "tiny-long", "--format", "csv"]
+    assert main(asked) == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    wanted = [claim.text for claim in claims() if (claim.method, claim.benchmark) == ("sam2long", "tiny-long")]
+    assert {line.split(",")[1] for line in lines} == set(wanted)
+    with pytest.raises(InputError, match="no results to show"):
+        main(["--claims", "--benchmark", "no-such"])
