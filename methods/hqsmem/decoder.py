@@ -35,7 +35,7 @@ class Decoder(nn.Module):
         self.enter = ConvNorm(2 * width, width, 1)
         self.at16, self.at8, self.at4 = ConvNorm(width, width, 3), ConvNorm(width, half, 3), ConvNorm(half, half, 3)
         self.skip4, self.skip8, self.skip16 = (
-            nn.Conv2d(inputs, outputs, 1) for inputs, outputs in zip(shortcuts[:3], (half, width, width), strict=True)
+            nn.Conv2d(inputs, outputs, 1) for inputs, outputs in zip(shortcuts, (half, width, width), strict=True)
         )
         self.predict = nn.Conv2d(half, channels, 1)
         for parameter in self.parameters():

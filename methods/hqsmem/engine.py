@@ -1,4 +1,4 @@
-"""One network with its memory: up to ten targets, known by their identities 1 to 10."""
+"""One network with its memory: as many targets as it has identities, 1 to 10 as published."""
 
 from __future__ import annotations
 

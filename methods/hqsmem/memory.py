@@ -57,11 +57,6 @@ class Bank:
         """Entries held; with memory per object, of all targets and the background together."""
         return sum(map(len, self.lists.values()))
 
-    @property
-    def tokens(self) -> int:
-        """Tokens that a layer reads."""
-        return sum(entry.layers[0].key.shape[1] for entries in self.lists.values() for entry in entries)
-
     def add(
         self,
         layers: Sequence[LayerMemory],

@@ -37,14 +37,14 @@ def filled(policy: MemoryPolicy | None, capacity: int | None, angles: list[float
 def test_a_bank_reads_all_that_it_stores():
     bank = filled(None, None, [0, 30, 60])
     layers, order = bank.read()
-    assert (len(bank), bank.tokens, len(layers)) == (3, 12, 2)
+    assert (len(bank), len(layers)) == (3, 2)
     assert order.tolist() == [0] * 4 + [1] * 4 + [2] * 4
     assert layers[1].identity[0, :, 0].tolist() == [0, 1, 2, 3, 30, 31, 32, 33, 60, 61, 62, 63]
     assert bank.lists[FRAME][1].layers[0].key.data_ptr() == layers[0].key[:, 4:].data_ptr()  # held once
     bank.add(frame_of(90), 30)
     assert bank.read()[0][0].key.shape == (1, 16, 2)
     bank.reset()
-    assert len(bank) == bank.tokens == bank.updates == 0
+    assert len(bank) == bank.updates == 0
 
 
 def test_similarity_is_the_mean_cosine_of_keys_and_values():
@@ -118,7 +118,7 @@ def test_memory_per_object_keeps_each_target_s_tokens():
     bank.add(frame_of(200), 20, torch.tensor([2, 2, 1, 1]))
     assert [stored(bank, i) for i in (0, 1, 2)] == [[0, 10], [0, 20], [0, 20]]
     bank.forget(1)
-    assert bank.tokens == bank.read()[0][0].key.shape[1] == 7
+    assert bank.read()[0][0].key.shape[1] == 7
     bank.forget(9)
 
 
