@@ -8,7 +8,9 @@ import pytest
 import torch
 
 from common.errors import InputError
-from common.video import FrameMasks, Prompt
+from common.measuring import gflops
+from common.video import FrameMasks, Prompt, TensorFrames, Video
+from methods.univs import UniVS
 from methods.univs.inference import EntitySettings, InferenceSettings
 from methods.univs.model import UniVs
 from methods.univs.session import UniVsSession
@@ -224,6 +226,14 @@ def test_entities_are_limited():
         a for i, f in enumerate(FRAMES) for a in session.step(f, [Prompt(1, vocabulary=NAMES)] if i == 0 else ())
     ]
     assert all(len(answer.targets) == 1 for answer in answers)
+
+
+@pytest.mark.parametrize("stuff", [(), NAMES])
+def test_operations_are_counted_where_learnable_queries_are_alone(stuff):
+    """torch's counter trips over a parameter, or a view of one, that a module is given in inference mode."""
+    torch.manual_seed(0)
+    video = Video("v", TensorFrames(FRAMES[:3]), prompts=(Prompt(1, vocabulary=NAMES, stuff=stuff),))
+    assert gflops(UniVS(queries=4).eval(), video) > 0
 
 
 # No prompt, and bad ones.
