@@ -79,6 +79,19 @@ def trainable(path: Path) -> bool:
 
 
 TRAINABLE = [path for path in CONFIGS if trainable(path)]
+# The others are slow: one row of an ablation for all of them, the nano recipe of every method, the plan of `make demo`.
+FIRST_ROWS = {min(path.parent.glob("*.yaml")) for path in CONFIGS if path.parent.name == "ablations"}
+QUICK = [path for path in YAMLS if path.parent.name != "ablations" and path not in [*TRAINABLE, *PLANS]]
+QUICK += [*FIRST_ROWS, *(path for path in YAMLS if path.name in ("nano.yaml", "tiny.yaml"))]
+
+
+def quick(values: list) -> list:
+    """Parameters, marked slow where the last file is not in ``QUICK``."""
+    last = [value[-1] if isinstance(value, list) else value for value in values]
+    return [
+        pytest.param(value, marks=[pytest.mark.slow] * (path not in QUICK))
+        for value, path in zip(values, last, strict=True)
+    ]
 
 
 def names(value: Any) -> str:
@@ -90,7 +103,7 @@ def test_there_are_configs() -> None:
     assert TRAINABLE
 
 
-@pytest.mark.parametrize("paths", CASES, ids=names)
+@pytest.mark.parametrize("paths", quick(CASES), ids=names)
 def test_parses(paths: list[Path]) -> None:
     """For every verb that its data serve; what the last file says is what comes out."""
     data = content(paths[0])["data"]["init_args"]
@@ -118,7 +131,7 @@ def assert_says(got: Any, wanted: Any) -> None:
         assert got == wanted
 
 
-@pytest.mark.parametrize("plan", PLANS, ids=names)
+@pytest.mark.parametrize("plan", quick(PLANS), ids=names)
 def test_every_command_of_a_plan_parses(plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     _, fits, tests = read_plan(plan)
@@ -159,7 +172,7 @@ def shortened(benchmarks: list[dict[str, Any]]) -> str:
     return json.dumps(benchmarks)
 
 
-@pytest.mark.parametrize("path", TRAINABLE, ids=names)
+@pytest.mark.parametrize("path", quick(TRAINABLE), ids=names)
 def test_trains_and_tests(
     path: Path, miniature: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
