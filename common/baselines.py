@@ -143,7 +143,7 @@ class NothingSession(CopySession):
     def reset(self) -> None:
         """Forget the targets and the vocabulary."""
         super().reset()
-        self.names = 0  # in the vocabulary
+        self.names: int = 0  # in the vocabulary
 
     def _mask(self, prompt: Prompt) -> Tensor:
         assert self.size is not None
