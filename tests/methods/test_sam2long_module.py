@@ -71,6 +71,7 @@ def test_options():
         SAM2Long(image_size=70)
 
 
+@pytest.mark.slow
 def test_compiled_encoder_gives_the_same_features(monkeypatch):
     """Traced as ever, but run without generated code, which takes a minute to build."""
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))

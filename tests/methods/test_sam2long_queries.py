@@ -156,6 +156,7 @@ def test_points_on_a_query_image_are_refused(video):
     assert not session.trees
 
 
+@pytest.mark.slow
 def test_loss_falls_when_overfitting_two_query_clips():
     clips = QueryClips(SyntheticQueries(length=2, size=(64, 64), seed=1), frames=3, size=(64, 64))
     clip, module = collate([clips[0], clips[1]]), build().train()
