@@ -120,6 +120,7 @@ class CopySession(Session):
 class NothingSession(CopySession):
     """Answers every frame at once with an empty mask for each given target; of a vocabulary it finds none."""
 
+    names = 0  # in the vocabulary
     kinds = outside_kinds = ("mask", "box", "points", "text", "vocabulary")
 
     def step(self, frame: Tensor, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
@@ -143,7 +144,7 @@ class NothingSession(CopySession):
     def reset(self) -> None:
         """Forget the targets and the vocabulary."""
         super().reset()
-        self.names: int = 0  # in the vocabulary
+        self.names = 0
 
     def _mask(self, prompt: Prompt) -> Tensor:
         assert self.size is not None

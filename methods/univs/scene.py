@@ -23,8 +23,8 @@ class Features:
     maps: tuple[Tensor, Tensor, Tensor]
     size: tuple[int, int]
 
-    def __getitem__(self, frames: Tensor) -> Features:
-        """Some frames, by their numbers int64 (F,)."""
+    def __getitem__(self, frames: slice | Tensor) -> Features:
+        """Some frames; a tensor has their numbers, int64."""
         a, b, c = self.maps
         return Features(self.mask[frames], (a[frames], b[frames], c[frames]), self.size)
 
