@@ -19,7 +19,10 @@ def camera_frames(number: int) -> Iterator[Tensor]:
     """
     import cv2
 
+    log = cv2.utils.logging
+    before = log.setLogLevel(log.LOG_LEVEL_SILENT)  # or OpenCV's warnings stand before our one line
     camera = cv2.VideoCapture(number)
+    log.setLogLevel(before)
     if not camera.isOpened():
         raise InputError(f"camera:{number}: no such camera, or another program uses it")
     try:
