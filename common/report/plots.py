@@ -43,8 +43,8 @@ def scatter(points: Sequence[tuple[str, float, float, float | None]], number: st
     most = max((memory for *_, memory in points if memory), default=1)
     parts = [_axes(sorted({bottom, (bottom + top) / 2, top}), f"% {number}", None)]
     for tick, anchor in ((low, "start"), ((low + high) / 2, "middle"), (high, "end")):
-        speed = f"{10**tick:.3g}" if tick < 3 else f"{round(10**tick, -1):.0f}"
-        parts.append(f'<text x="{_x(tick, low, high):.1f}" y="{HEIGHT - 8}" text-anchor="{anchor}">{speed}</text>')
+        at = f"{10**tick:.3g}" if tick < 3 else f"{round(10**tick, -1):.0f}"
+        parts.append(f'<text x="{_x(tick, low, high):.1f}" y="{HEIGHT - 8}" text-anchor="{anchor}">{at}</text>')
     for index, (name, speed, value, memory) in enumerate(points):
         x, y = _x(math.log10(speed), low, high), _y(value, bottom, top)
         radius = 5 + 9 * math.sqrt((memory or 0) / most)
