@@ -45,7 +45,7 @@ class Checked(HTMLParser):
         self.outside: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list) -> None:
-        if tag not in ("meta", "img", "input", "line", "polyline"):
+        if tag not in ("meta", "img", "input", "line", "polyline", "br"):
             self.open.append(tag)
         self.outside += [value for key, value in attrs if key == "src" and not value.startswith("data:")]
 
