@@ -79,10 +79,10 @@ def trainable(path: Path) -> bool:
 
 
 TRAINABLE = [path for path in CONFIGS if trainable(path)]
-# The others are slow: one row of an ablation for all of them, the nano recipe of every method, the plan of `make demo`.
+# The others are slow: one row of an ablation stands for all of them, three nano recipes for all trainings.
 FIRST_ROWS = {min(path.parent.glob("*.yaml")) for path in CONFIGS if path.parent.name == "ablations"}
-QUICK = [path for path in YAMLS if path.parent.name != "ablations" and path not in [*TRAINABLE, *PLANS]]
-QUICK += [*FIRST_ROWS, *(path for path in YAMLS if path.name in ("nano.yaml", "tiny.yaml"))]
+QUICK = [path for path in CONFIGS if path.parent.name != "ablations" and path not in TRAINABLE]
+QUICK += [*FIRST_ROWS, *(ROOT / "configs" / name / "nano.yaml" for name in ("sam2long", "sslvos", "vqsam"))]
 
 
 def quick(values: list) -> list:
@@ -131,7 +131,8 @@ def assert_says(got: Any, wanted: Any) -> None:
         assert got == wanted
 
 
-@pytest.mark.parametrize("plan", quick(PLANS), ids=names)
+@pytest.mark.slow
+@pytest.mark.parametrize("plan", PLANS, ids=names)
 def test_every_command_of_a_plan_parses(plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     _, fits, tests = read_plan(plan)
