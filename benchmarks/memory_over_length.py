@@ -1,11 +1,13 @@
-"""Peak memory of a method on a stream of 200 and of 2,000 frames: it must not grow with the length.
+"""Peak memory of a method on streams of several lengths: it must not grow with them.
 
     python benchmarks/memory_over_length.py
-    python benchmarks/memory_over_length.py --model methods.sslvos.SSLVOS --settings '{"weights": "random"}'
+    python benchmarks/memory_over_length.py --model methods.sslvos.SSLVOS --row nano '{"weights": "random"}'
 
-Each length runs in a process of its own: a generated ``long`` video of 256 x 256 with two targets, frame by frame,
-answers thrown away as a consumer would. Printed are the peak resident memory, how much of it came after the model was
-built, and the most frames that were undecided.
+Each row (a name and the method's arguments) and each length runs in a process of its own: a generated ``long`` video
+with two targets, frame by frame, answers thrown away as a consumer would. Printed are the peak resident memory, its
+ratio to that of the first length, how much of it came after the model was built, frames a second, the most frames that
+were undecided and, of HQ-SMem, the frames in its long-term memory at the end. ``--record`` keeps what was measured and
+adds to what it holds; ``--plot`` draws the record, with an empty ``--lengths`` as it is.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-NANO = '{"size": "nano", "image_size": 256, "weights": "nano"}'
+NANO = ("nano", '{"size": "nano", "image_size": 256, "weights": "nano"}')
+COLOURS = ("#c8553d", "#3b6fb6", "#5b8c5a", "#8a5fa8")
+PANELS = (("tracking", "peak MB since the model was built"), ("bank", "frames in the long-term memory"))
 
 
 def peak() -> float:
@@ -29,50 +33,112 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def run(frames: int, path: str, settings: dict[str, Any]) -> dict[str, float]:
-    """Track one video of that many frames; peak memory in MB, frames a second, largest number of open frames."""
+def run(frames: int, path: str, settings: dict[str, Any], side: int) -> dict[str, float]:
+    """Track one video of that many frames; memory in MB, frames a second, largest number of open frames."""
     import time
 
     import torch
+    from jsonargparse import ArgumentParser
 
     from common.video.synthetic import SyntheticClips
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
     module, _, name = path.rpartition(".")
-    model = getattr(importlib.import_module(module), name)(**settings).eval()
-    video = SyntheticClips("long", length=4, frames=frames, size=(256, 256), seed=7, objects=2)[0]
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(getattr(importlib.import_module(module), name), "model")
+    model = parser.instantiate(parser.parse_object({"model": settings})).model.eval()
+    video = SyntheticClips("long", length=4, frames=frames, size=(side, side), seed=7, objects=2)[0]
     session, open_, lag, built, start = model.session(), 0, 0, peak(), time.perf_counter()
     for index, frame in enumerate(video):
         open_ += 1 - len(session.step(frame, [p for p in video.prompts if p.frame == index]))
         lag = max(lag, open_)
     session.finish()
     seconds = time.perf_counter() - start
-    return {"peak": peak(), "tracking": peak() - built, "fps": frames / seconds, "lag": lag}
+    found = {"peak": peak(), "tracking": peak() - built, "fps": frames / seconds, "lag": lag}
+    if hasattr(session, "tracker"):
+        found["bank"] = sum(len(group.engine.bank) for group in session.tracker.groups)
+    return {key: round(value, 1) for key, value in found.items()}
+
+
+def svg(rows: list[dict[str, Any]]) -> str:
+    """Two panels over the length of the video, one line a row."""
+    width, height, left, top, bottom = 380, 240, 50, 30, 40
+    names = list(dict.fromkeys(row["name"] for row in rows))
+    longest, whole = max(row["frames"] for row in rows), height + 20 * len(names) + 10
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {2 * width} {whole}" font-family="sans-serif" '
+        f'font-size="12">\n<rect width="{2 * width}" height="{whole}" fill="white"/>'
+    ]
+    for number, (key, title) in enumerate(PANELS):
+        most = max(row[key] for row in rows)
+        x0, x1, y0, y1 = number * width + left, (number + 1) * width - 20, height - bottom, top
+        parts.append(f'<text x="{x0}" y="{top - 12}">{title}</text>')
+        for tick in (0.0, 0.5, 1.0):
+            y, x = y0 + tick * (y1 - y0), x0 + tick * (x1 - x0)
+            parts.append(f'<line x1="{x0}" y1="{y:.1f}" x2="{x1}" y2="{y:.1f}" stroke="#ddd"/>')
+            parts.append(f'<text x="{x0 - 6}" y="{y + 4:.1f}" text-anchor="end">{tick * most:.0f}</text>')
+            parts.append(f'<text x="{x:.1f}" y="{y0 + 16}" text-anchor="middle">{tick * longest:.0f}</text>')
+        parts.append(f'<text x="{(x0 + x1) / 2}" y="{y0 + 32}" text-anchor="middle">frames of the video</text>')
+        for name, colour in zip(names, COLOURS, strict=False):
+            points = [
+                (x0 + row["frames"] / longest * (x1 - x0), y0 + row[key] / most * (y1 - y0))
+                for row in rows
+                if row["name"] == name
+            ]
+            line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+            parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
+            parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in points]
+    for number, (name, colour) in enumerate(zip(names, COLOURS, strict=False)):
+        y = height + 20 * number + 12
+        parts.append(f'<circle cx="{left + 5}" cy="{y - 4}" r="4" fill="{colour}"/>')
+        parts.append(f'<text x="{left + 15}" y="{y}">{name}</text>')
+    return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def show(rows: list[dict[str, Any]]) -> None:
+    """Print a table."""
+    print("| | frames | peak MB | ratio | of it tracking, MB | frames / s | most undecided | in the bank |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    base: dict[str, float] = {}
+    for row in rows:
+        first = base.setdefault(row["name"], row["peak"])
+        print(
+            f"| {row['name']} | {row['frames']:,} | {row['peak']:.0f} | {row['peak'] / first:.3f} | "
+            f"{row['tracking']:.0f} | {row['fps']:.1f} | {row['lag']:.0f} | {row.get('bank', '')} |"
+        )
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--lengths", type=int, nargs="+", default=[200, 2000])
+    parser.add_argument("--lengths", type=int, nargs="*", default=[200, 2000])
     parser.add_argument("--model", default="methods.sam2long.SAM2Long", help="class path of a method")
-    parser.add_argument("--settings", default=NANO, help="its arguments, as JSON")
+    parser.add_argument("--row", nargs=2, action="append", metavar=("NAME", "JSON"), help="a name, its arguments")
+    parser.add_argument("--side", type=int, default=256, help="of the frames, in pixels")
+    parser.add_argument("--record", type=Path, help="JSON to add to")
+    parser.add_argument("--plot", type=Path, help="SVG of the record")
     parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
-        print(json.dumps(run(args.child, args.model, json.loads(args.settings))))
+        print(json.dumps(run(args.child, args.model, json.loads(args.row[0][1]), args.side)))
         return 0
-    print("| frames | peak MB | ratio | of it tracking, MB | frames / s | most undecided |")
-    print("| ---: | ---: | ---: | ---: | ---: | ---: |")
-    base = 0.0
-    for length in args.lengths:
-        command = [sys.executable, __file__, "--model", args.model, "--settings", args.settings, "--child", str(length)]
-        out = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
-        base = base or out["peak"]
-        print(
-            f"| {length} | {out['peak']:.0f} | {out['peak'] / base:.3f} | {out['tracking']:.0f} | {out['fps']:.1f} | "
-            f"{out['lag']:.0f} |",
-            flush=True,
-        )
+    from common.environment import environment
+
+    kept = json.loads(args.record.read_text("utf-8"))["rows"] if args.record and args.record.exists() else []
+    for name, settings in args.row or [NANO]:
+        for length in args.lengths:
+            options = ["--model", args.model, "--side", str(args.side), "--row", name, settings, "--child", str(length)]
+            call = subprocess.run([sys.executable, __file__, *options], stdout=subprocess.PIPE, text=True, check=True)
+            row = {"name": name, "frames": length, "model": args.model, "settings": json.loads(settings)}
+            row |= {"side": args.side, **json.loads(call.stdout.splitlines()[-1])}
+            kept = [old for old in kept if (old["name"], old["frames"]) != (name, length)] + [row]
+            if args.record:
+                args.record.parent.mkdir(parents=True, exist_ok=True)
+                text = json.dumps({"rows": kept, **environment()}, indent=1, ensure_ascii=False)
+                args.record.write_text(text + "\n", encoding="utf-8")
+    show(kept)
+    if args.plot and kept:
+        args.plot.write_text(svg(kept), encoding="utf-8")
     return 0
 
 
