@@ -88,8 +88,8 @@ def _size(raw: str) -> tuple[int, int]:
 def _say_weights(method: str, segmenter: Any) -> None:
     if segmenter.weights == nano_weights(method):
         print(
-            f"weights: nano, small and trained here on generated clips; for published ones see: "
-            f"python cli.py weights {method}",
+            "weights: nano, small and trained here on generated clips, mostly from masks: a box or a click may find "
+            f"nothing; for published ones see: python cli.py weights {method}",
             file=sys.stderr,
         )
 
