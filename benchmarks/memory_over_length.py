@@ -23,8 +23,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.line_charts import line_charts
+
 NANO = ("nano", '{"size": "nano", "image_size": 256, "weights": "nano"}')
-COLOURS = ("#c8553d", "#3b6fb6", "#5b8c5a", "#8a5fa8")
 PANELS = (("tracking", "peak MB since the model was built"), ("bank", "frames in the long-term memory"))
 
 
@@ -63,37 +64,13 @@ def run(frames: int, path: str, settings: dict[str, Any], side: int) -> dict[str
 
 def svg(rows: list[dict[str, Any]]) -> str:
     """Two panels over the length of the video, one line a row."""
-    width, height, left, top, bottom = 380, 240, 50, 30, 40
     names = list(dict.fromkeys(row["name"] for row in rows))
-    longest, whole = max(row["frames"] for row in rows), height + 20 * len(names) + 10
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {2 * width} {whole}" font-family="sans-serif" '
-        f'font-size="12">\n<rect width="{2 * width}" height="{whole}" fill="white"/>'
-    ]
-    for number, (key, title) in enumerate(PANELS):
-        most = max(row[key] for row in rows)
-        x0, x1, y0, y1 = number * width + left, (number + 1) * width - 20, height - bottom, top
-        parts.append(f'<text x="{x0}" y="{top - 12}">{title}</text>')
-        for tick in (0.0, 0.5, 1.0):
-            y, x = y0 + tick * (y1 - y0), x0 + tick * (x1 - x0)
-            parts.append(f'<line x1="{x0}" y1="{y:.1f}" x2="{x1}" y2="{y:.1f}" stroke="#ddd"/>')
-            parts.append(f'<text x="{x0 - 6}" y="{y + 4:.1f}" text-anchor="end">{tick * most:.0f}</text>')
-            parts.append(f'<text x="{x:.1f}" y="{y0 + 16}" text-anchor="middle">{tick * longest:.0f}</text>')
-        parts.append(f'<text x="{(x0 + x1) / 2}" y="{y0 + 32}" text-anchor="middle">frames of the video</text>')
-        for name, colour in zip(names, COLOURS, strict=False):
-            points = [
-                (x0 + row["frames"] / longest * (x1 - x0), y0 + row[key] / most * (y1 - y0))
-                for row in rows
-                if row["name"] == name
-            ]
-            line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-            parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
-            parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in points]
-    for number, (name, colour) in enumerate(zip(names, COLOURS, strict=False)):
-        y = height + 20 * number + 12
-        parts.append(f'<circle cx="{left + 5}" cy="{y - 4}" r="4" fill="{colour}"/>')
-        parts.append(f'<text x="{left + 15}" y="{y}">{name}</text>')
-    return "\n".join([*parts, "</svg>"]) + "\n"
+
+    def points(name: str, key: str) -> list[tuple[float, float]]:
+        return [(row["frames"], row[key]) for row in rows if row["name"] == name]
+
+    panels = {title: {name: points(name, key) for name in names} for key, title in PANELS}
+    return line_charts(panels, "frames of the video")
 
 
 def show(rows: list[dict[str, Any]]) -> None:

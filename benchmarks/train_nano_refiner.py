@@ -79,8 +79,9 @@ def train(module: nn.Module, loss: Callable[[float], Tensor], steps: int, lr: fl
 
 
 def train_sam(
-    steps: int, batch: int, images: int, seed: int, start: Path | None
+    steps: int, batch: int, images: int, seed: int, start: Path | None = None
 ) -> tuple[PreTrainedModel, dict[str, float]]:
+    """The network after training from nothing or from ``start``, and its IoU on other clips."""
     net = nano_sam_hq() if start is None else load_sam_hq(start).requires_grad_(True).float()
     net.shared_image_embedding.positional_embedding.requires_grad_(False)
     sam, generator = SamHq(net), torch.Generator().manual_seed(seed)
@@ -153,11 +154,8 @@ def sam_quality(sam: SamHq, frames: Tensor, masks: list[Tensor]) -> dict[str, fl
 # DINO (Caron et al., 2021): of any crop the student says what its mean teacher says of another, larger one.
 
 
-def train_dino(
-    steps: int, batch: int, images: int, seed: int, start: Path | None
-) -> tuple[PreTrainedModel, dict[str, float]]:
-    if start is not None:
-        raise SystemExit("dino: --start is for sam")
+def train_dino(steps: int, batch: int, images: int, seed: int) -> tuple[PreTrainedModel, dict[str, float]]:
+    """The teacher after training, and the entropy of its mean answer."""
     frames, _ = pool(images, seed)
     student = nn.ModuleDict({"net": nano_dino(), "head": Head(96)})
     teacher = copy.deepcopy(student).requires_grad_(False)
@@ -232,9 +230,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--start", type=Path, help="sam: a folder of this script to go on from")
     args = parser.parse_args()
+    if args.start and args.network == "dino":
+        parser.error("--start is for sam")
     torch.manual_seed(args.seed)
-    begin, run = time.time(), train_sam if args.network == "sam" else train_dino
-    net, measured = run(args.steps, args.batch, args.images, args.seed, args.start)
+    begin, common = time.time(), (args.steps, args.batch, args.images, args.seed)
+    net, measured = train_sam(*common, args.start) if args.network == "sam" else train_dino(*common)
     minutes = (time.time() - begin) / 60
     net.half().save_pretrained(args.output)
     record = {

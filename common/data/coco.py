@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,7 @@ class CocoInstances(CocoImages):
         texts = {target: one.get("expressions") for target, one in enumerate(instances, start=1)}
         return Video(
             id=Path(image["file_name"]).stem,
-            frames=Still(self.images / image["file_name"]),
+            frames=ImageFiles([self.images / image["file_name"]]),
             prompts=(Prompt(1, vocabulary=vocabulary),),
             targets=tuple(range(1, len(instances) + 1)),
             truth=Masks([one["segmentation"] for one in instances], (image["height"], image["width"]), where),
@@ -135,7 +135,7 @@ class CocoPanoptic(CocoImages):
         return as_panoptic(
             Video(
                 id=Path(image["file_name"]).stem,
-                frames=Still(self.images / image["file_name"]),
+                frames=ImageFiles([self.images / image["file_name"]]),
                 targets=tuple(range(1, len(segments) + 1)),
                 truth=SegmentMap(self.maps / said["file_name"], [segment["id"] for segment in segments]),
                 vocabulary=tuple(category["name"] for category in self.named),
@@ -145,22 +145,17 @@ class CocoPanoptic(CocoImages):
         )
 
 
-class Still:
-    """One image as the only frame of a video."""
+class ImageFiles(Sequence[Tensor]):
+    """Image files as the frames of a video; a still is one."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, files: Sequence[Path]) -> None:
+        self.files = files
 
     def __len__(self) -> int:
-        return 1
+        return len(self.files)
 
-    def __iter__(self) -> Iterator[Tensor]:
-        yield self[0]
-
-    def __getitem__(self, frame: int) -> Tensor:
-        if frame not in (0, -1):
-            raise IndexError(f"frame {frame} of 1")
-        return read_image(self.path)
+    def __getitem__(self, frame: Any) -> Any:
+        return read_image(self.files[frame])
 
 
 class Masks:

@@ -50,7 +50,7 @@ class VideoDataModule(L.LightningDataModule):
             instead of ``max_skip``; for all sets or for each.
         queries: each clip comes with a query image of its target, which may be absent from any frame; the training sets
             must have them.
-        strangers: with ``queries``, share of clips that are asked for targets of another video: none is there.
+        negatives: with ``queries``, share of clips that are asked for targets of another video: none is there.
         num_workers: processes that make clips, for each training process.
         seed: chooses the clips.
 
@@ -78,7 +78,7 @@ class VideoDataModule(L.LightningDataModule):
         tasks: list[str] | None = None,
         window: int | list[int] | None = None,
         queries: bool = False,
-        strangers: float = 0.0,
+        negatives: float = 0.0,
         num_workers: int = 0,
         seed: int = 0,
     ) -> None:
@@ -107,7 +107,7 @@ class VideoDataModule(L.LightningDataModule):
             own = (frames, skip, size, max_objects, augment, clips_per_epoch, seed + number, reverse)
             if tasks is not None:
                 return LabelledClips(videos, *own, task=tasks[number], window=windows[number], jitter=jitter)
-            return QueryClips(videos, *own, strangers=strangers) if queries else ClipDataset(videos, *own)
+            return QueryClips(videos, *own, negatives=negatives) if queries else ClipDataset(videos, *own)
 
         sources = [source(number, videos) for number, videos in enumerate(sets)]
         self.clips = MixedClips(sources, weights, seed) if sources else None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from common.data.coco import Masks, SegmentMap
+from common.data.coco import ImageFiles, Masks, SegmentMap
 from common.errors import InputError
-from common.video import Prompt, Video, read_image
+from common.video import Prompt, Video
 
 INSTALL = "pip install --no-build-isolation 'git+https://github.com/facebookresearch/detectron2.git'"
 
@@ -122,19 +121,6 @@ def targets_of(entry: dict[str, Any]) -> dict[Any, dict[str, Any]]:
     if "pan_seg_file_name" in entry:
         return {one["id"]: one for one in entry["segments_info"] if not one.get("iscrowd")}
     return {key: one for some in reversed(frames_of(entry)) for key, one in some.items() if one.get("segmentation")}
-
-
-class ImageFiles(Sequence[Tensor]):
-    """Image files as the frames of a video."""
-
-    def __init__(self, files: Sequence[Path]) -> None:
-        self.files = files
-
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def __getitem__(self, frame: Any) -> Any:
-        return read_image(self.files[frame])
 
 
 class InstanceTracks:

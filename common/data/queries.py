@@ -25,31 +25,31 @@ class QueryClips(ClipDataset):
     Args:
         videos: annotated videos with prompts that are masks on outside images.
         shown: share of clips that are sure to show a target in some frame; the others fall where they may.
-        strangers: share of clips whose queries are of another video, so that every mask is empty.
+        negatives: share of clips whose queries are of another video, so that every mask is empty.
         arguments: those of ``ClipDataset``.
 
     Shape: an item is (frames uint8 (T, 3, H, W), masks bool (T, N, H, W), query uint8 (N, 3, H, W), query masks bool
         (N, H, W)) with 1 <= N <= max_objects.
 
     Raises:
-        InputError: see ``ClipDataset``; ``shown`` or ``strangers`` is no share; a video without a query.
+        InputError: see ``ClipDataset``; ``shown`` or ``negatives`` is no share; a video without a query.
     """
 
     def __init__(
-        self, videos: VideoSet, *arguments: Any, shown: float = 0.9, strangers: float = 0.0, **named: Any
+        self, videos: VideoSet, *arguments: Any, shown: float = 0.9, negatives: float = 0.0, **named: Any
     ) -> None:
         super().__init__(videos, *arguments, **named)
-        if not (0 <= shown <= 1 and 0 <= strangers <= 1):
-            raise InputError(f"QueryClips: shown {shown} and strangers {strangers} are shares of the clips, 0 to 1")
+        if not (0 <= shown <= 1 and 0 <= negatives <= 1):
+            raise InputError(f"QueryClips: shown {shown} and negatives {negatives} are shares of the clips, 0 to 1")
         if self.augment is not None and (self.augment.keep_shape or self.augment.pasted == "targets"):
             raise InputError("QueryClips: augmentation with keep_shape or pasted targets is for clips without queries")
-        self.shown, self.strangers = shown, strangers
+        self.shown, self.negatives = shown, negatives
 
     def _clip(self, number: int, rng: np.random.Generator) -> Item:
         chosen: list[Prompt] = []
         must = bool(rng.random() < self.shown)
         video, times, masks = self._find(number, rng, partial(self._queried, chosen=chosen, must=must))
-        if self.strangers and rng.random() < self.strangers and len(self.videos) > 1:
+        if self.negatives and rng.random() < self.negatives and len(self.videos) > 1:
             other = self.videos[(number + int(rng.integers(1, len(self.videos)))) % len(self.videos)]
             count = len(self._queried(other, times[:1], rng, chosen, must=False)[0])  # type: ignore[index]
             masks = masks.new_zeros(len(masks), count, *masks.shape[2:])

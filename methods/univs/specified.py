@@ -27,6 +27,7 @@ class Specified:
 
     @property
     def idle(self) -> bool:
+        """Nothing is followed."""
         return not self.targets
 
     def join(self, prompt: Prompt, frame: int, text: Tensor | None = None) -> None:

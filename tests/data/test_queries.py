@@ -179,10 +179,10 @@ def test_augmentations_for_other_clips_are_refused(changed):
         QueryClips(SyntheticQueries(), augment=Augmentation(**changed))
 
 
-def test_strangers_are_queries_of_another_video_and_every_mask_is_empty() -> None:
+def test_negatives_are_queries_of_another_video_and_every_mask_is_empty() -> None:
     videos = SyntheticQueries(length=6, frames=12, size=(48, 48), seed=3)
     plain = QueryClips(videos, frames=3, size=(48, 48), length=6, seed=1)
-    asked = QueryClips(videos, frames=3, size=(48, 48), length=6, seed=1, strangers=1.0)
+    asked = QueryClips(videos, frames=3, size=(48, 48), length=6, seed=1, negatives=1.0)
     own = [prompt.image for video in videos for prompt in video.prompts]
     for index in range(6):
         frames, masks, images, query_masks = asked[index]
@@ -193,5 +193,5 @@ def test_strangers_are_queries_of_another_video_and_every_mask_is_empty() -> Non
         shown = [prompt.image for prompt in videos[index].prompts]
         assert not any(torch.equal(image.permute(1, 2, 0), other) for image in images for other in shown)
         assert all(any(torch.equal(image.permute(1, 2, 0), other) for other in own) for image in images)
-    with pytest.raises(InputError, match="strangers 2 are shares"):
-        QueryClips(videos, strangers=2)
+    with pytest.raises(InputError, match="negatives 2 are shares"):
+        QueryClips(videos, negatives=2)

@@ -81,6 +81,7 @@ class Occluder:
     change: None = field(default=None, init=False)
 
     def pose(self, t: float, half: tuple[float, float]) -> Pose:
+        """Pose at frame ``t``, beside the target that it passes."""
         leader, offset = self.leader.pose(t, half), self.offset(t)
         x, y = leader.x + offset * math.cos(self.normal), leader.y + offset * math.sin(self.normal)
         radius = self.width * 0.5 * math.exp(self.leader.size.centre) / self.outline.aspect
@@ -99,6 +100,7 @@ class Wall:
     change: None = field(default=None, init=False)
 
     def pose(self, t: float, half: tuple[float, float]) -> Pose:
+        """Pose at frame ``t``, over the target or beside it."""
         leader, offset = self.leader.pose(t, half), 2.5 * (1.0 - self.absence.amount(t))
         x, y = leader.x + offset * self.absence.side[0], leader.y + offset * self.absence.side[1]
         return Pose(x, y, leader.radius * self.leader.outline.reach * 1.15, 0.0)

@@ -47,6 +47,7 @@ def background_texture(rng: np.random.Generator, size: int = 256) -> Tensor:
 
 
 def blend(first: np.ndarray, second: np.ndarray, amount: Tensor) -> Tensor:
+    """The colours (3,) mixed: (3, H, W) in 0..255, ``amount`` (H, W) of the second one, in 0..1."""
     a, b = (torch.from_numpy(np.asarray(c, dtype=np.float32))[:, None, None] for c in (first, second))
     return torch.lerp(a.expand(3, *amount.shape), b.expand(3, *amount.shape), amount).clamp(0, 255)
 
