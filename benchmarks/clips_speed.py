@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from common.data import Augmentation, ClipDataset
 from common.metrics import region_similarity
-from common.video.synthetic import PRESETS, SyntheticClips
+from common.synthetic import PRESETS, SyntheticClips
 
 
 def frames_per_second(clips: SyntheticClips, videos: int = 12, frames: int = 24) -> float:

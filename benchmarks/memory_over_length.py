@@ -41,7 +41,7 @@ def run(frames: int, path: str, settings: dict[str, Any], side: int) -> dict[str
     import torch
     from jsonargparse import ArgumentParser
 
-    from common.video.synthetic import SyntheticClips
+    from common.synthetic import SyntheticClips
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -99,7 +99,7 @@ def main() -> int:
     if args.child:
         print(json.dumps(run(args.child, args.model, json.loads(args.row[0][1]), args.side)))
         return 0
-    from common.environment import environment
+    from common.records.environment import environment
 
     kept = json.loads(args.record.read_text("utf-8"))["rows"] if args.record and args.record.exists() else []
     for name, settings in args.row or [NANO]:

@@ -26,8 +26,8 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from common.environment import environment
 from common.metrics import j_and_f
+from common.records.environment import environment
 from common.video.masks import masks_from_labels
 
 SIZE = (480, 854)

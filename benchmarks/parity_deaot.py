@@ -27,9 +27,9 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.video import Video
-from methods.hqsmem.frames import prepare
-from methods.hqsmem.weights import load_released
-from tests.methods.seeded_deaot import (
+from methods.hqsmem.deaot.weights import load_released
+from methods.hqsmem.preprocessing import prepare
+from tests.support.seeded_deaot import (
     CASES,
     Case,
     case_video,

@@ -22,11 +22,11 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.nn.sam2 import Sam2
+from common.nn.sam2 import SAM2
 from common.video.masks import rle_encode
 from methods.sam2long.picks import TreeSettings
 from methods.sam2long.session import SAM2LongSession
-from tests.methods.seeded import CASES, case_video, seed_official, seed_ours
+from tests.support.seeded import CASES, case_video, seed_official, seed_ours
 
 
 def official_run(predictor, folder: str, mask: torch.Tensor, settings: TreeSettings) -> dict:
@@ -61,7 +61,7 @@ def official_run(predictor, folder: str, mask: torch.Tensor, settings: TreeSetti
         }
 
 
-def our_run(model: Sam2, video, settings: TreeSettings) -> dict:
+def our_run(model: SAM2, video, settings: TreeSettings) -> dict:
     """The same from our session."""
     session = SAM2LongSession(model, settings, length=len(video))
     answers, distinct = [], []
@@ -96,7 +96,7 @@ def main() -> int:
             "configs/sam2.1/sam2.1_hiera_t.yaml", None, device="cpu", apply_postprocessing=False
         )
         predictor.load_state_dict(seed_official(predictor.state_dict(), case))
-        model = seed_ours(Sam2("tiny", "2.1"), case)
+        model = seed_ours(SAM2("tiny", "2.1"), case)
         video = case_video(case)
         with tempfile.TemporaryDirectory() as folder:
             for index, frame in enumerate(video):  # PNG data under the name the loader wants, so that nothing is lost

@@ -26,7 +26,7 @@ from common.video import Video
 from methods.sslvos.settings import LongTermSettings
 from methods.sslvos.tracker import Tracker
 from methods.sslvos.weights import load_cutie
-from tests.methods.seeded_sslvos import CASES, Case, case_video, prompts_at, seed_official, seed_ours, summarise
+from tests.support.seeded_sslvos import CASES, Case, case_video, prompts_at, seed_official, seed_ours, summarise
 
 
 def official_model(case: Case):

@@ -29,15 +29,15 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from methods.univs.backbone import _SWIN, ImageBackbone
-from methods.univs.model import UniVs
-from methods.univs.published import from_published
+from methods.univs.network.backbone import _SWIN, ImageBackbone
+from methods.univs.network.model import UniVSNetwork
+from methods.univs.network.text_tower import TextTower
+from methods.univs.network.tokenizer import Tokenizer, clean, templates
 from methods.univs.settings import TextSettings
-from methods.univs.text import TextTower
-from methods.univs.text_weights import from_clip
-from methods.univs.tokens import Tokenizer, clean, templates
-from methods.univs.weights import load_published
-from tests.methods.seeded_univs import (
+from methods.univs.weights.loading import load_published
+from methods.univs.weights.renaming import from_published
+from methods.univs.weights.text_weights import from_clip
+from tests.support.seeded_univs import (
     BANK,
     BOX,
     CASES,
@@ -240,7 +240,7 @@ def _load(module: nn.Module, state: dict[str, torch.Tensor], prefix: str = "") -
 
 def compare(name: str, case: Case) -> tuple[bool, list]:
     """Print the largest differences of a case; True if they are too large."""
-    core = UniVs(case.settings).eval()
+    core = UniVSNetwork(case.settings).eval()
     with tempfile.TemporaryDirectory() as folder:  # through the file, so that the names are proven too
         state = seeded(published_names(case.settings), case.seed)
         torch.save({"model": state, "iteration": 1}, file := Path(folder) / "model_final.pth")

@@ -23,11 +23,11 @@ from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from common.environment import environment
 from common.files import file_sha256
-from common.video.synthetic import SyntheticClips
-from methods.sslvos.core import DEVIATION, MEAN
-from methods.sslvos.vit import PATCH, SIZES
+from common.records.environment import environment
+from common.synthetic import SyntheticClips
+from methods.sslvos.cutie.core import DEVIATION, MEAN
+from methods.sslvos.encoders.vit import PATCH, SIZES
 
 PRESETS = ["easy", "occlusion", "distractor", "reappear"]
 BATCH, WARMUP = 64, 50
@@ -110,7 +110,7 @@ def main() -> None:
         "file": args.output.name,
         "sha256": file_sha256(args.output),
         "model": "ViT(size='nano') of methods/sslvos, half precision",
-        "data": f"{args.frames} frames of generated clips (common/video/synthetic), seed {args.seed}",
+        "data": f"{args.frames} frames of generated clips (common/synthetic), seed {args.seed}",
         "command": " ".join(["python benchmarks/pretrain_nano_vit.py", *sys.argv[1:]]),
         "training": {
             "steps": args.steps,

@@ -43,7 +43,7 @@ def child(name: str, args: argparse.Namespace) -> dict:
         sys.path.insert(0, str(args.official))
     import torch
 
-    from tests.methods.seeded import CASES, case_video
+    from tests.support.seeded import CASES, case_video
 
     torch.set_num_threads(args.threads)
     case = replace(CASES["uncertain" if args.uncertain else "certain"], frames=args.frames)
@@ -61,11 +61,11 @@ def child(name: str, args: argparse.Namespace) -> dict:
 def run_ours(name: str, case, video, args: argparse.Namespace) -> list[float]:
     import torch
 
-    from common.nn.sam2 import Sam2
+    from common.nn.sam2 import SAM2
     from methods.sam2long.session import SAM2LongSession
-    from tests.methods.seeded import seed_ours
+    from tests.support.seeded import seed_ours
 
-    model = seed_ours(Sam2(args.size, "2.1"), case).to(args.device)
+    model = seed_ours(SAM2(args.size, "2.1"), case).to(args.device)
     session = SAM2LongSession(model, replace(case.settings, **CONTENDERS[name]), length=len(video))
     seconds = []
     for index, frame in enumerate(video):
@@ -87,7 +87,7 @@ def run_official(name: str, case, video, args: argparse.Namespace) -> list[float
     from PIL import Image
     from sam2.build_sam import build_sam2_video_predictor
 
-    from tests.methods.seeded import seed_official
+    from tests.support.seeded import seed_official
 
     predictor = build_sam2_video_predictor(config_of(args.size), None, device=args.device, apply_postprocessing=False)
     predictor.load_state_dict(seed_official(predictor.state_dict(), case))

@@ -29,7 +29,7 @@ from common.video import Video
 from methods.sslvos.build import Parts, build_core
 from methods.sslvos.settings import CoreSettings, MemorySettings
 from methods.sslvos.tracker import Tracker
-from tests.methods.seeded_sslvos import Case, case_video, seed_ours
+from tests.support.seeded_sslvos import Case, case_video, seed_ours
 
 FILL = 5  # frames with given masks
 MEMORY = MemorySettings(skip_absent=False)

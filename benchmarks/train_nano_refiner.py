@@ -24,14 +24,14 @@ from transformers import PreTrainedModel
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.environment import environment
 from common.nn.losses import dice_loss, mask_iou
 from common.nn.sam2.prompts import noisy_box
-from common.video.synthetic import SyntheticClips
-from methods.hqsmem.dino import MEAN, STD, nano_dino
-from methods.hqsmem.prompts import boxes_of, sample_points
-from methods.hqsmem.sam_hq import SamHq, nano_sam_hq
-from methods.hqsmem.weights_refiner import load_sam_hq
+from common.records.environment import environment
+from common.synthetic import SyntheticClips
+from methods.hqsmem.refinement.dino import MEAN, STD, nano_dino
+from methods.hqsmem.refinement.prompts import boxes_of, sample_points
+from methods.hqsmem.refinement.sam_hq import SAMHQ, nano_sam_hq
+from methods.hqsmem.refinement.weights import load_sam_hq
 
 PRESETS = ["easy", "occlusion", "distractor", "reappear", "long"]
 SIDE, SMALLEST = 128, 24  # pixels of a frame's side; a target of fewer pixels is not asked for
@@ -84,7 +84,7 @@ def train_sam(
     """The network after training from nothing or from ``start``, and its IoU on other clips."""
     net = nano_sam_hq() if start is None else load_sam_hq(start).requires_grad_(True).float()
     net.shared_image_embedding.positional_embedding.requires_grad_(False)
-    sam, generator = SamHq(net), torch.Generator().manual_seed(seed)
+    sam, generator = SAMHQ(net), torch.Generator().manual_seed(seed)
     frames, masks = pool(images, seed)
 
     def loss(done: float) -> Tensor:
@@ -140,7 +140,7 @@ def sam_loss(logits: Tensor, ious: Tensor, target: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def sam_quality(sam: SamHq, frames: Tensor, masks: list[Tensor]) -> dict[str, float]:
+def sam_quality(sam: SAMHQ, frames: Tensor, masks: list[Tensor]) -> dict[str, float]:
     """Mean IoU with exact boxes: of the proposal that the network puts first, and of the best of three."""
     found = []
     for frame, truth in zip(frames, masks, strict=True):
@@ -240,7 +240,7 @@ def main() -> None:
     record = {
         "file": f"{args.output.name}/model.safetensors",
         "sha256": hashlib.sha256((args.output / "model.safetensors").read_bytes()).hexdigest(),
-        "data": f"generated clips only (common/video/synthetic), seed {args.seed}",
+        "data": f"generated clips only (common/synthetic), seed {args.seed}",
         "command": " ".join(["python", *sys.argv]),
         "minutes on one core": round(minutes, 1),
         "measured on 200 other clips" if args.network == "sam" else "measured": measured,

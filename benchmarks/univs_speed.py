@@ -37,18 +37,18 @@ def child(targets: int, frames: int, args: argparse.Namespace) -> dict[str, floa
     import torch
 
     from common.video import Prompt
-    from methods.univs.inference import InferenceSettings
-    from methods.univs.model import UniVs
-    from methods.univs.session import UniVsSession
+    from methods.univs.inference.settings import InferenceSettings
+    from methods.univs.network.model import UniVSNetwork
+    from methods.univs.session import UniVSSession
     from methods.univs.settings import preset
 
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     nano = args.backbone == "nano"
-    model = UniVs(preset(args.backbone)).eval().to(args.device)
+    model = UniVSNetwork(preset(args.backbone)).eval().to(args.device)
     sizes = dict(clip=3, memory=3, points=32) if nano else {}
     settings = InferenceSettings(**sizes, short_side=None, similarity=-2.0, kept=0.0, first_iou=-1.0)
-    session, (height, width) = UniVsSession(model, settings), args.size
+    session, (height, width) = UniVSSession(model, settings), args.size
     side = height // 4
     prompts = []
     for target in range(1, targets + 1):

@@ -33,20 +33,20 @@ def child(name: str, args: argparse.Namespace) -> dict:
     """Run one contender in this process: seconds of each counted clip, peak memory in GB."""
     import torch
 
-    from common.nn.sam2 import Sam2
-    from common.video.synthetic import SyntheticQueries
+    from common.nn.sam2 import SAM2
+    from common.synthetic import SyntheticQueries
     from methods.sam2long.picks import TreeSettings
     from methods.sam2long.session import SAM2LongSession
-    from methods.vqsam.model import Settings, VqSam
+    from methods.vqsam.model import Settings, VQSAMNetwork
     from methods.vqsam.session import VQSAMSession
-    from tests.methods.seeded import CASES, seed_ours
+    from tests.support.seeded import CASES, seed_ours
 
     torch.set_num_threads(args.threads)
-    core = seed_ours(Sam2(args.size, "2.1", args.image_size), CASES["certain"])
+    core = seed_ours(SAM2(args.size, "2.1", args.image_size), CASES["certain"])
     video = SyntheticQueries(length=1, frames=args.frames, size=(args.image_size, args.image_size), seed=1)[0]
     if name in STAGES:
         settings = Settings(stages=STAGES[name], target_iou=0.0, divergence=0.0, distractor_iou=0.0)
-        session = VQSAMSession(VqSam(core, settings).eval().to(args.device), args.frames)
+        session = VQSAMSession(VQSAMNetwork(core, settings).eval().to(args.device), args.frames)
     else:
         greedy = TreeSettings(pathways=1, selection=False, modulation=None)
         session = SAM2LongSession(core.to(args.device), greedy, length=args.frames)

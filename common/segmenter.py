@@ -19,10 +19,10 @@ from common.benchmarks.base import Benchmark
 from common.checkpoints import check_fits
 from common.data.clip import Clip
 from common.errors import InputError
-from common.prediction import write_prediction
-from common.provenance import class_path
-from common.scoring import Scoring, reason
-from common.session import Session
+from common.evaluation.scoring import Scoring, reason
+from common.inference.output import write_prediction
+from common.inference.session import Session
+from common.records.provenance import class_path
 from common.video import FrameMasks, Video
 
 

@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 
 import cli
+from common.synthetic import SyntheticClips
 from common.video import labels_from_masks, write_label_map
-from common.video.synthetic import SyntheticClips
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_a_benchmark_takes_any_method(pages: Path) -> None:
     (pages / "run.yaml").write_text(
         "data: {test: [{class_path: flipbooks.Flipbooks, init_args: {root: data}}]}\ntrainer: {accelerator: cpu}\n"
     )
-    flags = ["--config", "run.yaml", "--model", "common.baselines.CopyFirstMask", "--model.save_predictions", "true"]
+    flags = ["--config", "run.yaml", "--model", "methods.baselines.CopyFirstMask", "--model.save_predictions", "true"]
     assert cli.main(["test", *flags]) == 0
     record = json.loads(next(pages.rglob("results.json")).read_text())
     first, last = (video.truth[index].flatten(1).sum(1).double() for index in (0, 4))

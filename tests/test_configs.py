@@ -17,8 +17,8 @@ import cli
 from common.cli.suite import SuiteCLI
 from common.leaderboard.runner import read_plan
 from common.nn.sam2.weights import NANO
+from common.synthetic import SyntheticClips
 from common.video import write_label_map
-from common.video.synthetic import SyntheticClips
 
 ROOT = Path(__file__).resolve().parents[1]
 YAMLS = sorted((ROOT / "configs").rglob("*.yaml"))
@@ -69,7 +69,7 @@ def parse(verb: str, paths: list[Path]) -> Any:
 
 
 CASES = [run_of(path) for path in CONFIGS]
-HERE = ("common.video.synthetic.", "common.benchmarks.davis.")  # sets that the tests have, or can make
+HERE = ("common.synthetic.", "common.benchmarks.davis.")  # sets that the tests have, or can make
 
 
 def trainable(path: Path) -> bool:
@@ -168,7 +168,7 @@ def miniature(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shortened(benchmarks: list[dict[str, Any]]) -> str:
     """The benchmarks of a config, generated ones with one short video."""
     for benchmark in benchmarks:
-        if benchmark["class_path"].startswith("common.benchmarks.tiny"):
+        if benchmark["class_path"].startswith("common.benchmarks.tiny.videos"):
             benchmark.setdefault("init_args", {}).update({"videos": 1, "frames": 3})
     return json.dumps(benchmarks)
 

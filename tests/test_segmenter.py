@@ -15,16 +15,16 @@ import yaml
 from lightning.pytorch import Trainer
 
 from common import optim
-from common.baselines import CopyFirstMask
-from common.benchmarks.tiny import Tiny
+from common.benchmarks.tiny.videos import Tiny
 from common.data.clip import Clip
 from common.data.datamodule import VideoDataModule
 from common.errors import InputError
-from common.provenance import class_path
+from common.records.provenance import class_path
 from common.segmenter import VideoSegmenter
 from common.video import Prompt, Video
 from common.video.masks import read_label_map
-from tests.toy import BrokenVideo, Toy
+from methods.baselines.baselines import CopyFirstMask
+from tests.support.toy import BrokenVideo, Toy
 
 SMALL: dict[str, Any] = {"videos": 3, "frames": 6, "size": (32, 32)}
 FOLDER = "tiny-easy-test"
@@ -200,7 +200,7 @@ class TestTraining:
 class TestContracts:
     def test_a_class_is_named_by_the_package_that_exports_it(self) -> None:
         assert class_path(VideoDataModule) == "common.data.VideoDataModule"
-        assert class_path(CopyFirstMask) == "common.baselines.CopyFirstMask"
+        assert class_path(CopyFirstMask) == "methods.baselines.CopyFirstMask"
 
     def test_what_a_method_does_not_define(self) -> None:
         with pytest.raises(TypeError, match=r"must define session\(\)"):
@@ -250,7 +250,7 @@ def test_two_processes_give_the_numbers_of_one(tmp_path: Path, repository: Path)
     benchmark = {"class_path": "common.benchmarks.tiny.Tiny", "init_args": {**SMALL, "size": [32, 32]}}
     config = tmp_path / "copy.yaml"
     config.write_text(
-        yaml.safe_dump({"model": {"class_path": "common.baselines.CopyFirstMask"}, "data": {"test": [benchmark]}})
+        yaml.safe_dump({"model": {"class_path": "methods.baselines.CopyFirstMask"}, "data": {"test": [benchmark]}})
     )
     flags = ["--trainer.accelerator", "cpu", "--trainer.devices", "2", "--trainer.strategy", "ddp"]
     command = [sys.executable, "cli.py", "test", "--config", str(config), *flags]

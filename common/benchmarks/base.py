@@ -9,8 +9,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from common.benchmarks.faults import Faults
-from common.benchmarks.roots import find_root
+from common.benchmarks.layouts.roots import find_root
+from common.benchmarks.submissions.errors import SubmissionErrors
 from common.errors import InputError
 from common.files import digest
 from common.metrics.rows import RowMetric
@@ -140,7 +140,7 @@ class Benchmark(ABC):
         """Write one video of the official submission below ``folder`` while its answers pass through."""
 
     @abstractmethod
-    def read(self, video: Video, folder: Path, faults: Faults) -> Iterator[FrameMasks]:
+    def read(self, video: Video, folder: Path, faults: SubmissionErrors) -> Iterator[FrameMasks]:
         """The answers that some tool wrote for one video, in frame order, at least every scored frame.
 
         Anything wrong goes to ``faults``; where that does not raise, it counts as empty.

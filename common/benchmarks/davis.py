@@ -12,12 +12,12 @@ from pathlib import Path
 import torch.nn.functional as F
 from torch import Tensor
 
-from common.benchmarks.folders import FolderVos, read_list
+from common.benchmarks.layouts.per_video import FolderVOS, read_list
 from common.errors import InputError
 from common.video import FrameMasks, Video
 
 
-class Davis(FolderVos):
+class DAVIS(FolderVOS):
     """DAVIS: the masks of the first frame are given, all frames but the first and the last are scored.
 
     In 2016 everything that is marked is one target. In 2017 the targets are the ids 1 to the highest of the first
@@ -82,7 +82,7 @@ class Davis(FolderVos):
         return read_list(path)
 
     def open(self, id: str) -> Video:
-        """One sequence. See ``FolderVos.open``."""
+        """One sequence. See ``FolderVOS.open``."""
         video = super().open(id)
         size = getattr(video.frames, "size", None)
         if not self.one_size and size is not None:

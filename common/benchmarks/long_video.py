@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.benchmarks.folder import annotated, scored, video_folders
-from common.benchmarks.folders import FolderVos
+from common.benchmarks.layouts.per_video import FolderVOS
+from common.benchmarks.own_folder import annotated, scored, video_folders
 from common.files import digest
 from common.video import Video, read_label_map
 
 
-class LongVideo(FolderVos):
+class LongVideo(FolderVOS):
     """Long Video Dataset: the mask of the first frame is given, the few annotated frames are scored.
 
     One target a video, which is everything that is marked. Papers do not say whether the first and the last annotated

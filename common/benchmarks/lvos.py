@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from common.benchmarks.folders import MaskFolder, read_list
-from common.benchmarks.splits import SplitVos, first_shown
+from common.benchmarks.layouts.per_split import SplitVOS, first_shown
+from common.benchmarks.layouts.per_video import MaskFolder, read_list
 from common.errors import InputError
 from common.metrics import GroupedJAndF
 from common.video import FrameMasks, Video
@@ -25,7 +25,7 @@ LIST = "unseen_videos.txt"
 LIST_SOURCE = "the list of unseen videos in https://github.com/LingyiHongfd/lvos-evaluation, one name a line"
 
 
-class Lvos(SplitVos):
+class LVOS(SplitVOS):
     """LVOS: each object counts from its own start, without its own first and last annotated frame.
 
     The official numbers are means of the means over seen and over unseen videos. Which videos are unseen is told by a

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from torch import Tensor
 
-from common.benchmarks.folders import MaskFolder, first_appearances
-from common.benchmarks.splits import SplitVos, find_description, first_shown
+from common.benchmarks.layouts.per_split import SplitVOS, find_description, first_shown
+from common.benchmarks.layouts.per_video import MaskFolder, first_appearances
 from common.errors import InputError
 from common.metrics import MOSEv2Metrics
 from common.metrics.mose import adaptive_boundary_accuracy, smoothed_similarity
 
 
-class Mose(SplitVos):
+class MOSE(SplitVOS):
     """MOSE v1: J&F over all frames but the first and the last.
 
     ``train`` is annotated; its objects are those of the first frame. In ``valid`` and ``test`` every label map that is
@@ -60,7 +60,7 @@ class Mose(SplitVos):
         return first_appearances(truth, truth.annotated[:1] if complete else None)
 
 
-class MoseV2(Mose):
+class MOSEv2(MOSE):
     """MOSE v2: J and an F whose tolerance shrinks with the object, over all frames but the first and the last.
 
     Objects are those that the description names, or without one all in the label maps. Each is given where it first
@@ -77,7 +77,7 @@ class MoseV2(Mose):
     numbers = ("J&Fdot", "J", "Fdot", "J&Fdot_d", "J&Fdot_r", "F", "J&F")
     folders = ("mosev2", "mose2")
     source = "https://mose.video"
-    layout = f"""{Mose.layout}
+    layout = f"""{MOSE.layout}
         valid/meta.json                         or meta_valid.json, valid_meta.json: which objects each video has"""
 
     def __init__(

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from common.benchmarks.folder import video_folders
-from common.benchmarks.folders import FolderVos
+from common.benchmarks.layouts.per_video import FolderVOS
+from common.benchmarks.own_folder import video_folders
 
 
-class PumaVos(FolderVos):
+class PUMaVOS(FolderVOS):
     """PUMaVOS: 24 clips with masks of parts of things, scored like DAVIS 2017. There is no list: every folder counts.
 
     Args:

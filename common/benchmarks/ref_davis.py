@@ -13,23 +13,23 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from common.benchmarks.faults import Faults
-from common.benchmarks.folders import AbsentFrames, MaskFolder, read_list
-from common.benchmarks.ref import RefBenchmark
-from common.benchmarks.submissions import annotation_size, label_masks
-from common.benchmarks.vos import answered, true_masks
+from common.benchmarks.layouts.per_video import AbsentFrames, MaskFolder, read_list
+from common.benchmarks.submissions.errors import SubmissionErrors
+from common.benchmarks.submissions.masks import annotation_size, label_masks
+from common.benchmarks.tasks.referring import RefBenchmark
+from common.benchmarks.tasks.vos import answered, true_masks
 from common.errors import InputError
 from common.metrics.referring import ReferringMetrics, assign, pairwise_j_and_f
 from common.metrics.rows import RowMetric
 from common.video import VOID, FrameMasks, ImageFolder, Prompt, Video, read_label_map, write_label_map
-from common.video.tasks import Joined
+from common.video.task_views import Joined
 
 SETS = ("Davis17_annot1", "Davis17_annot1_full_video", "Davis17_annot2", "Davis17_annot2_full_video")
 MISSPELT = {"clasic-car": "classic-car", "dog-scale": "dogs-scale", "motor-bike": "motorbike"}
 LINE = re.compile(r'(\S+)\s+(\d+)\s+"?(.*?)"?\s*$')
 
 
-class RefDavis(RefBenchmark):
+class RefDAVIS(RefBenchmark):
     """DAVIS 2017 by expressions: those of two people who saw the first frame, then the whole video.
 
     Target 4 o + s + 1 is what set s says of object o + 1. A set is scored as one answer with all objects: where its
@@ -152,7 +152,7 @@ class RefDavis(RefBenchmark):
                 write_label_map(path, (masks * ids).sum(0, dtype=torch.uint8))
             yield answer
 
-    def read(self, video: Video, folder: Path, faults: Faults) -> Iterator[FrameMasks]:
+    def read(self, video: Video, folder: Path, faults: SubmissionErrors) -> Iterator[FrameMasks]:
         """All frames of the four sets."""
         frames = self.scored_frames(video)
         size, objects = annotation_size(video, frames), len(video.targets) // len(SETS)

@@ -11,15 +11,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from common.benchmarks.folders import AbsentFrames, MaskFolder
+from common.benchmarks.layouts.per_video import AbsentFrames, MaskFolder
 from common.benchmarks.plain import read_json
-from common.benchmarks.ref import RefBenchmark
+from common.benchmarks.tasks.referring import RefBenchmark
 from common.errors import InputError
 from common.video import ImageFolder, Prompt, Video
-from common.video.tasks import Joined
+from common.video.task_views import Joined
 
 
-class RefYouTubeVos(RefBenchmark):
+class RefYouTubeVOS(RefBenchmark):
     """Each expression is scored by itself on all listed frames. The annotations of ``valid`` are on the server alone.
 
     Args:

@@ -12,15 +12,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from common.benchmarks.faults import Faults
-from common.benchmarks.folders import AbsentFrames, MaskFolder, read_list
-from common.benchmarks.submissions import annotation_size, read_masks
-from common.benchmarks.vos import VosBenchmark
+from common.benchmarks.layouts.per_video import AbsentFrames, MaskFolder, read_list
+from common.benchmarks.submissions.errors import SubmissionErrors
+from common.benchmarks.submissions.masks import annotation_size, read_masks
+from common.benchmarks.tasks.vos import VOSBenchmark
 from common.errors import InputError
 from common.video import FrameMasks, ImageFolder, Prompt, Video, write_label_map
 
 
-class Sav(VosBenchmark):
+class SAV(VOSBenchmark):
     """SA-V: the first mask of each object is given; methods see 24 frames a second, every fourth is scored.
 
     Each object counts by the rule of vos-benchmark on its own annotated frames but the first and the last. Objects may
@@ -121,7 +121,7 @@ class Sav(VosBenchmark):
                     write_label_map(folder / video.id / object / name, mask.to(torch.uint8))
             yield answer
 
-    def read(self, video: Video, folder: Path, faults: Faults) -> Iterator[FrameMasks]:
+    def read(self, video: Video, folder: Path, faults: SubmissionErrors) -> Iterator[FrameMasks]:
         """The scored frames of a tree of binary PNGs, or of COCO RLE by object. See ``read_masks``.
 
         One label map a frame is no form for SA-V: objects overlap, and the first is number 0.

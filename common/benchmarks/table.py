@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.benchmarks.base import Benchmark
-from common.benchmarks.known import KNOWN, known_benchmark
+from common.benchmarks.registry import BENCHMARKS, make_benchmark
 from common.errors import InputError
 from common.files import write_text
 
@@ -19,7 +19,7 @@ class Row:
     """A benchmark as it is when only its name is given.
 
     Attributes:
-        name: a key of ``KNOWN``.
+        name: a key of ``BENCHMARKS``.
         made: its class below ``common.benchmarks``, with the arguments that make it this benchmark.
         task: see ``Benchmark``.
         splits: likewise.
@@ -40,10 +40,10 @@ class Row:
     def of(cls, name: str, benchmark: Benchmark) -> Row:
         """The row of a benchmark."""
         arguments = ", ".join(
-            f'{key}="{v}"' if isinstance(v, str) else f"{key}={v}" for key, v in KNOWN[name][1].items()
+            f'{key}="{v}"' if isinstance(v, str) else f"{key}={v}" for key, v in BENCHMARKS[name][1].items()
         )
         splits, numbers = ", ".join(benchmark.splits), ", ".join(benchmark.numbers)
-        made = f"{KNOWN[name][0]}({arguments})"
+        made = f"{BENCHMARKS[name][0]}({arguments})"
         return cls(name, made, benchmark.task, splits, numbers, benchmark.protocol, benchmark.source)
 
 
@@ -59,8 +59,8 @@ def markdown() -> str:
     """The table of all benchmarks, the same on every machine."""
     head = ("name", "class", "task", "splits", "numbers", "protocol", "source")
     lines = [head, tuple("---" for _ in head)]
-    for name in KNOWN:
-        row = Row.of(name, known_benchmark(name))
+    for name in BENCHMARKS:
+        row = Row.of(name, make_benchmark(name))
         source = row.source.removeprefix("https://").removeprefix("www.") if "://" in row.source else ""
         link = f"[{source}]({row.source})" if source and " " not in row.source else row.source
         lines.append((f"`{name}`", f"`{row.made}`", row.task, row.splits, row.numbers, row.protocol, link))

@@ -13,16 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from common.benchmarks.folders import MaskFolder, first_appearances
+from common.benchmarks.layouts.per_split import SplitVOS
+from common.benchmarks.layouts.per_video import MaskFolder, first_appearances
 from common.benchmarks.plain import read_json
-from common.benchmarks.splits import SplitVos
-from common.benchmarks.vos import VosBenchmark, answered, true_masks
+from common.benchmarks.tasks.vos import VOSBenchmark, answered, true_masks
 from common.errors import InputError
 from common.metrics.viposeg import SUBSETS, VIPOSegMetrics, mask_and_boundary_iou, subset_of
 from common.video import FrameMasks, Video
 
 
-class PvosBenchmark(VosBenchmark):
+class PVOSBenchmark(VOSBenchmark):
     """A benchmark of given masks of things and stuff; a target counts after the frame in which it is given."""
 
     task = "PVOS"
@@ -58,7 +58,7 @@ class PvosBenchmark(VosBenchmark):
         return {"mask_iou": mask_iou, "boundary_iou": boundary_iou, "known": known, "subset": subset}
 
 
-class VipoSeg(SplitVos, PvosBenchmark):
+class VIPOSeg(SplitVOS, PVOSBenchmark):
     """VIPOSeg: masks of things and stuff are given in the frames in which they first appear.
 
     Args:

@@ -13,16 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from common.benchmarks.folders import AbsentFrames, read_list
+from common.benchmarks.layouts.per_video import AbsentFrames, read_list
 from common.benchmarks.plain import read_json
-from common.benchmarks.rle_json import load_json
-from common.benchmarks.vps import VpsBenchmark
-from common.benchmarks.vps_json import read_ids
+from common.benchmarks.submissions.rle import load_json
+from common.benchmarks.submissions.vps import read_ids
+from common.benchmarks.tasks.vps import VPSBenchmark
 from common.errors import InputError
 from common.video import ImageFolder, Prompt, Video
 
 
-class VipSeg(VpsBenchmark):
+class VIPSeg(VPSBenchmark):
     """VIPSeg at 720p, as its authors' programs prepare it: 124 names, 66 of them stuff; all annotated frames count.
 
     Args:

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from torch import Tensor
 
-from common.benchmarks.folders import FolderVos, MaskFolder, read_list
+from common.benchmarks.layouts.per_video import FolderVOS, MaskFolder, read_list
 from common.errors import InputError
 from common.metrics import VOSTMetrics, region_similarity
 from common.video import FrameMasks, Video
 from common.video.masks import VOID, read_label_map
 
 
-class Vost(FolderVos):
+class VOST(FolderVOS):
     """VOST: J over all annotated frames but the first and the last, and over the last quarter of them.
 
     The objects are the ids 1 to the highest of the first annotated frame; others do not count. Papers that give J&F on

@@ -14,16 +14,16 @@ import torch
 from torch import Tensor
 
 from common.benchmarks.base import Benchmark
-from common.benchmarks.faults import Faults
-from common.benchmarks.folders import AbsentFrames, read_list
-from common.benchmarks.submissions import zip_folder
-from common.benchmarks.vos import answered, true_masks
+from common.benchmarks.layouts.per_video import AbsentFrames, read_list
+from common.benchmarks.submissions.errors import SubmissionErrors
+from common.benchmarks.submissions.masks import zip_folder
+from common.benchmarks.tasks.vos import answered, true_masks
 from common.errors import InputError
 from common.metrics import VOTSMetrics
 from common.metrics.vots import NUMBERS, measure_regions
 from common.video import FrameMasks, ImageFolder, Prompt, Video
-from common.video.vot_files import VotSequence, read_results, read_sequence, region_at, write_results
-from common.video.vot_regions import INITIALISED, NOT_REPORTED, UNKNOWN, Mask, Region, Special, raster
+from common.vot.regions import INITIALISED, NOT_REPORTED, UNKNOWN, Mask, Region, Special, raster
+from common.vot.workspace import VOTSequence, read_results, read_sequence, region_at, write_results
 
 EXPERIMENT = "baseline"
 # (edition, split) -> folder names of its workspace; VOTS2024 took the sequences of VOTS2023
@@ -35,7 +35,7 @@ FOLDERS = {
 }
 
 
-class Vots(Benchmark):
+class VOTS(Benchmark):
     """VOTS: the masks of the first frame are given, and every object is reported in every frame or said to be absent.
 
     The test splits show nothing but the first frame, so a run only writes the submission; the server scores. Where a
@@ -101,7 +101,7 @@ class Vots(Benchmark):
         sequence = read_sequence(self.root / "sequences" / id)
         frames = _frames(sequence)
         size = _size(sequence, frames)
-        truth = VotsTruth(sequence, size)
+        truth = VOTSTruth(sequence, size)
         annotated = [frame for frame in range(len(frames)) if truth.known(frame).any()]
         objects = dict(enumerate(sequence.objects, 1))
         attributes: dict = {"objects": objects, "size": size}
@@ -135,7 +135,7 @@ class Vots(Benchmark):
     def measure(self, video: Video, answers: Iterable[FrameMasks]) -> dict[str, Tensor]:
         """Overlap, presence and report of one sequence, float64 (T, N) each, on the CPU. See ``VOTSMetrics.extend``."""
         frames, truth = self.scored_frames(video), video.truth
-        if not isinstance(truth, VotsTruth) or not frames:
+        if not isinstance(truth, VOTSTruth) or not frames:
             reason = "only the server has its ground truth" if truth is None else "none of its frames count"
             raise InputError(f"sequence {video.id} of {self.name} {self.split} cannot be scored: {reason}")
         rows = []
@@ -167,7 +167,7 @@ class Vots(Benchmark):
             start = time.perf_counter()
         write_results(folder / "results" / self.tracker / EXPERIMENT, video.id, tracks, seconds)
 
-    def read(self, video: Video, folder: Path, faults: Faults) -> Iterator[FrameMasks]:
+    def read(self, video: Video, folder: Path, faults: SubmissionErrors) -> Iterator[FrameMasks]:
         """All frames of a tracker's results; a code reports nothing.
 
         Args:
@@ -196,13 +196,13 @@ class Vots(Benchmark):
         return zip_folder(folder)
 
 
-class VotsTruth:
+class VOTSTruth:
     """Ground truth of a sequence: bool (N, H, W) for a frame, None where no object is known.
 
     An object that is absent, and one that is unknown while another is known, is an empty mask.
     """
 
-    def __init__(self, sequence: VotSequence, size: tuple[int, int]) -> None:
+    def __init__(self, sequence: VOTSequence, size: tuple[int, int]) -> None:
         self.sequence, self.size = sequence, size
 
     def __getitem__(self, frame: int) -> Tensor | None:
@@ -220,7 +220,7 @@ class VotsTruth:
         return raster(region_at(self.sequence.ignore, frame), self.size)
 
 
-def _prompts(sequence: VotSequence, size: tuple[int, int]) -> tuple[Prompt, ...]:
+def _prompts(sequence: VOTSequence, size: tuple[int, int]) -> tuple[Prompt, ...]:
     prompts = []
     for target, (id, track) in enumerate(sequence.objects.items(), 1):
         region = region_at(track, 0)
@@ -231,7 +231,7 @@ def _prompts(sequence: VotSequence, size: tuple[int, int]) -> tuple[Prompt, ...]
     return tuple(prompts)
 
 
-def _frames(sequence: VotSequence) -> ImageFolder | AbsentFrames:
+def _frames(sequence: VOTSequence) -> ImageFolder | AbsentFrames:
     """The frames; where a sequence has no folder of them, their names alone."""
     folder, length = (sequence.folder / sequence.pattern).parent, sequence.number("length")
     if not folder.is_dir():
@@ -243,7 +243,7 @@ def _frames(sequence: VotSequence) -> ImageFolder | AbsentFrames:
     return frames
 
 
-def _size(sequence: VotSequence, frames: ImageFolder | AbsentFrames) -> tuple[int, int]:
+def _size(sequence: VOTSequence, frames: ImageFolder | AbsentFrames) -> tuple[int, int]:
     height, width = sequence.number("height"), sequence.number("width")
     if height and width:
         return int(height), int(width)
@@ -252,7 +252,7 @@ def _size(sequence: VotSequence, frames: ImageFolder | AbsentFrames) -> tuple[in
     return frames.size
 
 
-def _results_of(id: str, folder: Path, faults: Faults) -> Path | None:
+def _results_of(id: str, folder: Path, faults: SubmissionErrors) -> Path | None:
     """The folder of a sequence's results in a submission."""
     trackers = (*folder.glob(f"*/{EXPERIMENT}"), *folder.glob(f"results/*/{EXPERIMENT}"))
     places = [place / id for place in (folder, folder / EXPERIMENT, folder / "results", *trackers)]

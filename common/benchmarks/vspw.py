@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from common.benchmarks.folders import AbsentFrames, MaskFolder, first_appearances, read_list
+from common.benchmarks.layouts.per_video import AbsentFrames, MaskFolder, first_appearances, read_list
 from common.benchmarks.plain import read_json
-from common.benchmarks.vos import true_masks
-from common.benchmarks.vss import VssBenchmark
+from common.benchmarks.tasks.vos import true_masks
+from common.benchmarks.tasks.vss import VSSBenchmark
 from common.errors import InputError
 from common.metrics.vspw import OTHERS, VOID
 from common.video import FrameMasks, ImageFolder, Prompt, Video
@@ -24,7 +24,7 @@ from common.video.masks import read_label_map
 NAMES = "label_num_dic_final.json"
 
 
-class Vspw(VssBenchmark):
+class VSPW(VSSBenchmark):
     """VSPW at 480p: a vocabulary of 124 names, one for each pixel; what is annotated as others or void does not count.
 
     Args:

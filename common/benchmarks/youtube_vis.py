@@ -12,9 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from common.benchmarks.splits import OTHER_NAME
-from common.benchmarks.vis import VisBenchmark
-from common.benchmarks.vis_json import VisVideos
+from common.benchmarks.layouts.per_split import OTHER_NAME
+from common.benchmarks.layouts.vis_json import VISVideos
+from common.benchmarks.tasks.vis import VISBenchmark
 from common.errors import InputError
 from common.video import Prompt, Video
 
@@ -22,7 +22,7 @@ HELD_OUT = 10  # every tenth video of train is in dev
 DERIVED = ("dev", "rest")
 
 
-class YouTubeVis(VisBenchmark):
+class YouTubeVIS(VISBenchmark):
     """A vocabulary is given, its instances are to be found and followed; all released frames count.
 
     The annotations of ``valid`` and ``test`` are on the server alone. For local numbers ``dev`` is every tenth video of
@@ -127,7 +127,7 @@ class YouTubeVis(VisBenchmark):
         return list(self.part.places)
 
 
-class _Part(VisVideos):
+class _Part(VISVideos):
     """One JSON and its frames, crowds included."""
 
     folders = ()

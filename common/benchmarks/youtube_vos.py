@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from common.benchmarks.faults import Faults
-from common.benchmarks.folders import MaskFolder
-from common.benchmarks.splits import SplitVos, find_description, first_shown, read_description
+from common.benchmarks.layouts.per_split import SplitVOS, find_description, first_shown, read_description
+from common.benchmarks.layouts.per_video import MaskFolder
+from common.benchmarks.submissions.errors import SubmissionErrors
 from common.errors import InputError
 from common.metrics import GroupedJAndF
 from common.video import FrameMasks, Video
@@ -24,7 +24,7 @@ from common.video.masks import write_label_map
 LOCAL = "local, not the server's number"
 
 
-class YouTubeVos(SplitVos):
+class YouTubeVOS(SplitVOS):
     """YouTube-VOS: each object's mask is given where it first appears, and it counts from then on.
 
     The annotations of ``valid`` and ``test`` are on the server alone, which does not say how it scores. For videos that
@@ -95,7 +95,7 @@ class YouTubeVos(SplitVos):
         """One video; its annotation is hidden unless all frames that count have one.
 
         Raises:
-            InputError: see ``FolderVos.open``, or it lacks a listed frame.
+            InputError: see ``FolderVOS.open``, or it lacks a listed frame.
         """
         video = super().open(id)
         annotated = set(video.annotated or ())
@@ -181,7 +181,7 @@ class YouTubeVos(SplitVos):
                 write_label_map(folder / "Annotations" / video.id / name, kept.label_map())
             yield answer
 
-    def read(self, video: Video, folder: Path, faults: Faults) -> Iterator[FrameMasks]:
+    def read(self, video: Video, folder: Path, faults: SubmissionErrors) -> Iterator[FrameMasks]:
         """The scored frames, with or without the folder ``Annotations`` around the videos'."""
         inside = folder / "Annotations"
         return super().read(video, inside if inside.is_dir() else folder, faults)

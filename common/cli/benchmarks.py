@@ -15,9 +15,9 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from common.benchmarks.base import Benchmark
-from common.benchmarks.checking import check, summary
-from common.benchmarks.known import KNOWN, known_benchmark
-from common.benchmarks.roots import VARIABLE
+from common.benchmarks.checks.dataset import check, summary
+from common.benchmarks.layouts.roots import VARIABLE
+from common.benchmarks.registry import BENCHMARKS, make_benchmark
 from common.benchmarks.table import Row, found
 from common.cli.pick import add_benchmark, options, parsed
 from common.errors import InputError
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def list_all(console: Console) -> None:
     """A few lines for each; those that differ in nothing but the name stand together."""
     table = Table.grid(Column(no_wrap=True, style="bold"), Column(overflow="fold"), padding=(0, 3, 0, 0))
-    for lines, names in groupby(KNOWN, key=_lines):
+    for lines, names in groupby(BENCHMARKS, key=_lines):
         table.add_row("\n".join(names), Text("\n".join(lines)))
     console.print(table)
     place = os.environ.get(VARIABLE)
@@ -68,7 +68,7 @@ def list_all(console: Console) -> None:
 
 
 def _lines(name: str) -> tuple[str, ...]:
-    benchmark = known_benchmark(name)
+    benchmark = make_benchmark(name)
     row = Row.of(name, benchmark)
     absent = "not found" if benchmark.folders else "your own, give root"
     data = found(benchmark) or absent if benchmark.layout else row.source
@@ -77,7 +77,7 @@ def _lines(name: str) -> tuple[str, ...]:
 
 def show(console: Console, name: str) -> None:
     """All about one benchmark."""
-    benchmark = known_benchmark(name)
+    benchmark = make_benchmark(name)
     row = Row.of(name, benchmark)
     lines = [
         f"{name}: {row.task}, common.benchmarks.{row.made}",
@@ -104,10 +104,10 @@ def check_one(console: Console, argv: Sequence[str]) -> int:
     """Print every problem of a benchmark's data as it is found, then counts; 1 if there is any."""
     name = argv[0] if argv and not argv[0].startswith("-") else None
     if name is None and not {"-h", "--help"}.intersection(argv):
-        raise InputError(f"benchmarks check: give the name of a benchmark; there are {', '.join(KNOWN)}")
+        raise InputError(f"benchmarks check: give the name of a benchmark; there are {', '.join(BENCHMARKS)}")
     settings = parsed(_parser(name), argv[1:] if name else argv)
     assert name is not None
-    benchmark = known_benchmark(name, **options(settings, ("jobs",)))
+    benchmark = make_benchmark(name, **options(settings, ("jobs",)))
     if settings.jobs < 1:
         raise InputError(f"jobs {settings.jobs}: give at least 1")
     return 1 if _report(console, benchmark, settings.jobs) else 0

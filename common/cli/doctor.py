@@ -76,13 +76,13 @@ def _packages() -> Iterator[str]:
 
 
 def _data() -> Iterator[str]:
-    from common.benchmarks.known import KNOWN, known_benchmark
-    from common.benchmarks.roots import VARIABLE
+    from common.benchmarks.layouts.roots import VARIABLE
+    from common.benchmarks.registry import BENCHMARKS, make_benchmark
 
     yield f"${VARIABLE}: {os.environ.get(VARIABLE) or 'not set'}"
     absent = []
-    for name in KNOWN:
-        benchmark = known_benchmark(name)
+    for name in BENCHMARKS:
+        benchmark = make_benchmark(name)
         if benchmark.layout and benchmark.folders:
             try:
                 yield f"{name}: {benchmark.root}"

@@ -16,10 +16,10 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from common.benchmarks.base import Benchmark
-from common.benchmarks.known import KNOWN, known_benchmark
+from common.benchmarks.registry import BENCHMARKS, make_benchmark
 from common.cli.pick import add_benchmark, options, parsed, typed_name
 from common.errors import InputError
-from common.evaluation import Evaluation, evaluate
+from common.evaluation.submission import Evaluation, evaluate
 
 OUTPUT = Path("runs/evaluate")
 NOTES = 20  # that are printed
@@ -30,14 +30,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Score, print, and write the record.
 
     Raises:
-        InputError: see ``common.evaluation.evaluate``.
+        InputError: see ``common.evaluation.submission.evaluate``.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     settings = parsed(_parser(typed_name(argv)), argv)
     if settings.benchmark is None or settings.predictions is None:
-        raise InputError(f"give --benchmark and --predictions; benchmarks are {', '.join(KNOWN)}")
+        raise InputError(f"give --benchmark and --predictions; benchmarks are {', '.join(BENCHMARKS)}")
     chosen, empty = options(settings, OWN), settings.missing == "empty"
-    benchmark = known_benchmark(settings.benchmark, **chosen)
+    benchmark = make_benchmark(settings.benchmark, **chosen)
     console = Console(highlight=False, soft_wrap=True)
     scores = _evaluate(benchmark, settings.predictions, empty, settings.jobs)
     _print(console, scores, settings.per_sequence)

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentParser, Namespace
 
-from common.benchmarks.known import KNOWN, benchmark_class
+from common.benchmarks.registry import BENCHMARKS, benchmark_class
 from common.cli.messages import one_line
 from common.errors import InputError
 
@@ -43,7 +43,7 @@ def add_benchmark(parser: ArgumentParser, name: str) -> None:
     Raises:
         InputError: no benchmark has this name.
     """
-    kind, made = benchmark_class(name), dict(KNOWN[name][1])
+    kind, made = benchmark_class(name), dict(BENCHMARKS[name][1])
     split = {"split": made.pop("split")} if "split" in made else {}  # a default: there may be others
     parser.add_class_arguments(kind, skip=set(made), fail_untyped=False)
     parser.set_defaults(**split)
@@ -58,7 +58,7 @@ def parsed(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
 
 
 def options(settings: Namespace, own: Iterable[str]) -> dict[str, Any]:
-    """The benchmark's part of what was parsed, for ``known_benchmark``.
+    """The benchmark's part of what was parsed, for ``make_benchmark``.
 
     Args:
         settings: what was parsed.

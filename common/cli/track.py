@@ -28,14 +28,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Track and write; 1 = stopped before the end.
 
     Raises:
-        InputError: see ``common.tracking``, ``common.cli.targets`` and ``common.cli.build``.
+        InputError: see ``common.inference.resumable``, ``common.cli.targets`` and ``common.cli.build``.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     args = _parser().parse_args(argv)
     import torch
 
     from common.cli.targets import prompts
-    from common.tracking import Tracking
+    from common.inference.resumable import Tracking
 
     video = _open(args.video, args.raw, args.fps)
     video.prompts = prompts(args.mask, args.box, args.point, args.text, args.query, args.query_mask, args.vocabulary)
@@ -100,7 +100,7 @@ def _progress(video: Any, device: Any) -> Iterator[Any]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    from common.measuring import peak_memory_mb
+    from common.evaluation.profiling import peak_memory_mb
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
     console, begun, first = Console(stderr=True), perf_counter(), 0

@@ -7,23 +7,18 @@ import shlex
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from common.cli.build import build_method, method_folders
 from common.cli.methods import ROOT
 from common.errors import InputError
-
-if TYPE_CHECKING:
-    import torch
-
-    from common.segmenter import VideoSegmenter
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Follow what the toolkit gives until it says that it is done.
 
     Raises:
-        InputError: TraX is not installed, or see ``common.cli.build`` and ``serve``.
+        InputError: TraX is not installed, or see ``common.cli.build`` and ``common.vot.trax.serve``.
     """
     args = _parser().parse_args(argv)
     if args.ini:
@@ -32,48 +27,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     trax = _trax()
     import torch
 
+    from common.vot.trax import serve
+
     device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     segmenter = build_method(args.method, args.weights, args.config)
     if segmenter.needs_weights and segmenter.weights is None:
         raise InputError(f"{args.method} has no weights, as the configs say none: give --weights")
-    serve(segmenter.to(device), device, trax)
+    serve(segmenter.to(device).eval().session, segmenter.method_name, device, trax)
     return 0
-
-
-def serve(segmenter: VideoSegmenter, device: torch.device, trax: Any) -> None:
-    """Answer the toolkit: every frame has a mask for each object, in the order in which they came; empty = absent.
-
-    Args:
-        segmenter: takes masks, and answers a frame at once.
-        device: where it lies.
-        trax: the module of that name, or what looks like it.
-
-    Raises:
-        InputError: a frame that cannot be read, an object that is no mask, a method that answers later.
-    """
-    import numpy as np
-
-    from common.video import Prompt, read_image
-
-    session, targets = segmenter.eval().session(), 0
-    formats = [trax.Region.MASK], [trax.Image.PATH]
-    with trax.Server(*formats, ["color"], tracker_name=segmenter.method_name, multiobject=True) as server:
-        while (request := server.wait()).type in ("initialize", "frame"):
-            if request.type == "initialize":
-                session, targets = segmenter.session(), 0
-            path = next(iter(request.image.values())).path()
-            frame = read_image(path)
-            given = [region for region, _ in request.objects or ()]
-            prompts = [
-                Prompt(target, mask=_mask(region, (frame.shape[0], frame.shape[1]), trax, path))
-                for target, region in enumerate(given, start=targets + 1)
-            ]
-            targets += len(given)
-            answers = session.step(frame.to(device), prompts)
-            if len(answers) != 1:
-                raise InputError(f"{segmenter.method_name} answers later than frames come; the toolkit waits for each")
-            masks = answers[0].select(tuple(range(1, targets + 1))).cpu().numpy().astype(np.uint8)
-            server.status([(trax.Mask.create(np.ascontiguousarray(mask)), {}) for mask in masks])
 
 
 def ini_lines(method: str, weights: str | None = None, configs: Iterable[Path] = ()) -> str:
@@ -85,18 +46,6 @@ def ini_lines(method: str, weights: str | None = None, configs: Iterable[Path] =
         command += ["--config", str(config.resolve())]
     lines = ["protocol = trax", f"command = {shlex.join(command)}", "timeout = 300"]
     return "\n".join([f"[vidseg_{method}]", f"label = {method}", *lines])
-
-
-def _mask(region: Any, size: tuple[int, int], trax: Any, path: str) -> torch.Tensor:
-    """An object's mask bool (H, W); the toolkit cuts off what is empty around it."""
-    import torch
-
-    if region.type != trax.Region.MASK:
-        raise InputError(f"{path}: an object is given as a {region.type}; use a stack of the toolkit that gives masks")
-    part = torch.from_numpy(region.array(True)).bool()[: size[0], : size[1]]
-    mask = torch.zeros(size, dtype=torch.bool)
-    mask[: part.shape[0], : part.shape[1]] = part
-    return mask
 
 
 def _trax() -> Any:

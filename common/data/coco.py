@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from common.benchmarks.plain import read_json
-from common.benchmarks.vps_json import read_ids
+from common.benchmarks.submissions.vps import read_ids
 from common.errors import InputError
 from common.video import Prompt, Video, read_image, rle_decode
-from common.video.tasks import as_panoptic
+from common.video.task_views import as_panoptic
 
 
-class CocoImages(ABC):
+class COCOImages(ABC):
     """Images of a JSON of COCO, each a video of one frame; those without a target are left out, and so are crowds.
 
     Args:
@@ -72,7 +72,7 @@ class CocoImages(ABC):
     def __getitem__(self, index: int) -> Video: ...
 
 
-class CocoInstances(CocoImages):
+class COCOInstances(COCOImages):
     """Instances with masks as polygons or RLE: COCO, LVIS. ``expressions`` of an annotation, a list, are its texts.
 
     Args:
@@ -106,7 +106,7 @@ class CocoInstances(CocoImages):
         )
 
 
-class CocoPanoptic(CocoImages):
+class COCOPanoptic(COCOImages):
     """Things and stuff, a map of segments for each image; stuff is what ``isthing`` says is none.
 
     Args:

@@ -16,7 +16,7 @@ from common.data.clips import STARTS, VIDEOS, ClipDataset, VideoSet, resized_mas
 from common.data.scale_jitter import ScaleJitter
 from common.errors import InputError
 from common.video import Video
-from common.video.tasks import as_instances, as_panoptic, as_semantic
+from common.video.task_views import as_instances, as_panoptic, as_semantic
 
 # What a clip of each task carries; RefVOS: one expression of each object, the others: masks alone.
 VIEWS: dict[str, Callable[[Video], Video]] = {"VIS": as_instances, "VPS": as_panoptic, "VSS": as_semantic}

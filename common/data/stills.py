@@ -23,7 +23,7 @@ class MovedStills(Sequence[Video]):
     Source: the pretraining of AOT and DeAOT (released code), whose ranges are the defaults.
 
     Args:
-        stills: videos of which the first frame is taken, e.g. ``CocoInstances``.
+        stills: videos of which the first frame is taken, e.g. ``COCOInstances``.
         frames: frames of each video.
         degrees: largest rotation to each side.
         shear: largest shear to each side, degrees.

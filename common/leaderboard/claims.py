@@ -15,7 +15,7 @@ import yaml
 from common.errors import InputError
 from common.leaderboard.collect import METHODS
 from common.leaderboard.grid import Cell, Grid, Row
-from common.results import ResultRecord
+from common.records.record import ResultRecord
 
 Verdict = Literal["reproduced", "not reproduced", "inconclusive", "not measured"]
 FIELDS = ("method", "variant", "weights_note")

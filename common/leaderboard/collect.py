@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from common.errors import InputError
-from common.results import FILE, ResultRecord
+from common.records.record import FILE, ResultRecord
 
 METHODS = Path(__file__).resolve().parents[2] / "methods"
 KEYS = ("table", "method", "variant", "dataset", "split", "metric", "value")

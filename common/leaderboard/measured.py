@@ -12,7 +12,7 @@ from typing import NamedTuple
 from common.leaderboard.collect import PublishedRow
 from common.leaderboard.grid import LOWER, MARK_NOTE, Cell, Grid, Row, shown
 from common.leaderboard.printed import printed_rows
-from common.results import ResultRecord
+from common.records.record import ResultRecord
 
 AS_PRINTED = {"as listed", "default", ""}  # variants in print that say no more than the method's name
 NANO = "nano: a few million parameters, trained here; it says little about the published network."

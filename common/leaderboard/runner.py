@@ -27,7 +27,7 @@ import yaml
 
 from common.errors import InputError
 from common.files import digest, write_text
-from common.results import FILE
+from common.records.record import FILE
 
 CLI = Path(__file__).resolve().parents[2] / "cli.py"
 KEYS = {"fit", "test", "weights_of"}

@@ -8,7 +8,7 @@ from common.leaderboard.collect import PublishedRow
 from common.leaderboard.grid import Grid
 from common.leaderboard.measured import measured_grid
 from common.leaderboard.printed import printed_grid
-from common.results import ResultRecord
+from common.records.record import ResultRecord
 
 
 def table(

@@ -11,8 +11,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from common.metrics import batched, bits
-from common.metrics.batched import Runs
+from common.metrics import jf_batched_gpu, jf_packed_cpu
+from common.metrics.jf_batched_gpu import Runs
 
 TOLERANCE = 0.008  # of the image diagonal: the largest distance at which two boundary pixels match
 
@@ -73,14 +73,14 @@ def disk_runs(radius: float) -> Runs:
 
 
 def _counts(pred: Tensor, target: Tensor, void: Tensor | None, runs: Runs | None = None) -> Tensor:
-    """``batched.count``, or the same by ``bits.count`` for masks on a CPU."""
+    """``jf_batched_gpu.count``, or the same by ``jf_packed_cpu.count`` for masks on a CPU."""
     if pred.dtype != torch.bool or target.dtype != torch.bool:
         raise ValueError(f"masks must be boolean, not {pred.dtype} and {target.dtype}")
     if pred.shape != target.shape or pred.ndim < 2 or 0 in pred.shape[-2:]:
         raise ValueError(f"masks must have one shape (..., H, W), not {tuple(pred.shape)} and {tuple(target.shape)}")
     if runs is not None and (not len(runs) or any(lo > hi for _, lo, hi in runs)):
         raise ValueError("a footprint needs at least one run (dy, lo, hi), each with lo <= hi")
-    return (bits if pred.device.type == "cpu" else batched).count(pred, target, void, runs)
+    return (jf_packed_cpu if pred.device.type == "cpu" else jf_batched_gpu).count(pred, target, void, runs)
 
 
 def _iou(counts: Tensor) -> Tensor:

@@ -60,7 +60,7 @@ class HOTAMetrics(RowMetric):
             categories: of the P tracks.
             target_categories: of the G tracks.
         """
-        frames, here, there = BurstFrames(federated=False), range(preds.shape[1]), range(target.shape[1])
+        frames, here, there = BURSTFrames(federated=False), range(preds.shape[1]), range(target.shape[1])
         for said, true in zip(preds, target, strict=True):
             frames.add(said, true, here, there, scores, categories, target_categories)
         self.extend(**frames.result())
@@ -68,7 +68,7 @@ class HOTAMetrics(RowMetric):
     def extend(
         self, category: Tensor, score: Tensor, video: Tensor, rank: Tensor, outcome: Tensor, counts: Tensor
     ) -> None:
-        """Add what ``BurstFrames`` has measured of one or more videos."""
+        """Add what ``BURSTFrames`` has measured of one or more videos."""
         if not category.shape == score.shape == video.shape == rank.shape == outcome.shape[1:] == counts.shape[2:]:
             shapes = ", ".join(str(tuple(v.shape)) for v in (category, score, video, rank, outcome, counts))
             raise ValueError(f"the first four must be (N,), outcome (K, N) and counts (4, A, N), not {shapes}")
@@ -137,7 +137,7 @@ class TrackSimilarities:
         return np.stack([tp, lengths[0].sum() - tp, lengths[1].sum() - tp, association])
 
 
-class BurstFrames:
+class BURSTFrames:
     """Counts of one video while its annotated frames stream in, class by class.
 
     Not every class is labelled in every video. So a predicted mask that meets no true one with an IoU of 0.5 is dropped

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from common.leaderboard.formats import document, html_tables
 from common.leaderboard.grid import Grid
+from common.records.record import ResultRecord
 from common.report.plots import COLOURS, lines, scatter
 from common.report.sequences import Figure, by_benchmark, main_number, row_name, worst_first
-from common.results import ResultRecord
 
 SCRIPT = Path(__file__).parent / "page.js"
 

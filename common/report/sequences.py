@@ -14,10 +14,10 @@ from PIL import Image
 from torch import Tensor
 
 from common.benchmarks.base import Benchmark
-from common.benchmarks.faults import Faults
-from common.benchmarks.known import KNOWN, known_benchmark
+from common.benchmarks.registry import BENCHMARKS, make_benchmark
+from common.benchmarks.submissions.errors import SubmissionErrors
 from common.errors import InputError
-from common.results import ResultRecord
+from common.records.record import ResultRecord
 from common.video import FrameMasks, Video, overlay
 
 WIDTH = 320  # pixels of a shown frame at most
@@ -100,10 +100,10 @@ def predictions(record: ResultRecord) -> Path:
 
 
 def _benchmark(name: str, split: str, protocol: str) -> Benchmark:
-    if name not in KNOWN:
+    if name not in BENCHMARKS:
         raise InputError("it is not known by name")
     generated = name.startswith("tiny-")
-    benchmark = known_benchmark(name) if generated else known_benchmark(name, split=split)
+    benchmark = make_benchmark(name) if generated else make_benchmark(name, split=split)
     if benchmark.protocol != protocol:
         raise InputError("it was measured with other settings than its name stands for")
     return benchmark
@@ -118,7 +118,7 @@ def _figure(benchmark: Benchmark, id: str, records: Sequence[ResultRecord], coun
     figure.images[TRUTH] = [_drawn(video, index, video.targets, video.truth[index]) for index in figure.frames]
     number = main_number(records)
     for record in records:
-        answers = list(benchmark.read(video, predictions(record), Faults(empty=True)))
+        answers = list(benchmark.read(video, predictions(record), SubmissionErrors(empty=True)))
         at = {answer.frame: answer for answer in answers}
         blank = torch.zeros(0, *video[0].shape[:2], dtype=torch.bool)
         shown = [at.get(index) or FrameMasks(index, (), blank, torch.zeros(0)) for index in figure.frames]

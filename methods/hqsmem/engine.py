@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from common.nn.memory_policy import MemoryPolicy
-from methods.hqsmem.deaot import DeAot, Features, Outputs
-from methods.hqsmem.frames import at_stride16
-from methods.hqsmem.gpm import LayerMemory
+from methods.hqsmem.deaot.network import DeAOT, Features, Outputs
+from methods.hqsmem.deaot.propagation import LayerMemory
 from methods.hqsmem.memory import Bank
+from methods.hqsmem.preprocessing import at_stride16
 from methods.hqsmem.settings import MemorySettings
 
 
@@ -23,7 +23,7 @@ class Engine:
         policy: what a full bank gives up.
     """
 
-    def __init__(self, net: DeAot, settings: MemorySettings, policy: MemoryPolicy | None = None) -> None:
+    def __init__(self, net: DeAOT, settings: MemorySettings, policy: MemoryPolicy | None = None) -> None:
         self.net, self.settings = net, settings
         self.bank = Bank(settings, policy)
         self.short: list[list[LayerMemory]] = []

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from common.nn.memory_policy import KeepAll, MemoryPolicy
-from methods.hqsmem.gpm import LayerMemory
+from methods.hqsmem.deaot.propagation import LayerMemory
 from methods.hqsmem.settings import MemorySettings
 
 FRAME = 0  # the one list of a bank of whole frames

@@ -15,19 +15,16 @@ from common.data.clip import Clip
 from common.nn.memory_policy import KeepAll, LeastRelevant, MemoryPolicy, Oldest
 from common.nn.smart_memory import SmartMemory
 from common.segmenter import VideoSegmenter
-from methods.hqsmem.deaot import DeAot
-from methods.hqsmem.dino import Dino, nano_dino
-from methods.hqsmem.ema import AveragedWeights
-from methods.hqsmem.frames import LONG_EDGE
-from methods.hqsmem.refine import Refiner, RefineSettings
-from methods.hqsmem.sam_hq import SamHq, nano_sam_hq
-from methods.hqsmem.schedule import optimisation, parameter_groups
-from methods.hqsmem.session import Feature, HqSmemSession
-from methods.hqsmem.settings import VARIANTS, MemorySettings, Variant, memory_of
-from methods.hqsmem.tracker import Tracker
-from methods.hqsmem.training import clip_losses
-from methods.hqsmem.weights import load_start, load_weights
-from methods.hqsmem.weights_refiner import (
+from methods.hqsmem.deaot.ema import AveragedWeights
+from methods.hqsmem.deaot.network import DeAOT
+from methods.hqsmem.deaot.schedule import optimisation, parameter_groups
+from methods.hqsmem.deaot.training import clip_losses
+from methods.hqsmem.deaot.weights import load_start, load_weights
+from methods.hqsmem.preprocessing import LONG_EDGE
+from methods.hqsmem.refinement.dino import DINO, nano_dino
+from methods.hqsmem.refinement.gate import Refiner, RefineSettings
+from methods.hqsmem.refinement.sam_hq import SAMHQ, nano_sam_hq
+from methods.hqsmem.refinement.weights import (
     DINO_HINT,
     NANO_DINO,
     NANO_SAM,
@@ -36,6 +33,9 @@ from methods.hqsmem.weights_refiner import (
     load_sam_hq,
     weights_file,
 )
+from methods.hqsmem.session import Feature, HQSMemSession
+from methods.hqsmem.settings import VARIANTS, MemorySettings, Variant, memory_of
+from methods.hqsmem.tracker import Tracker
 
 NAMES = {"nano": "DeAOT nano", "r50-deaot-l": "R50_DeAOT-L", "swinb-deaot-l": "Swin_DeAOT"}  # as Table 4 has them
 LOSS_WEIGHTS = dict.fromkeys(("ce", "jaccard", "reference_ce", "reference_jaccard"), 0.5)
@@ -43,7 +43,7 @@ CAPACITY = 10  # frames of a bank, references included
 T = TypeVar("T")
 
 
-class HqSmem(VideoSegmenter):
+class HQSMem(VideoSegmenter):
     """HQ-SMem (arXiv 2507.18921): smart memory and SAM-HQ refinement verified by DINO, around DeAOT.
 
     Without both it is the base tracker: DeAOT with all that it stored, with ``memory.capacity`` RMem's bank without its
@@ -96,7 +96,7 @@ class HqSmem(VideoSegmenter):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.net = DeAot(replace(VARIANTS[variant], temporal=temporal))
+        self.net = DeAOT(replace(VARIANTS[variant], temporal=temporal))
         self.memory = _restored(MemorySettings, memory) or _default_memory(variant, smem)
         self.policy, self.refinement = _restored(SmartMemory, policy), _restored(RefineSettings, refinement)
         self.smem, self.hqtf, self.feature, self.overlap = smem, hqtf, feature, overlap
@@ -107,7 +107,7 @@ class HqSmem(VideoSegmenter):
         gated = hqtf and (self.refinement is None or self.refinement.threshold is not None)
         self.sources = {"sam_hq": sam_hq if hqtf else None, "dino": dino if gated or feature == "dino" else None}
         self.dino_side = dino_side or (128 if dino in ("nano", "random") else 480)
-        self._borrowed: list[tuple[Refiner | None, Dino | None]] = []  # a list, so that no checkpoint holds them
+        self._borrowed: list[tuple[Refiner | None, DINO | None]] = []  # a list, so that no checkpoint holds them
         self.method_name, self.variant = self._row(variant)
         if start is not None:
             load_start(self.net, start)
@@ -115,11 +115,11 @@ class HqSmem(VideoSegmenter):
             self.weights_file = load_weights(self.net, self.weights)
             self.weights_note = self.weights_file.name
 
-    def session(self, length: int | None = None) -> HqSmemSession:
+    def session(self, length: int | None = None) -> HQSMemSession:
         """A session with this module's settings; ``length`` sets the gap between memory updates where it is to."""
         tracker = Tracker(self.net, self.memory.at(length), self._memory_policy(), self.long_edge, self.scale)
         refiner, dino = self._load()
-        return HqSmemSession(tracker, refiner, self.feature, dino, self.overlap)
+        return HQSMemSession(tracker, refiner, self.feature, dino, self.overlap)
 
     @property
     def borrowed_files(self) -> tuple[Path, ...]:
@@ -164,16 +164,16 @@ class HqSmem(VideoSegmenter):
             return KeepAll()
         return LeastRelevant() if self.memory.per_object else Oldest()
 
-    def _load(self) -> tuple[Refiner | None, Dino | None]:
+    def _load(self) -> tuple[Refiner | None, DINO | None]:
         """SAM-HQ and DINO, as far as they are used: read when the first session opens, since training needs neither."""
         if not self._borrowed:
             sam, dino = self.sources["sam_hq"], self.sources["dino"]
             seen = None
             if dino is not None:
-                seen = Dino(nano_dino() if dino == "random" else load_dino(_path(dino, NANO_DINO)), self.dino_side)
+                seen = DINO(nano_dino() if dino == "random" else load_dino(_path(dino, NANO_DINO)), self.dino_side)
             refiner = None
             if sam is not None:
-                proposes = SamHq(nano_sam_hq() if sam == "random" else load_sam_hq(_path(sam, NANO_SAM)))
+                proposes = SAMHQ(nano_sam_hq() if sam == "random" else load_sam_hq(_path(sam, NANO_SAM)))
                 refiner = Refiner(proposes, seen, self.refinement or RefineSettings())
             self._borrowed.append((refiner, seen))
         refiner, seen = self._borrowed[0]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from common.nn.sam2 import Sam2
+from common.nn.sam2 import SAM2
 from common.nn.sam2.weights import load_sam2
 from common.nn.smart_memory import SmartMemory
 from common.segmenter import VideoSegmenter
-from methods.hqsmem.sam2_session import Sam2SMemSession
+from methods.hqsmem.sam2_session import SAM2SMemSession
 
 
-class Sam2SMem(VideoSegmenter):
+class SAM2SMem(VideoSegmenter):
     """SAM 2 whose memory of tracked frames is chosen by smart memory (eq. 3 to 7); trained as SAM 2 is.
 
     Args:
@@ -33,13 +33,13 @@ class Sam2SMem(VideoSegmenter):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.core, self.gap = Sam2(size, version, image_size), gap
+        self.core, self.gap = SAM2(size, version, image_size), gap
         self.policy = SmartMemory(**policy) if isinstance(policy, dict) else policy or SmartMemory()
         self.method_name, self.variant = f"SAM{version}+SMem", size
         if self.weights not in (None, "random"):
             self.weights_file = load_sam2(self.core, self.weights)
             self.weights_note = "ours" if self.weights == "nano" else self.weights_file.name
 
-    def session(self, length: int | None = None) -> Sam2SMemSession:
+    def session(self, length: int | None = None) -> SAM2SMemSession:
         """A session with this module's settings, whatever the length."""
-        return Sam2SMemSession(self.core, self.policy, self.gap)
+        return SAM2SMemSession(self.core, self.policy, self.gap)

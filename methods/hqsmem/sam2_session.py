@@ -11,8 +11,8 @@ from torch import Tensor
 
 from common.errors import InputError
 from common.nn.memory_policy import MemoryPolicy
-from common.nn.sam2 import Bank, Candidates, FrameFeatures, Sam2
-from common.nn.sam2.session import Sam2Session
+from common.nn.sam2 import SAM2, Bank, Candidates, FrameFeatures
+from common.nn.sam2.session import SAM2Session
 from common.video import FrameMasks, Prompt
 
 PROMPTED, OLDEST = 6, 5  # rows of SAM 2's temporal table: of prompted frames, of the oldest tracked one
@@ -46,7 +46,7 @@ class Target:
     last: Stored | None = None
 
 
-class Sam2SMemSession(Sam2Session):
+class SAM2SMemSession(SAM2Session):
     """SAM 2 with one hypothesis, reading prompted frames, the frames that the policy keeps, and the last frame.
 
     Args:
@@ -57,7 +57,7 @@ class Sam2SMemSession(Sam2Session):
 
     outside_kinds = ()
 
-    def __init__(self, core: Sam2, policy: MemoryPolicy, gap: int = 5) -> None:
+    def __init__(self, core: SAM2, policy: MemoryPolicy, gap: int = 5) -> None:
         self.policy, self.gap = policy, gap
         super().__init__(core)
 

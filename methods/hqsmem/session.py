@@ -9,16 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from common.session import Session
+from common.inference.session import Session
 from common.video import FrameMasks, Prompt
-from methods.hqsmem.dino import Dino
-from methods.hqsmem.refine import Refiner, label_map
+from methods.hqsmem.refinement.dino import DINO
+from methods.hqsmem.refinement.gate import Refiner, label_map
 from methods.hqsmem.tracker import Tracker
 
 Feature = Literal["lstt_kv", "encoder", "dino"]
 
 
-class HqSmemSession(Session):
+class HQSMemSession(Session):
     """Frame in, masks out. Targets are given by masks, may join at any frame and be dropped.
 
     A frame is predicted, its masks are refined, and what came of it is answered and written to memory (section 6.4). A
@@ -39,7 +39,7 @@ class HqSmemSession(Session):
         tracker: Tracker,
         refiner: Refiner | None = None,
         feature: Feature = "lstt_kv",
-        dino: Dino | None = None,
+        dino: DINO | None = None,
         overlap: bool = False,
     ) -> None:
         if feature == "dino" and dino is None:

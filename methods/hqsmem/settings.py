@@ -12,7 +12,7 @@ Variant = Literal["nano", "deaot-t", "deaot-s", "deaot-b", "deaot-l", "r50-deaot
 
 
 @dataclass(frozen=True)
-class DeAotSettings:
+class DeAOTSettings:
     """Widths and counts; the defaults are those of DeAOT-L (Yang & Yang, arXiv 2210.09782).
 
     Attributes:
@@ -46,14 +46,14 @@ class DeAotSettings:
             raise InputError("window must be odd, and layers, key, expand and objects at least 1")
 
 
-VARIANTS: dict[Variant, DeAotSettings] = {
-    "nano": DeAotSettings("nano", objects=3, layers=2, width=96, key=48, window=7, drop_path=0.0, dropout=0.0),
-    "deaot-t": DeAotSettings(layers=1),
-    "deaot-s": DeAotSettings(layers=2),
-    "deaot-b": DeAotSettings(),
-    "deaot-l": DeAotSettings(),
-    "r50-deaot-l": DeAotSettings("resnet50"),
-    "swinb-deaot-l": DeAotSettings("swin_base"),
+VARIANTS: dict[Variant, DeAOTSettings] = {
+    "nano": DeAOTSettings("nano", objects=3, layers=2, width=96, key=48, window=7, drop_path=0.0, dropout=0.0),
+    "deaot-t": DeAOTSettings(layers=1),
+    "deaot-s": DeAOTSettings(layers=2),
+    "deaot-b": DeAOTSettings(),
+    "deaot-l": DeAOTSettings(),
+    "r50-deaot-l": DeAOTSettings("resnet50"),
+    "swinb-deaot-l": DeAOTSettings("swin_base"),
 }
 
 

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from common.errors import InputError
 from common.nn.memory_policy import MemoryPolicy
-from methods.hqsmem.deaot import DeAot, Features
+from methods.hqsmem.deaot.network import DeAOT, Features
 from methods.hqsmem.engine import Engine
-from methods.hqsmem.frames import LONG_EDGE, inner_size, merge_engines, planes_of, prepare
 from methods.hqsmem.memory import FRAME
+from methods.hqsmem.preprocessing import LONG_EDGE, inner_size, merge_engines, planes_of, prepare
 from methods.hqsmem.settings import MemorySettings
 
 
@@ -43,7 +43,7 @@ class Tracker:
 
     def __init__(
         self,
-        net: DeAot,
+        net: DeAOT,
         memory: MemorySettings | None = None,
         policy: MemoryPolicy | None = None,
         long_edge: int | None = LONG_EDGE,

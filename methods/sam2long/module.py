@@ -10,7 +10,7 @@ from torch import Tensor
 
 from common import optim
 from common.data.clip import Clip
-from common.nn.sam2 import Sam2
+from common.nn.sam2 import SAM2
 from common.nn.sam2.prompts import PromptSampling
 from common.nn.sam2.rates import encoder_rates
 from common.nn.sam2.training import ClipPass
@@ -68,7 +68,7 @@ class SAM2Long(VideoSegmenter):
     ) -> None:
         super().__init__(**kwargs)
         self.loss_weights = {"mask": 20.0, "dice": 1.0, "iou": 1.0, "occlusion": 1.0} | self.loss_weights
-        self.core = Sam2(size, version, image_size)
+        self.core = SAM2(size, version, image_size)
         pair = None if modulation is None else (modulation[0], modulation[1])
         self.tree = TreeSettings(pathways, iou_threshold, confidence, pair, selection, reading)
         # a checkpoint holds it as plain data

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from common.errors import InputError
-from common.nn.sam2 import Candidates, FrameFeatures, Sam2
-from common.nn.sam2.session import Sam2Session
+from common.nn.sam2 import SAM2, Candidates, FrameFeatures
+from common.nn.sam2.session import SAM2Session
 from common.video import FrameMasks, Prompt
 from methods.sam2long.picks import TreeSettings
 from methods.sam2long.tree import Branch, MemoryTree
@@ -17,7 +17,7 @@ from methods.sam2long.tree import Branch, MemoryTree
 MAX_POINTERS = 16
 
 
-class SAM2LongSession(Sam2Session):
+class SAM2LongSession(SAM2Session):
     """Frame in, masks out. A frame is answered as soon as all pathways of all its targets share their past there.
 
     A target may be known from an outside image, with a mask or a box on it (a visual query). The image's memory is read
@@ -34,7 +34,7 @@ class SAM2LongSession(Sam2Session):
     """
 
     def __init__(
-        self, model: Sam2, settings: TreeSettings, max_lag: int | None = None, length: int | None = None
+        self, model: SAM2, settings: TreeSettings, max_lag: int | None = None, length: int | None = None
     ) -> None:
         self.settings, self.max_lag = settings, max_lag
         self.max_pointers = min(max(length or MAX_POINTERS, 2), MAX_POINTERS)

@@ -8,13 +8,13 @@ from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from common.errors import InputError
 from common.nn.resnet import load_imagenet
-from methods.sslvos.adapter import AdapterSettings
-from methods.sslvos.bidirectional import BidirectionalEncoder
-from methods.sslvos.core import SslvosCore
-from methods.sslvos.encoder import FeatureEncoder, ResNetEncoder, resnet18, resnet50, resnet_nano
+from methods.sslvos.cutie.core import SSLVOSNetwork
+from methods.sslvos.encoders.adapter import AdapterSettings
+from methods.sslvos.encoders.base import FeatureEncoder, ResNetEncoder, resnet18, resnet50, resnet_nano
+from methods.sslvos.encoders.bidirectional import BidirectionalEncoder
+from methods.sslvos.encoders.spatial_semantic import PyramidEncoder, SpatialSemanticEncoder, TwoBranchEncoder
+from methods.sslvos.encoders.vit import ViT, VitSize, load_vit
 from methods.sslvos.settings import CoreSettings, DiscriminativeSettings, nano
-from methods.sslvos.spatial import PyramidEncoder, SpatialSemanticEncoder, TwoBranchEncoder
-from methods.sslvos.vit import ViT, VitSize, load_vit
 
 Size = Literal["nano", "cutie-small", "cutie-base", "sslvos"]
 EncoderKind = Literal["resnet", "pyramid", "spatial", "full", "vit-adapter", "vit-comer"]
@@ -80,9 +80,9 @@ class Parts:
         return "Cutie" if cutie else "SSLVOS", ", ".join(own)
 
 
-def build_core(parts: Parts) -> SslvosCore:
+def build_core(parts: Parts) -> SSLVOSNetwork:
     """The network with its initial weights."""
-    return SslvosCore(build_encoder(parts), parts.settings)
+    return SSLVOSNetwork(build_encoder(parts), parts.settings)
 
 
 def build_encoder(parts: Parts) -> FeatureEncoder:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from common.nn.affinity import gather_read, similarity, top_k
-from methods.sslvos.core import FrameFeatures
+from methods.sslvos.cutie.core import FrameFeatures
 from methods.sslvos.settings import LongTermSettings, MemorySettings
 
 _NEW = 1e-7  # reads that a token has lived through at first; not 0, since usage is divided by it

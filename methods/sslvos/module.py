@@ -12,12 +12,12 @@ from common.data.clip import Clip
 from common.errors import InputError
 from common.nn.resnet import load_imagenet
 from common.segmenter import VideoSegmenter
-from methods.sslvos.adapter import AdapterSettings
 from methods.sslvos.build import EncoderKind, Parts, Size, build_core, load_backbone, restored
-from methods.sslvos.session import SessionSettings, SslvosSession
+from methods.sslvos.encoders.adapter import AdapterSettings
+from methods.sslvos.encoders.vit import VitSize
+from methods.sslvos.session import SessionSettings, SSLVOSSession
 from methods.sslvos.settings import DiscriminativeSettings
 from methods.sslvos.training import TrainingSettings, clip_losses
-from methods.sslvos.vit import VitSize
 from methods.sslvos.weights import load_weights
 
 AUXILIARY = 0.01  # weight of the losses of the auxiliary heads
@@ -88,9 +88,9 @@ class SSLVOS(VideoSegmenter):
             self.weights_file = load_weights(self.core, self.weights)
             self.weights_note = self.weights_file.name
 
-    def session(self, length: int | None = None) -> SslvosSession:
+    def session(self, length: int | None = None) -> SSLVOSSession:
         """A session with this module's test settings, whatever the length."""
-        return SslvosSession(self.core, self.inference)
+        return SSLVOSSession(self.core, self.inference)
 
     def on_fit_start(self) -> None:
         """Refuse to train on a frozen ViT that knows nothing.

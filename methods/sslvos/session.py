@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from common.errors import InputError
-from common.session import Session
+from common.inference.session import Session
 from common.video import FrameMasks, Prompt
-from methods.sslvos.core import SslvosCore
+from methods.sslvos.cutie.core import SSLVOSNetwork
 from methods.sslvos.settings import MemorySettings
 from methods.sslvos.tracker import Tracker
 
@@ -36,7 +36,7 @@ class SessionSettings:
             raise InputError(f"sides is {self.sides}; give at least one short side, in pixels")
 
 
-class SslvosSession(Session):
+class SSLVOSSession(Session):
     """Frame in, masks out. Targets are given by masks, may join at any frame and be dropped.
 
     A later mask of a followed target replaces its answer on that frame and is memorised.
@@ -46,7 +46,7 @@ class SslvosSession(Session):
         settings: how the video is run.
     """
 
-    def __init__(self, core: SslvosCore, settings: SessionSettings | None = None) -> None:
+    def __init__(self, core: SSLVOSNetwork, settings: SessionSettings | None = None) -> None:
         settings = settings or SessionSettings()
         self.trackers = [Tracker(core, settings.memory, side, settings.flip) for side in settings.sides]
         self.reset()

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from common.nn.aggregate import soft_aggregate
-from methods.sslvos.core import FrameFeatures, SslvosCore
-from methods.sslvos.frames import inner_size, pad, shrink_frame, shrink_mask, unpad
+from methods.sslvos.cutie.core import FrameFeatures, SSLVOSNetwork
 from methods.sslvos.memory import TokenBank
+from methods.sslvos.preprocessing import inner_size, pad, shrink_frame, shrink_mask, unpad
 from methods.sslvos.settings import MemorySettings
 
 
@@ -36,7 +36,7 @@ class Tracker:
         flip: average over the frame and its mirror image.
     """
 
-    def __init__(self, core: SslvosCore, memory: MemorySettings, side: int | None = 480, flip: bool = False) -> None:
+    def __init__(self, core: SSLVOSNetwork, memory: MemorySettings, side: int | None = 480, flip: bool = False) -> None:
         self.core, self.memory, self.side, self.flip = core, memory, side, flip
         steps = torch.linspace(1, memory.every, min(memory.stagger, memory.every))
         self.update_at = set(steps.round().int().tolist())

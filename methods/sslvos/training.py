@@ -12,9 +12,9 @@ from torch import Tensor
 
 from common.data.clip import Clip
 from common.errors import InputError
-from methods.sslvos.core import FrameFeatures, SslvosCore
-from methods.sslvos.frames import pad
+from methods.sslvos.cutie.core import FrameFeatures, SSLVOSNetwork
 from methods.sslvos.losses import PointSettings, label_maps, mask_losses
+from methods.sslvos.preprocessing import pad
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Logits:
     queries: list[Tensor]
 
 
-def clip_losses(core: SslvosCore, clip: Clip, settings: TrainingSettings) -> dict[str, Tensor]:
+def clip_losses(core: SSLVOSNetwork, clip: Clip, settings: TrainingSettings) -> dict[str, Tensor]:
     """``ce`` and ``dice`` of the answers, and both together of the auxiliary heads, ``sensory`` and ``queries``.
 
     All are summed over frames and mean over clips; ``queries`` is summed over levels.
@@ -76,7 +76,7 @@ def clip_losses(core: SslvosCore, clip: Clip, settings: TrainingSettings) -> dic
     return {"ce": entropy, "dice": dice, "sensory": sensory.sum(), "queries": queries.sum()}
 
 
-def run_clip(core: SslvosCore, image: Tensor, first: Tensor, valid: Tensor, settings: TrainingSettings) -> Logits:
+def run_clip(core: SSLVOSNetwork, image: Tensor, first: Tensor, valid: Tensor, settings: TrainingSettings) -> Logits:
     """Memorise frame 0 with its true masks and follow them.
 
     Args:

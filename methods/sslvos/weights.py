@@ -11,7 +11,7 @@ from torch import Tensor
 
 from common.checkpoints import load_state, load_strict
 from common.errors import InputError
-from methods.sslvos.core import SslvosCore
+from methods.sslvos.cutie.core import SSLVOSNetwork
 
 # Published name -> ours, applied in order to every key.
 _RENAME = [
@@ -71,7 +71,7 @@ def from_cutie(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {_rename(key): value for key, value in state.items() if key not in _TABLES}
 
 
-def load_cutie(core: SslvosCore, path: str | Path) -> Path:
+def load_cutie(core: SSLVOSNetwork, path: str | Path) -> Path:
     """Load a published checkpoint into ``core``; every key and size must fit.
 
     Weights of single-object pre-training lack the channel of the other targets' masks; it starts at zero.
@@ -104,7 +104,7 @@ def _rename(key: str) -> str:
     return key
 
 
-def load_weights(core: SslvosCore, path: str | Path) -> Path:
+def load_weights(core: SSLVOSNetwork, path: str | Path) -> Path:
     """Load a published Cutie checkpoint or one of ours (``.ckpt``, ``.safetensors``); every key and size must fit.
 
     Returns:

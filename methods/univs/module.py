@@ -13,14 +13,14 @@ from torch.optim.lr_scheduler import LambdaLR
 from common import optim
 from common.data.clip import Clip
 from common.segmenter import VideoSegmenter
-from methods.univs.freezing import frozen_parts
-from methods.univs.inference import InferenceSettings, inference_settings
-from methods.univs.model import UniVs
-from methods.univs.session import UniVsSession
-from methods.univs.settings import Backbone, SelfAttention, Temporal, UniVsSettings, preset
-from methods.univs.text_weights import load_text
-from methods.univs.training import TrainingSettings, batch_losses
-from methods.univs.weights import load_weights
+from methods.univs.inference.settings import InferenceSettings, inference_settings
+from methods.univs.network.freezing import frozen_parts
+from methods.univs.network.model import UniVSNetwork
+from methods.univs.session import UniVSSession
+from methods.univs.settings import Backbone, SelfAttention, Temporal, UniVSSettings, preset
+from methods.univs.training.step import TrainingSettings, batch_losses
+from methods.univs.weights.loading import load_weights
+from methods.univs.weights.text_weights import load_text
 
 NANO = Path(__file__).resolve().parents[2] / "weights" / "univs_nano.safetensors"
 WEIGHTS = {"class": 5.0, "mask": 5.0, "dice": 5.0, "semantic": 5.0}
@@ -37,8 +37,8 @@ class UniVS(VideoSegmenter):
         backbone: ``resnet50``, ``swin-tiny``, ``swin-base``, ``swin-large`` as published, or our ``nano``.
         queries: learnable queries; default 200 (nano 32).
         points: tokens of a visual prompt; default 32.
-        self_attention: who reads whom among the queries, see ``UniVsSettings``; default ``sep``.
-        temporal: position code of time, see ``UniVsSettings``; default ``arbitrary``.
+        self_attention: who reads whom among the queries, see ``UniVSSettings``; default ``sep``.
+        temporal: position code of time, see ``UniVSSettings``; default ``arbitrary``.
         proca: prompt cross-attention (Table 3a).
         tokenizer: folder of CLIP's vocabulary, where the text tower needs one.
         text: file of the text tower's weights, where ``weights`` do not hold them.
@@ -77,7 +77,7 @@ class UniVS(VideoSegmenter):
     ) -> None:
         super().__init__(**kwargs)
         sizes = dict(queries=queries, points=points, self_attention=self_attention, temporal=temporal, proca=proca)
-        self.core = UniVs(preset(backbone, **sizes), tokenizer)
+        self.core = UniVSNetwork(preset(backbone, **sizes), tokenizer)
         if inference is None and backbone == "nano":
             inference = InferenceSettings(short_side=None)
         self.inference = inference_settings(inference)
@@ -93,9 +93,9 @@ class UniVS(VideoSegmenter):
         if text is not None:
             load_text(self.core.text, text)
 
-    def session(self, length: int | None = None) -> UniVsSession:
+    def session(self, length: int | None = None) -> UniVSSession:
         """A session with this module's test settings, whatever the length."""
-        return UniVsSession(self.core, self.inference)
+        return UniVSSession(self.core, self.inference)
 
     def losses(self, clip: Clip) -> dict[str, Tensor]:
         """Terms of classes, masks and embeddings, of learnable and prompt queries; see ``batch_losses``."""
@@ -141,7 +141,7 @@ class UniVS(VideoSegmenter):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
 
 
-def _variant(settings: UniVsSettings, recipe: TrainingSettings, inference: InferenceSettings) -> str:
+def _variant(settings: UniVSSettings, recipe: TrainingSettings, inference: InferenceSettings) -> str:
     """Name of a table's row: the backbone, and the settings that are not the paper's."""
     default = preset(settings.backbone)
     changed: dict[str, Any] = {name: getattr(settings, name) for name in _SIZES}

@@ -8,19 +8,19 @@ import torch
 from torch import Tensor
 
 from common.errors import InputError
-from common.session import Session
+from common.inference.session import Session
 from common.video import FrameMasks, Prompt
-from methods.univs.category import Entities
-from methods.univs.clip import Task, Window
-from methods.univs.inference import InferenceSettings
-from methods.univs.model import UniVs
-from methods.univs.placing import check_place, inner_frame, inner_size
-from methods.univs.scene import Features
-from methods.univs.semantic import Semantic
-from methods.univs.specified import Specified
+from methods.univs.inference.detected import Entities
+from methods.univs.inference.preprocessing import check_place, inner_frame, inner_size
+from methods.univs.inference.prompted import Specified
+from methods.univs.inference.semantic import Semantic
+from methods.univs.inference.settings import InferenceSettings
+from methods.univs.inference.window import Task, Window
+from methods.univs.network.model import UniVSNetwork
+from methods.univs.network.scene import Features
 
 
-class UniVsSession(Session):
+class UniVSSession(Session):
     """Frame in, masks out, T - 1 frames late.
 
     Targets are given by masks, boxes, points or texts, may join at any frame and be dropped; a further prompt of a
@@ -33,7 +33,7 @@ class UniVsSession(Session):
 
     kinds = ("mask", "box", "points", "text", "vocabulary")
 
-    def __init__(self, model: UniVs, settings: InferenceSettings | None = None) -> None:
+    def __init__(self, model: UniVSNetwork, settings: InferenceSettings | None = None) -> None:
         self.model, self.settings = model, settings or InferenceSettings()
         self.reset()
 

@@ -38,7 +38,7 @@ class TextSettings:
 
 
 @dataclass(frozen=True)
-class UniVsSettings:
+class UniVSSettings:
     """Widths, counts and readings; the defaults are the paper's with the released code's reading.
 
     Attributes:
@@ -81,7 +81,7 @@ class UniVsSettings:
             raise InputError("queries, layers, encoder_layers and points must be at least 1")
 
 
-NANO = UniVsSettings(
+NANO = UniVSSettings(
     backbone="nano",
     hidden=96,
     heads=6,
@@ -94,7 +94,7 @@ NANO = UniVsSettings(
 )
 
 
-def preset(backbone: Backbone = "nano", **changes: Any) -> UniVsSettings:
+def preset(backbone: Backbone = "nano", **changes: Any) -> UniVSSettings:
     """Settings of a backbone: our ``nano``, or the paper's of the others, with ``changes``; None changes nothing."""
-    base = NANO if backbone == "nano" else UniVsSettings(backbone)
+    base = NANO if backbone == "nano" else UniVSSettings(backbone)
     return replace(base, **{name: value for name, value in changes.items() if value is not None})

@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from common.nn.sam2 import Bank, Candidates, FrameFeatures, Sam2
+from common.nn.sam2 import SAM2, Bank, Candidates, FrameFeatures
 from methods.vqsam.memory import Combine, Fusion, MemoryGenerator, Pooling
 from methods.vqsam.selection import Picks, best_of, pick_distractors, pick_targets
 from methods.vqsam.stt import SpatialTemporalTransformer
@@ -65,7 +65,7 @@ class Query:
     pointer: Tensor
 
 
-class VqSam(nn.Module):
+class VQSAMNetwork(nn.Module):
     """SAM 2 with an STT and a memory generator; until these are trained it is SAM 2.
 
     Args:
@@ -73,7 +73,7 @@ class VqSam(nn.Module):
         settings: see there.
     """
 
-    def __init__(self, core: Sam2, settings: Settings) -> None:
+    def __init__(self, core: SAM2, settings: Settings) -> None:
         super().__init__()
         self.core, self.settings = core, settings
         s, width = settings, core.position.shape[-1]

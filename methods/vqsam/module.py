@@ -10,11 +10,11 @@ from torch import Tensor
 from common import optim
 from common.data.clip import Clip
 from common.errors import InputError
-from common.nn.sam2 import Sam2
+from common.nn.sam2 import SAM2
 from common.nn.sam2.rates import encoder_rates
 from common.segmenter import VideoSegmenter
 from methods.vqsam.memory import Combine, Fusion, Pooling
-from methods.vqsam.model import Settings, VqSam
+from methods.vqsam.model import Settings, VQSAMNetwork
 from methods.vqsam.session import VQSAMSession
 from methods.vqsam.training import clip_losses
 from methods.vqsam.weights import load
@@ -97,7 +97,7 @@ class VQSAM(VideoSegmenter):
         if len(self.stage_weights) != stages:
             raise InputError(f"stage_weights {stage_weights} must be {stages} numbers, one for each stage")
         self.loss_weights = {"mask": 20.0, "dice": 1.0, "iou": 1.0, "occlusion": 1.0} | self.loss_weights
-        self.model = VqSam(Sam2(size, version, image_size), settings)
+        self.model = VQSAMNetwork(SAM2(size, version, image_size), settings)
         self.model.core.checkpoint_activations = checkpoint_activations
         self.clip_length, self.overlap = clip_length, overlap
         self.loss_options = {"iou_l1": iou_l1, "others": others}

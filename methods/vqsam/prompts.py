@@ -6,12 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from common.nn.sam2 import FrameFeatures, Sam2
+from common.nn.sam2 import SAM2, FrameFeatures
 from common.nn.sam2.prompts import prompt_points
 from common.video import Prompt
 
 
-def prompt_mask(core: Sam2, features: FrameFeatures, prompt: Prompt, size: tuple[int, int]) -> Tensor:
+def prompt_mask(core: SAM2, features: FrameFeatures, prompt: Prompt, size: tuple[int, int]) -> Tensor:
     """The target's mask float (1, 1, S, S) in {0, 1}: as given, or found by SAM 2 from box and points.
 
     Args:

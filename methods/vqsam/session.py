@@ -10,9 +10,9 @@ from torch import Tensor
 
 from common.errors import InputError
 from common.nn.sam2 import FrameFeatures
-from common.nn.sam2.session import Sam2Session
+from common.nn.sam2.session import SAM2Session
 from common.video import FrameMasks, Prompt
-from methods.vqsam.model import Query, VqSam
+from methods.vqsam.model import Query, VQSAMNetwork
 from methods.vqsam.prompts import prompt_mask
 
 
@@ -44,7 +44,7 @@ class Target:
     open: dict[int, Answer] = field(default_factory=dict)
 
 
-class VQSAMSession(Sam2Session):
+class VQSAMSession(SAM2Session):
     """Frame in, masks out, a clip at a time.
 
     The clips of a target begin with the frame that brought its query, or after it where that frame is the query. The
@@ -58,7 +58,7 @@ class VQSAMSession(Sam2Session):
             score, the earlier on ties.
     """
 
-    def __init__(self, model: VqSam, clip_length: int = 7, overlap: int = 0) -> None:
+    def __init__(self, model: VQSAMNetwork, clip_length: int = 7, overlap: int = 0) -> None:
         self.model, self.clip_length, self.overlap = model, clip_length, overlap
         super().__init__(model.core)
 

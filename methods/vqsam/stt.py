@@ -66,7 +66,7 @@ class Layer(nn.Module):
             nn.init.zeros_(last.bias)
 
     def forward(self, x: Tensor, position: Tensor) -> Tensor:
-        """x (B, n, C) with positions (1, n, C) added to queries and keys."""
+        """X (B, n, C) with positions (1, n, C) added to queries and keys."""
         normed = self.norm1(x)
         placed = normed + position
         query, key, value = (

@@ -12,11 +12,11 @@ from common.data.clip import Clip
 from common.errors import InputError
 from common.nn.losses import sam2_losses
 from common.nn.sam2 import Candidates
-from methods.vqsam.model import Query, VqSam
+from methods.vqsam.model import Query, VQSAMNetwork
 from methods.vqsam.prompts import fit_masks
 
 
-def clip_losses(model: VqSam, clip: Clip, stage_weights: Sequence[float], **options: float) -> dict[str, Tensor]:
+def clip_losses(model: VQSAMNetwork, clip: Clip, stage_weights: Sequence[float], **options: float) -> dict[str, Tensor]:
     """Σ_k λ_k L_k by term: summed over frames, mean over the queries of the batch.
 
     Gradients run back through all stages; only the choice of candidates has none.
@@ -47,7 +47,7 @@ def clip_losses(model: VqSam, clip: Clip, stage_weights: Sequence[float], **opti
     return total
 
 
-def queries_of(model: VqSam, clip: Clip, clip_of: Tensor, slot: Tensor) -> Query:
+def queries_of(model: VQSAMNetwork, clip: Clip, clip_of: Tensor, slot: Tensor) -> Query:
     """The queries of the valid targets, given by clip and row."""
     if clip.query is None or clip.query_masks is None:
         raise InputError("VQ-SAM trains on clips with a query image for each target; set data.queries: true")

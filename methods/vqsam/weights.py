@@ -9,13 +9,13 @@ from torch import Tensor
 
 from common.checkpoints import load_state, load_strict
 from common.nn.sam2.weights import load_sam2
-from methods.vqsam.model import VqSam
+from methods.vqsam.model import VQSAMNetwork
 
 NEW = ("stt.", "generate.")  # what VQ-SAM has and SAM 2 has not
 OURS = "model."  # where the network lies in a Lightning checkpoint
 
 
-def load(model: VqSam, weights: str | Path) -> Path:
+def load(model: VQSAMNetwork, weights: str | Path) -> Path:
     """Load weights; every key and size must fit.
 
     Args:

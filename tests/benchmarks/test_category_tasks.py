@@ -10,20 +10,20 @@ import pytest
 import torch
 from PIL import Image
 
-from common.benchmarks.burst_guided import BurstGuided
-from common.benchmarks.ref_davis import RefDavis, exclusive
-from common.benchmarks.ref_youtube_vos import RefYouTubeVos
-from common.benchmarks.viposeg import VipoSeg
-from common.benchmarks.vipseg import VipSeg
-from common.benchmarks.vspw import Vspw
-from common.benchmarks.youtube_vis import YouTubeVis
+from common.benchmarks.burst import BURSTGuided
+from common.benchmarks.ref_davis import RefDAVIS, exclusive
+from common.benchmarks.ref_youtube_vos import RefYouTubeVOS
+from common.benchmarks.viposeg import VIPOSeg
+from common.benchmarks.vipseg import VIPSeg
+from common.benchmarks.vspw import VSPW
+from common.benchmarks.youtube_vis import YouTubeVIS
 from common.data import LabelledClips
 from common.errors import InputError
-from common.evaluation import evaluate
+from common.evaluation.submission import evaluate
 from common.video import FrameMasks, Video
-from tests.benchmarks.answers import scored, truth
-from tests.benchmarks.miniatures import (
-    burst_guided,
+from tests.support.answers import scored, truth
+from tests.support.miniatures import (
+    burst,
     ref_davis,
     ref_youtube_vos,
     viposeg,
@@ -44,7 +44,7 @@ def changed(path: Path, change: Callable) -> None:
 
 def test_tracks_of_youtube_vis(tmp_path: Path) -> None:
     youtube_vis.make(tmp_path, "ytvis2021")
-    benchmark = YouTubeVis(tmp_path, split="train")
+    benchmark = YouTubeVIS(tmp_path, split="train")
     assert benchmark.ids == ["run", "sit", "herd"]
     video = benchmark.open("herd")
     assert video.vocabulary == ("giant_panda", "cat")  # by number, not as listed
@@ -54,14 +54,14 @@ def test_tracks_of_youtube_vis(tmp_path: Path) -> None:
     assert video.attributes["areas"] == {1: 64.0, 2: 64.0}
     assert benchmark.open("sit").attributes["areas"] == {1: 64.0}  # over the frames that show it
     assert scored(benchmark, truth)["AP"] == pytest.approx(1)
-    hidden = YouTubeVis(tmp_path, split="valid")
+    hidden = YouTubeVIS(tmp_path, split="valid")
     assert hidden[0].truth is None
     assert hidden[0].prompts[0].vocabulary == ("giant_panda", "cat")
 
 
 def test_finding_a_crowd_neither_helps_nor_costs(tmp_path: Path) -> None:
     youtube_vis.make(tmp_path, "ovis")
-    benchmark = YouTubeVis(tmp_path, edition="ovis", split="train", videos=["herd"])
+    benchmark = YouTubeVIS(tmp_path, edition="ovis", split="train", videos=["herd"])
 
     def without(video: Video):
         return truth(video, masks=lambda frame, masks: masks * torch.tensor([True, False])[:, None, None])
@@ -71,14 +71,14 @@ def test_finding_a_crowd_neither_helps_nor_costs(tmp_path: Path) -> None:
 
 def test_dev_and_rest_share_the_videos_of_train(tmp_path: Path) -> None:
     youtube_vis.make(tmp_path, "ytvis2019")
-    ids = {split: YouTubeVis(tmp_path, "ytvis2019", split).ids for split in ("train", "dev", "rest")}
+    ids = {split: YouTubeVIS(tmp_path, "ytvis2019", split).ids for split in ("train", "dev", "rest")}
     assert ids["dev"] == ["run"]
     assert ids["rest"] == ["sit", "herd"]
 
 
 def test_a_run_writes_the_files_numbers(tmp_path: Path) -> None:
     youtube_vis.make(tmp_path, "ytvis2021")
-    benchmark = YouTubeVis(tmp_path, split="train")
+    benchmark = YouTubeVIS(tmp_path, split="train")
     for video in benchmark:
         list(benchmark.write(video, truth(video), tmp_path / "out"))
     entries = json.loads((tmp_path / "out" / "run.json").read_text())
@@ -99,9 +99,9 @@ def test_damaged_youtube_vis(tmp_path: Path, change: Callable, word: str) -> Non
     youtube_vis.make(tmp_path, "ytvis2021")
     changed(tmp_path / "train.json", change)
     with pytest.raises(InputError, match=word):
-        YouTubeVis(tmp_path, split="train")[0]
+        YouTubeVIS(tmp_path, split="train")[0]
     with pytest.raises(InputError, match=r"test\.json: no such file"):
-        len(YouTubeVis(tmp_path, split="test"))
+        len(YouTubeVIS(tmp_path, split="test"))
 
 
 # VSPW
@@ -109,7 +109,7 @@ def test_damaged_youtube_vis(tmp_path: Path, change: Callable, word: str) -> Non
 
 def test_labels_of_vspw(tmp_path: Path) -> None:
     vspw.make(tmp_path, "vspw")
-    benchmark = Vspw(tmp_path)
+    benchmark = VSPW(tmp_path)
     video = benchmark.open("hall")
     assert video.vocabulary == video.stuff == ("wall", "floor", "table_or_desk")
     assert (video.targets, video.categories) == ((1, 2, 3), {1: 0, 2: 1, 3: 2})
@@ -118,14 +118,14 @@ def test_labels_of_vspw(tmp_path: Path) -> None:
         assert torch.equal(benchmark.true_labels(video, answer), labels[answer.frame].long())
     numbers = scored(benchmark, truth)
     assert numbers["mIoU"] == numbers["pixel_accuracy"] == 1
-    assert Vspw(tmp_path, split="test")[0].truth is None
+    assert VSPW(tmp_path, split="test")[0].truth is None
     path = tmp_path / "data" / "hall" / "mask" / f"{vspw.NAMES[2]}.png"
     Image.fromarray(torch.full(vspw.SIZE, 9, dtype=torch.uint8).numpy()).save(path)
     with pytest.raises(InputError, match=r"label 9, but label_num_dic_final\.json ends at 3"):
         benchmark.open("hall")
     changed(tmp_path / "label_num_dic_final.json", lambda said: said.update(floor=7))
     with pytest.raises(InputError, match="with the labels 1, 2, 3"):
-        Vspw(tmp_path)[0]
+        VSPW(tmp_path)[0]
 
 
 # VIPSeg
@@ -133,7 +133,7 @@ def test_labels_of_vspw(tmp_path: Path) -> None:
 
 def test_segments_of_vipseg(tmp_path: Path) -> None:
     vipseg.make(tmp_path, "vipseg")
-    benchmark = VipSeg(tmp_path)
+    benchmark = VIPSeg(tmp_path)
     video = benchmark.open("queue")
     assert (video.vocabulary, video.stuff) == (("wall", "road", "person"), ("wall", "road"))
     assert video.targets == (1, 6201, 70_200)
@@ -142,7 +142,7 @@ def test_segments_of_vipseg(tmp_path: Path) -> None:
     ids = vipseg.ids("queue")
     assert torch.equal(video.truth[3], torch.stack([ids[3] == target for target in video.targets]))  # type: ignore
     assert scored(benchmark, truth)["VPQ"] == 1
-    hidden = VipSeg(tmp_path, split="test")
+    hidden = VIPSeg(tmp_path, split="test")
     assert (hidden.ids, hidden[0].truth, hidden[0].prompts[0].stuff) == (["yard"], None, ("wall", "road"))
 
 
@@ -153,14 +153,14 @@ def test_damaged_vipseg(tmp_path: Path) -> None:
     changed(path, lambda said: said["annotations"][0]["annotations"][4]["segments_info"].pop())
     changed(path, lambda said: [f["segments_info"].pop() for f in said["annotations"][0]["annotations"][5:]])
     with pytest.raises(InputError, match=r"00000004\.png: segment 6202 is not in the JSON"):
-        VipSeg(tmp_path)[0].truth[4]  # type: ignore[index]
+        VIPSeg(tmp_path)[0].truth[4]  # type: ignore[index]
     path.write_text(kept)
     changed(path, lambda said: said["annotations"][0]["annotations"][0].update(file_name="9.png"))
     with pytest.raises(InputError, match="video walk: frame 9 is not among"):
-        VipSeg(tmp_path)[0]
+        VIPSeg(tmp_path)[0]
     changed(path, lambda said: said.pop("categories"))
     with pytest.raises(InputError, match="without 'categories'"):
-        len(VipSeg(tmp_path))
+        len(VIPSeg(tmp_path))
 
 
 # Ref-DAVIS
@@ -168,7 +168,7 @@ def test_damaged_vipseg(tmp_path: Path) -> None:
 
 def test_expressions_of_ref_davis(tmp_path: Path) -> None:
     ref_davis.make(tmp_path, "refdavis")
-    benchmark = RefDavis(tmp_path)
+    benchmark = RefDAVIS(tmp_path)
     video = benchmark.open("classic-car")  # misspelt in the texts
     assert video.targets == tuple(range(1, 9))
     assert [prompt.text for prompt in video.prompts[3:6]] == ["café 1 of set 3", "café 2 of set 0", "café 2 of set 1"]
@@ -180,7 +180,7 @@ def test_expressions_of_ref_davis(tmp_path: Path) -> None:
 
 def test_swapped_objects_are_forgiven_except_by_the_fixed_number(tmp_path: Path) -> None:
     ref_davis.make(tmp_path, "refdavis")
-    benchmark = RefDavis(tmp_path, videos=["two"])
+    benchmark = RefDAVIS(tmp_path, videos=["two"])
     order = [4, 5, 6, 7, 0, 1, 2, 3]  # object 2 for object 1, in all sets
     numbers = scored(benchmark, lambda video: truth(video, masks=lambda frame, masks: masks[order]))
     assert numbers["J&F"] == 1
@@ -189,7 +189,7 @@ def test_swapped_objects_are_forgiven_except_by_the_fixed_number(tmp_path: Path)
 
 def test_void_does_not_count(tmp_path: Path) -> None:
     ref_davis.make(tmp_path, "refdavis")
-    benchmark = RefDavis(tmp_path, videos=["two"])
+    benchmark = RefDAVIS(tmp_path, videos=["two"])
     spilled = torch.zeros(36, 48, dtype=torch.bool)
     spilled[:, 41:] = True  # void begins at 40
     rows = torch.tensor([1, 1, 1, 1, 0, 0, 0, 0]).bool()[:, None, None]
@@ -206,7 +206,7 @@ def test_overlaps_go_to_the_higher_score_then_to_the_first() -> None:
 
 def test_four_folders_are_one_submission(tmp_path: Path) -> None:
     ref_davis.make(tmp_path / "data", "refdavis")
-    benchmark = RefDavis(tmp_path / "data")
+    benchmark = RefDAVIS(tmp_path / "data")
     for video in benchmark:
         list(benchmark.write(video, truth(video), tmp_path / "out"))
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [f"anno_{n}" for n in range(4)]
@@ -224,13 +224,13 @@ def test_damaged_expressions(tmp_path: Path) -> None:
     path = tmp_path / "davis_text_annotations" / "Davis17_annot2.txt"
     path.write_text('two 1 "a"\n')
     with pytest.raises(InputError, match=r"annot2\.txt: nothing is said of object 1 of classic-car"):
-        RefDavis(tmp_path)[0]
+        RefDAVIS(tmp_path)[0]
     path.write_text("two one a\n")
     with pytest.raises(InputError, match=r"annot2\.txt: line 1 is not"):
-        RefDavis(tmp_path)[0]
+        RefDAVIS(tmp_path)[0]
     path.unlink()
     with pytest.raises(InputError, match=r"annot2\.txt: no such file of expressions"):
-        RefDavis(tmp_path)[0]
+        RefDAVIS(tmp_path)[0]
 
 
 # Ref-YouTube-VOS
@@ -238,10 +238,10 @@ def test_damaged_expressions(tmp_path: Path) -> None:
 
 def test_expressions_of_ref_youtube_vos(tmp_path: Path) -> None:
     ref_youtube_vos.make(tmp_path, "refyoutubevos")
-    assert RefYouTubeVos(tmp_path).ids == ["fox-valid"]  # the owl is in test
-    assert RefYouTubeVos(tmp_path)[0].truth is None
-    assert RefYouTubeVos(tmp_path, "test").ids == ["owl-valid"]
-    benchmark = RefYouTubeVos(tmp_path, "train")
+    assert RefYouTubeVOS(tmp_path).ids == ["fox-valid"]  # the owl is in test
+    assert RefYouTubeVOS(tmp_path)[0].truth is None
+    assert RefYouTubeVOS(tmp_path, "test").ids == ["owl-valid"]
+    benchmark = RefYouTubeVOS(tmp_path, "train")
     video = benchmark.open("fox")
     assert video.attributes == {"objects": {1: 4, 2: 4, 3: 1}, "expressions": {1: 0, 2: 1, 3: 2}}
     assert scored(benchmark, truth)["J&F"] == 1
@@ -252,10 +252,10 @@ def test_expressions_of_ref_youtube_vos(tmp_path: Path) -> None:
     path = tmp_path / "meta_expressions" / "train" / "meta_expressions.json"
     changed(path, lambda said: said["videos"]["fox"]["frames"].append("00099"))
     with pytest.raises(InputError, match="video fox: frame 00099 is listed but not in"):
-        RefYouTubeVos(tmp_path, "train")[0]
+        RefYouTubeVOS(tmp_path, "train")[0]
     changed(path, lambda said: said["videos"]["owl"].pop("expressions"))
     with pytest.raises(InputError, match="video owl: no frames, or expressions"):
-        RefYouTubeVos(tmp_path, "train").open("owl")
+        RefYouTubeVOS(tmp_path, "train").open("owl")
 
 
 # VIPOSeg
@@ -263,7 +263,7 @@ def test_expressions_of_ref_youtube_vos(tmp_path: Path) -> None:
 
 def test_objects_of_viposeg_count_after_they_are_given(tmp_path: Path) -> None:
     viposeg.make(tmp_path, "viposeg")
-    benchmark = VipoSeg(tmp_path)
+    benchmark = VIPOSeg(tmp_path)
     video = benchmark.open("early")
     assert {prompt.target: prompt.frame for prompt in video.prompts} == {1: 0, 2: 2, 4: 0}
     assert benchmark.subsets(video) == [0, 0, 2]  # things 41 and 82 are seen, so is the stuff
@@ -278,20 +278,20 @@ def test_viposeg_without_its_classes_or_complete_annotations(tmp_path: Path) -> 
     viposeg.make(tmp_path, "viposeg")
     for path in sorted((tmp_path / "valid" / "Annotations_gt").rglob("*"), reverse=True):
         path.unlink() if path.is_file() else path.rmdir()
-    video = VipoSeg(tmp_path)[0]
+    video = VIPOSeg(tmp_path)[0]
     assert video.truth is None
     assert len(video.prompts) == 3
     changed(tmp_path / "valid" / "obj_class.json", lambda said: said["early"].pop("2"))
     with pytest.raises(InputError, match=r"object 2 is not in obj_class\.json"):
-        VipoSeg(tmp_path)[0]
+        VIPOSeg(tmp_path)[0]
 
 
 # BURST
 
 
 def test_tracks_of_burst(tmp_path: Path) -> None:
-    burst_guided.make(tmp_path, "burst")
-    benchmark = BurstGuided(tmp_path)
+    burst.make(tmp_path, "burst")
+    benchmark = BURSTGuided(tmp_path)
     assert benchmark.ids == ["LaSOT--cup-1"]
     assert {prompt.target: prompt.frame for prompt in benchmark[0].prompts} == {2: 0, 5: 3}
     numbers = scored(benchmark, truth)
@@ -306,8 +306,8 @@ def test_tracks_of_burst(tmp_path: Path) -> None:
 
 
 def test_submission_of_burst(tmp_path: Path) -> None:
-    burst_guided.make(tmp_path / "data", "burst")
-    benchmark = BurstGuided(tmp_path / "data")
+    burst.make(tmp_path / "data", "burst")
+    benchmark = BURSTGuided(tmp_path / "data")
     video = benchmark[0]
     list(benchmark.write(video, truth(video), tmp_path / "out"))
     packed = benchmark.pack(tmp_path / "out")

@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from common.benchmarks.davis import Davis
-from common.benchmarks.faults import Faults
+from common.benchmarks.davis import DAVIS
+from common.benchmarks.submissions.errors import SubmissionErrors
 from common.errors import InputError
 from common.video import FrameMasks, Video
 from common.video.masks import read_label_map, write_label_map
@@ -52,7 +52,7 @@ def test_what_a_method_is_told_and_what_is_scored(tmp_path: Path) -> None:
     maps = squares(ids=(1, 2))
     maps[1:, -1, -1] = 5  # a target that comes later does not count
     maps[:, 0, -1] = 255
-    benchmark = Davis(make(tmp_path, {"a": maps}))
+    benchmark = DAVIS(make(tmp_path, {"a": maps}))
     video = benchmark[0]
     assert (len(benchmark), video.id, len(video), video.targets) == (1, "a", 4, (1, 2))
     assert [(p.target, p.frame) for p in video.prompts] == [(1, 0), (2, 0)]
@@ -67,7 +67,7 @@ def test_what_a_method_is_told_and_what_is_scored(tmp_path: Path) -> None:
 
 
 def test_ids_with_a_gap_count_as_a_target_that_is_never_there(tmp_path: Path) -> None:
-    video = (benchmark := Davis(make(tmp_path, {"a": squares(ids=(1, 3))})))[0]
+    video = (benchmark := DAVIS(make(tmp_path, {"a": squares(ids=(1, 3))})))[0]
     assert video.targets == (1, 2, 3)
     assert [prompt.target for prompt in video.prompts] == [1, 3]
     silent = (FrameMasks(n, (), torch.zeros(0, *SIZE, dtype=torch.bool), torch.zeros(0)) for n in range(4))
@@ -77,7 +77,7 @@ def test_ids_with_a_gap_count_as_a_target_that_is_never_there(tmp_path: Path) ->
 def test_2016_is_one_target_whatever_the_ids(tmp_path: Path) -> None:
     maps = squares(ids=(1, 2))
     maps[maps == 2] = 255
-    video = Davis(make(tmp_path, {"a": maps}, 2016), year=2016)[0]
+    video = DAVIS(make(tmp_path, {"a": maps}, 2016), year=2016)[0]
     assert video.targets == (1,)
     assert torch.equal(video.truth[3][0], maps[3] > 0)
 
@@ -87,7 +87,7 @@ def test_2016_reads_1_bit_annotations(tmp_path: Path) -> None:
     for file in (root / "Annotations/480p/a").iterdir():
         Image.fromarray(read_label_map(file).bool().numpy()).save(file)
         assert Image.open(file).mode == "1"
-    assert Davis(root, year=2016)[0].truth[0].sum() == 9
+    assert DAVIS(root, year=2016)[0].truth[0].sum() == 9
 
 
 def test_split_file_of_paths(tmp_path: Path) -> None:
@@ -96,7 +96,7 @@ def test_split_file_of_paths(tmp_path: Path) -> None:
     (root / "ImageSets/480p").mkdir()
     pairs = [f"/JPEGImages/480p/{v}/{n:05d}.jpg /Annotations/480p/{v}/{n:05d}.png" for v in "ba" for n in range(4)]
     (root / "ImageSets/480p/val.txt").write_text("\n".join(pairs))
-    assert Davis(root, year=2016).ids == ["b", "a"]
+    assert DAVIS(root, year=2016).ids == ["b", "a"]
 
 
 @pytest.mark.parametrize("name", ["DAVIS2016", "davis-2016", "DAVIS", "DAVIS_2017"])
@@ -104,7 +104,7 @@ def test_the_root_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name
     monkeypatch.setenv("VIDSEG_DATA", str(tmp_path))
     make(tmp_path / name, {"a": squares()}, 2016)
     (tmp_path / "other").mkdir()
-    assert Davis(year=2016).root == tmp_path / name
+    assert DAVIS(year=2016).root == tmp_path / name
 
 
 def test_absent_data_says_where_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,17 +113,17 @@ def test_absent_data_says_where_to_get_it(tmp_path: Path, monkeypatch: pytest.Mo
         if place is not None:
             monkeypatch.setenv("VIDSEG_DATA", place)
         with pytest.raises(InputError, match=r"davis2017 .*https://davischallenge.org .*VIDSEG_DATA") as caught:
-            len(Davis())
+            len(DAVIS())
         assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match="none: no such folder"):
-        len(Davis(tmp_path / "none"))
+        len(DAVIS(tmp_path / "none"))
 
 
 def test_a_subset_of_sequences(tmp_path: Path) -> None:
     root = make(tmp_path, {"a": squares(), "b": squares()})
-    assert [video.id for video in Davis(root, videos=["b"])] == ["b"]
+    assert [video.id for video in DAVIS(root, videos=["b"])] == ["b"]
     with pytest.raises(InputError, match="c: not in davis2017 val, which has a, b"):
-        len(Davis(root, videos=["c"]))
+        len(DAVIS(root, videos=["c"]))
 
 
 def test_hidden_annotations_are_not_scored(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_hidden_annotations_are_not_scored(tmp_path: Path) -> None:
     for file in (root / "Annotations/480p/a").iterdir():
         if file.stem != "00000":
             file.unlink()
-    video = (benchmark := Davis(root, split="test-dev"))[0]
+    video = (benchmark := DAVIS(root, split="test-dev"))[0]
     assert video.truth is None
     assert len(video.prompts) == 2
     with pytest.raises(InputError, match="a of davis2017 test-dev cannot be scored: it has no annotations"):
@@ -139,7 +139,7 @@ def test_hidden_annotations_are_not_scored(tmp_path: Path) -> None:
 
 
 def test_the_submission_is_a_palette_png_for_each_frame(tmp_path: Path) -> None:
-    video = (benchmark := Davis(make(tmp_path / "data", {"a": squares()})))[0]
+    video = (benchmark := DAVIS(make(tmp_path / "data", {"a": squares()})))[0]
     assert len(list(benchmark.write(video, perfect(video), tmp_path / "out"))) == 4
     for frame in range(4):
         file = tmp_path / "out" / "a" / f"{frame:05d}.png"
@@ -174,7 +174,7 @@ def broken(tmp_path: Path, what: str) -> None:
         (root / "ImageSets/2017/val.txt").unlink()
     elif what == "no names":
         (root / "ImageSets/2017/val.txt").write_text("\n")
-    benchmark = Davis(root)
+    benchmark = DAVIS(root)
     benchmark.measure(benchmark[0], perfect(benchmark[0]))
 
 
@@ -201,7 +201,7 @@ def test_bad_data_is_named(tmp_path: Path, what: str, message: str) -> None:
 
 def test_another_year_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="year 2018"):
-        Davis(tmp_path, year=2018)
+        DAVIS(tmp_path, year=2018)
 
 
 @pytest.mark.parametrize(
@@ -213,14 +213,14 @@ def test_another_year_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_every_scored_frame_is_answered_once(tmp_path: Path, frames: tuple[int, ...], message: str) -> None:
-    video = (benchmark := Davis(make(tmp_path, {"a": squares()})))[0]
+    video = (benchmark := DAVIS(make(tmp_path, {"a": squares()})))[0]
     answers = list(perfect(video))
     with pytest.raises(InputError, match=f"video a: {message}"):
         benchmark.measure(video, [answers[frame] for frame in frames])
 
 
 def test_answers_of_another_size_are_refused(tmp_path: Path) -> None:
-    video = (benchmark := Davis(make(tmp_path, {"a": squares()})))[0]
+    video = (benchmark := DAVIS(make(tmp_path, {"a": squares()})))[0]
     answers = [FrameMasks(n, (1,), torch.zeros(1, 6, 8, dtype=torch.bool), torch.zeros(1)) for n in range(4)]
     with pytest.raises(InputError, match=r"video a, frame 00001: the answer is \(6, 8\)"):
         benchmark.measure(video, answers)
@@ -238,7 +238,7 @@ def test_folders_of_pngs_score_like_davis2017_evaluation(golden_root: Path, tmp_
         maps = [read_label_map(file) for file in sorted((golden_root / "davis_png/pred" / name).iterdir())]
         for index, label in enumerate(maps):
             Image.new("RGB", label.shape[::-1]).save(frames / f"{index:05d}.jpg")
-        benchmark = Davis(tmp_path / "davis", videos=[name])
+        benchmark = DAVIS(tmp_path / "davis", videos=[name])
         video = benchmark[0]
         answers = (
             FrameMasks(n, ids, label == torch.tensor(ids, dtype=torch.uint8)[:, None, None], torch.ones(len(ids)))
@@ -261,7 +261,7 @@ def test_the_real_davis_2016(
 ) -> None:
     monkeypatch.setenv("VIDSEG_DATA", str(data_root))
     try:
-        benchmark = Davis(year=2016, split=split)
+        benchmark = DAVIS(year=2016, split=split)
     except InputError as error:
         pytest.skip(f"no DAVIS 2016: {error}")
     videos = list(benchmark)
@@ -279,9 +279,9 @@ def test_larger_frames_are_tracked_and_scored_at_the_size_of_the_annotations(tmp
         large = root / "JPEGImages" / "Full-Resolution" / "a" / f"{index:05d}.jpg"
         large.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (48, 36)).save(large)
-    benchmark = Davis(root, frames="Full-Resolution")
+    benchmark = DAVIS(root, frames="Full-Resolution")
     assert "480p, tracked on frames of Full-Resolution" in benchmark.protocol
-    assert benchmark.protocol != Davis(root).protocol
+    assert benchmark.protocol != DAVIS(root).protocol
     video = benchmark[0]
     assert video[0].shape == (36, 48, 3)
     assert torch.equal(video.prompts[1].mask, (squares()[0] == 2).repeat_interleave(3, 0).repeat_interleave(3, 1))
@@ -294,5 +294,5 @@ def test_larger_frames_are_tracked_and_scored_at_the_size_of_the_annotations(tmp
     measured = benchmark.measure(video, benchmark.write(video, answers(), tmp_path / "out"))
     assert (measured["j"] == 1).all()
     assert read_label_map(tmp_path / "out/a/00002.png").shape == SIZE
-    again = benchmark.measure(video, benchmark.read(video, tmp_path / "out", Faults()))
+    again = benchmark.measure(video, benchmark.read(video, tmp_path / "out", SubmissionErrors()))
     assert torch.equal(again["j"], measured["j"])

@@ -11,8 +11,8 @@ import torch
 from common.benchmarks.long_video import LongVideo
 from common.video import FrameMasks, Video
 from common.video.masks import read_label_map, write_label_map
-from tests.benchmarks.miniatures.davis import SIZE
-from tests.benchmarks.miniatures.long_video import make
+from tests.support.miniatures.davis import SIZE
+from tests.support.miniatures.long_video import make
 
 
 @pytest.fixture

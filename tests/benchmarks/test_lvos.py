@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from common.benchmarks.lvos import Lvos
+from common.benchmarks.lvos import LVOS
 from common.errors import InputError
 from common.video.masks import read_label_map
-from tests.benchmarks.answers import check_round_trip, numbers, shifted, silent
-from tests.benchmarks.miniatures.lvos import FRAMES, NAMES, make
+from tests.support.answers import check_round_trip, numbers, shifted, silent
+from tests.support.miniatures.lvos import FRAMES, NAMES, make
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def change(root: Path, video: str, target: str, **values: str) -> None:
 
 
 def test_each_object_is_given_where_it_starts(root: Path) -> None:
-    benchmark = Lvos(root)
+    benchmark = LVOS(root)
     assert (benchmark.name, benchmark.ids) == ("lvosv2", ["park", "pool"])
     park, pool = benchmark
     assert [(prompt.target, prompt.frame) for prompt in park.prompts] == [(1, 0), (2, 3)]
@@ -35,7 +35,7 @@ def test_each_object_is_given_where_it_starts(root: Path) -> None:
 
 
 def test_each_object_counts_without_its_own_first_and_last_frame(root: Path) -> None:
-    benchmark = Lvos(root)
+    benchmark = LVOS(root)
     park, pool = benchmark
     assert list(benchmark.scored_frames(park)) == [1, 2, 3, 4, 5, 6]
     measured = benchmark.measure(park, shifted(park))
@@ -49,7 +49,7 @@ def test_each_object_counts_without_its_own_first_and_last_frame(root: Path) -> 
 def test_frames_that_the_range_lacks_count_0(root: Path) -> None:
     # Ten frames are said to be annotated: eight values, of which the range up to frame 36 gives six.
     change(root, "park", "1", frame_nums="10")
-    benchmark = Lvos(root, videos=["park"])
+    benchmark = LVOS(root, videos=["park"])
     video = benchmark[0]
     measured = benchmark.measure(video, shifted(video, 0))
     assert measured["missing"].tolist() == [2, 0]
@@ -59,12 +59,12 @@ def test_frames_that_the_range_lacks_count_0(root: Path) -> None:
 def test_the_frame_that_is_last_by_number_does_not_count(root: Path) -> None:
     # The end is now beyond the last frame, which is then met, and left out as number 8 of 8.
     change(root, "park", "1", end="37")
-    benchmark = Lvos(root)
+    benchmark = LVOS(root)
     assert benchmark.own_frames(benchmark[0])[1] == [1, 2, 3, 4, 5, 6]
 
 
 def test_groups_are_of_videos(root: Path) -> None:
-    benchmark = Lvos(root)
+    benchmark = LVOS(root)
     metric = benchmark.metric()
     park, pool = benchmark
     metric.extend(**benchmark.measure(park, shifted(park, 0)))
@@ -76,13 +76,13 @@ def test_groups_are_of_videos(root: Path) -> None:
 
 def test_a_list_elsewhere(root: Path, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("park\n\n")
-    assert Lvos(root, unseen=tmp_path / "list.txt").unseen_videos == {"park"}
+    assert LVOS(root, unseen=tmp_path / "list.txt").unseen_videos == {"park"}
 
 
 @pytest.mark.parametrize("given", [None, "none.txt"])
 def test_without_a_list_groups_are_refused_before_anything_is_tracked(root: Path, given: str | None) -> None:
     (root / "unseen_videos.txt").unlink()
-    benchmark = Lvos(root, unseen=given)
+    benchmark = LVOS(root, unseen=given)
     park = benchmark[0]  # to be trained on, or tracked, it needs no list
 
     def tracked() -> object:
@@ -96,7 +96,7 @@ def test_without_a_list_groups_are_refused_before_anything_is_tracked(root: Path
 
 
 def test_flat_means_are_another_protocol_and_need_no_list(root: Path) -> None:
-    official, flat = Lvos(root), Lvos(root, groups=False)
+    official, flat = LVOS(root), LVOS(root, groups=False)
     assert "mean of seen and unseen videos" in official.protocol
     assert "flat mean over objects" in flat.protocol
     (root / "unseen_videos.txt").unlink()
@@ -111,7 +111,7 @@ def test_flat_means_are_another_protocol_and_need_no_list(root: Path) -> None:
 
 
 def test_hidden_annotations(root: Path) -> None:
-    benchmark = Lvos(root, version=1, split="test")
+    benchmark = LVOS(root, version=1, split="test")
     park, pool = benchmark
     assert (park.truth, pool.truth) == (None, None)
     assert [(prompt.target, prompt.frame) for prompt in park.prompts] == [(1, 0), (2, 3)]
@@ -120,14 +120,14 @@ def test_hidden_annotations(root: Path) -> None:
 
 
 def test_what_is_written_is_read_back(root: Path, tmp_path: Path) -> None:
-    check_round_trip(Lvos(root), tmp_path / "out")
+    check_round_trip(LVOS(root), tmp_path / "out")
     assert read_label_map(tmp_path / "out/park/00000016.png").unique().tolist() == [0, 1, 2]
 
 
 def test_a_description_in_the_split_folder(root: Path) -> None:
     (root / "valid_meta.json").rename(root / "valid/valid_meta.json")
     (root / "valid").rename(root / "val")
-    assert Lvos(root).ids == ["park", "pool"]
+    assert LVOS(root).ids == ["park", "pool"]
 
 
 def broken(root: Path, what: str) -> None:
@@ -158,7 +158,7 @@ def broken(root: Path, what: str) -> None:
 )
 def test_bad_data_is_named(root: Path, what: str, message: str) -> None:
     broken(root, what)
-    benchmark = Lvos(root)
+    benchmark = LVOS(root)
     with pytest.raises(InputError, match=message) as caught:
         benchmark.measure(benchmark[0], silent(benchmark[0]))
     assert "\n" not in str(caught.value)
@@ -166,4 +166,4 @@ def test_bad_data_is_named(root: Path, what: str, message: str) -> None:
 
 def test_another_version_is_refused() -> None:
     with pytest.raises(InputError, match="version 3"):
-        Lvos(version=3)
+        LVOS(version=3)

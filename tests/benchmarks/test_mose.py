@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.benchmarks.known import known_benchmark
-from common.benchmarks.mose import Mose, MoseV2
+from common.benchmarks.mose import MOSE, MOSEv2
+from common.benchmarks.registry import make_benchmark
 from common.errors import InputError
 from common.video.masks import write_label_map
-from tests.benchmarks.answers import check_round_trip, numbers, shifted, silent
-from tests.benchmarks.miniatures.drawing import SIZE
-from tests.benchmarks.miniatures.mose import FRAMES, SPANS, make
+from tests.support.answers import check_round_trip, numbers, shifted, silent
+from tests.support.miniatures.drawing import SIZE
+from tests.support.miniatures.mose import FRAMES, SPANS, make
 
 
 @pytest.fixture
@@ -27,12 +27,12 @@ def v2(tmp_path: Path) -> Path:
     return tmp_path / "v2"
 
 
-def given(benchmark: Mose, id: str) -> list[tuple[int, int]]:
+def given(benchmark: MOSE, id: str) -> list[tuple[int, int]]:
     return [(prompt.target, prompt.frame) for prompt in benchmark.open(id).prompts]
 
 
 def test_v1_train_is_scored_like_davis(v1: Path) -> None:
-    benchmark = Mose(v1, split="train")
+    benchmark = MOSE(v1, split="train")
     assert benchmark.ids == ["one", "two"]
     assert given(benchmark, "one") == [(2, 0)]
     assert given(benchmark, "two") == [(1, 0)]  # 7 comes later
@@ -53,7 +53,7 @@ def test_v1_train_is_scored_like_davis(v1: Path) -> None:
 @pytest.mark.parametrize("split", ["valid", "test"])
 def test_hidden_annotations(tmp_path: Path, name: str, split: str) -> None:
     make(tmp_path, name)
-    benchmark = known_benchmark(name, root=tmp_path, split=split)
+    benchmark = make_benchmark(name, root=tmp_path, split=split)
     assert given(benchmark, "one") == [(2, 0)]
     video = benchmark.open("two")
     assert (video.truth, video.targets, len(video)) == (None, (1,), FRAMES)
@@ -72,14 +72,14 @@ def test_later_prompts_are_taken_from_the_folder(tmp_path: Path, name: str) -> N
         described["videos"]["two"]["objects"] = ["1", "7"]
         (tmp_path / "valid/meta.json").unlink()
         (tmp_path / "meta_valid.json").write_text(json.dumps(described))
-    video = known_benchmark(name, root=tmp_path).open("two")
+    video = make_benchmark(name, root=tmp_path).open("two")
     assert [(prompt.target, prompt.frame) for prompt in video.prompts] == [(1, 0), (7, 3)]
     assert torch.equal(video.prompts[1].mask, only_new == 7)
     assert video.truth is None
 
 
 def test_v2_scores_all_described_objects_in_all_frames(v2: Path) -> None:
-    benchmark = MoseV2(v2, split="train")
+    benchmark = MOSEv2(v2, split="train")
     video = benchmark.open("two")
     assert video.targets == (1, 7)
     assert given(benchmark, "two") == [(1, 0), (7, 3)]
@@ -91,11 +91,11 @@ def test_v2_scores_all_described_objects_in_all_frames(v2: Path) -> None:
 
 def test_v2_without_a_description_takes_the_ids_of_the_label_maps(v2: Path) -> None:
     (v2 / "train/meta.json").unlink()
-    assert given(MoseV2(v2, split="train"), "two") == [(1, 0), (7, 3)]
+    assert given(MOSEv2(v2, split="train"), "two") == [(1, 0), (7, 3)]
 
 
 def test_v2_vanishing_and_returning(v2: Path) -> None:
-    benchmark = MoseV2(v2, split="train", videos=["one"])
+    benchmark = MOSEv2(v2, split="train", videos=["one"])
     video = benchmark[0]
     metric = benchmark.metric()
     metric.extend(**benchmark.measure(video, silent(video)))
@@ -107,14 +107,14 @@ def test_v2_vanishing_and_returning(v2: Path) -> None:
 
 
 def test_v2_footprints_are_protocols_of_their_own(v2: Path) -> None:
-    official, centred = MoseV2(v2, split="train"), MoseV2(v2, split="train", mosev2_compat=False)
+    official, centred = MOSEv2(v2, split="train"), MOSEv2(v2, split="train", mosev2_compat=False)
     assert official.protocol != centred.protocol
     assert official.metric().mosev2_compat
     assert not centred.metric().mosev2_compat
 
 
-@pytest.mark.parametrize("kind", [Mose, MoseV2])
-def test_what_is_written_is_read_back(tmp_path: Path, kind: type[Mose]) -> None:
+@pytest.mark.parametrize("kind", [MOSE, MOSEv2])
+def test_what_is_written_is_read_back(tmp_path: Path, kind: type[MOSE]) -> None:
     make(tmp_path / "data", kind.name)
     benchmark = kind(tmp_path / "data", split="train")
     check_round_trip(benchmark, tmp_path / "out")
@@ -154,11 +154,11 @@ def broken(root: Path, what: str) -> None:
 )
 def test_bad_data_is_named(v2: Path, what: str, message: str) -> None:
     broken(v2, what)
-    benchmark = MoseV2(v2, split="train")
+    benchmark = MOSEv2(v2, split="train")
     with pytest.raises(InputError, match=message) as caught:
         benchmark.measure(benchmark[0], shifted(benchmark[0]))
     assert "\n" not in str(caught.value)
 
 
 def test_val_and_valid_are_one_split(v1: Path) -> None:
-    assert Mose(v1, split="val").ids == Mose(v1).ids == ["one", "two"]
+    assert MOSE(v1, split="val").ids == MOSE(v1).ids == ["one", "two"]

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from common.benchmarks.faults import Faults
-from common.benchmarks.known import known_benchmark
-from tests.benchmarks.miniatures.drawing import write_maps
+from common.benchmarks.registry import make_benchmark
+from common.benchmarks.submissions.errors import SubmissionErrors
+from tests.support.miniatures.drawing import write_maps
 
 CASES = ("p08_three_absent", "p09_late_object", "p14_vanish_return", "p11_spurious_id")
 
@@ -69,9 +69,9 @@ def test_every_object(golden_root: Path, tmp_path: Path, name: str, case: str) -
     root.mkdir()
     frames = LAYOUTS[name](root, case, torch.from_numpy(arrays["gt"]))
     write_maps(out / case, frames, torch.from_numpy(arrays["pred"]))
-    benchmark = known_benchmark(name, root=root)
+    benchmark = make_benchmark(name, root=root)
     video = benchmark[0]
-    measured = benchmark.measure(video, benchmark.read(video, out, Faults(empty=True)))
+    measured = benchmark.measure(video, benchmark.read(video, out, SubmissionErrors(empty=True)))
     want = expected(name, json.loads((golden_root / "vos_expected.json").read_text())["cases"][case])
     assert [str(target) for target in video.targets] == list(want)
     for column, values in enumerate(want.values()):

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from common.benchmarks.davis import Davis
-from common.benchmarks.pumavos import PumaVos
+from common.benchmarks.davis import DAVIS
+from common.benchmarks.pumavos import PUMaVOS
 from common.errors import InputError
-from tests.benchmarks.miniatures.davis import late
-from tests.benchmarks.miniatures.pumavos import make
+from tests.support.miniatures.davis import late
+from tests.support.miniatures.pumavos import make
 
 
 @pytest.fixture
@@ -21,12 +21,12 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_clips_are_the_folders(root: Path) -> None:
-    benchmark = PumaVos()
+    benchmark = PUMaVOS()
     assert benchmark.root == root
     assert benchmark.ids == ["chair", "half_face"]
     assert (benchmark[0].targets, benchmark[1].targets) == ((1, 2), (1,))
     assert benchmark[0].name(3) == "0000003"
-    assert PumaVos(videos=["half_face"]).ids == ["half_face"]
+    assert PUMaVOS(videos=["half_face"]).ids == ["half_face"]
 
 
 def test_the_score_is_that_of_davis(root: Path) -> None:
@@ -37,7 +37,7 @@ def test_the_score_is_that_of_davis(root: Path) -> None:
     lists = root / "davis" / "ImageSets" / "2017"
     lists.mkdir(parents=True)
     (lists / "val.txt").write_text("chair\nhalf_face\n")
-    ours, davis = PumaVos(), Davis(root / "davis")
+    ours, davis = PUMaVOS(), DAVIS(root / "davis")
     for a, b in zip(ours, davis, strict=True):
         mine, theirs = ours.measure(a, late(a)), davis.measure(b, late(b))
         assert mine["j"].equal(theirs["j"])
@@ -49,4 +49,4 @@ def test_an_empty_folder_is_named(root: Path) -> None:
     for kind in ("JPEGImages", "Annotations"):
         (root / kind).rename(root / f"{kind} of another")
     with pytest.raises(InputError, match="PUMaVOS: no folders of videos in its JPEGImages and Annotations"):
-        len(PumaVos())
+        len(PUMaVOS())

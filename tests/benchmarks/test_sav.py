@@ -12,12 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
-from common.benchmarks.faults import Faults
-from common.benchmarks.sav import Sav
+from common.benchmarks.sav import SAV
+from common.benchmarks.submissions.errors import SubmissionErrors
 from common.errors import InputError
-from common.evaluation import evaluate
+from common.evaluation.submission import evaluate
 from common.video import FrameMasks, Video
-from tests.benchmarks.miniatures.sav import SIZE, make, square
+from tests.support.miniatures.sav import SIZE, make, square
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def save(path: Path, masks: np.ndarray) -> None:
 
 
 def test_targets_prompts_and_frames_that_count(root: Path) -> None:
-    benchmark = Sav(root)
+    benchmark = SAV(root)
     late, numbered = benchmark
     assert late.targets == numbered.targets == (1, 2)
     assert late.attributes["objects"] == {1: "000", 2: "001"}
@@ -59,15 +59,15 @@ def test_root_may_be_the_folder_of_the_split(root: Path, monkeypatch: pytest.Mon
     place = root.parent / "data"
     shutil.copytree(root / "sav_test" if name == "sav_test" else root, place / name)
     monkeypatch.setenv("VIDSEG_DATA", str(place))
-    assert Sav(split="test").ids == ["sav_000003"]
-    assert len(Sav(split="test")[0]) == 17
+    assert SAV(split="test").ids == ["sav_000003"]
+    assert len(SAV(split="test")[0]) == 17
     if name == "sav_test":
         with pytest.raises(InputError, match="sav not found"):
-            len(Sav())
+            len(SAV())
 
 
 def test_the_submission_is_a_tree_of_binary_pngs_in_the_objects_own_folders(root: Path, tmp_path: Path) -> None:
-    benchmark, out = Sav(root), tmp_path / "out"
+    benchmark, out = SAV(root), tmp_path / "out"
     for video in benchmark:
         list(benchmark.write(video, perfect(video), out))
     folders = {str(path.relative_to(out)) for path in out.glob("*/*")}
@@ -82,7 +82,7 @@ def test_the_submission_is_a_tree_of_binary_pngs_in_the_objects_own_folders(root
 
 
 def test_frames_at_24_fps_and_other_zeros_in_a_folders_name_do_no_harm(root: Path, tmp_path: Path) -> None:
-    benchmark = Sav(root, videos=["sav_000002"])
+    benchmark = SAV(root, videos=["sav_000002"])
     for frame in range(17):
         for object, row in (("1", 3), ("0003", 6)):
             path = tmp_path / "out" / "sav_000002" / object / f"{frame:05d}.png"
@@ -91,7 +91,7 @@ def test_frames_at_24_fps_and_other_zeros_in_a_folders_name_do_no_harm(root: Pat
 
 
 def test_one_label_map_a_frame_is_refused_or_counts_as_empty(root: Path, tmp_path: Path) -> None:
-    benchmark = Sav(root, videos=["sav_000001"])
+    benchmark = SAV(root, videos=["sav_000001"])
     for frame in range(0, 21, 4):
         save(tmp_path / "out" / "sav_000001" / f"{frame:05d}.png", np.ones(SIZE, dtype=np.uint8))
     with pytest.raises(InputError, match=r"label maps, but objects of SA-V overlap; write 000/<frame>\.png"):
@@ -104,7 +104,7 @@ def test_an_object_counts_on_its_own_frames(root: Path) -> None:
     folder = root / "sav_val" / "Annotations_6fps" / "sav_000001" / "001"
     for frame in (0, 4, 20):
         (folder / f"{frame:05d}.png").unlink()
-    benchmark = Sav(root)
+    benchmark = SAV(root)
     video = benchmark[0]
     assert list(benchmark.scored_frames(video)) == [4, 8, 12, 16]
     measured = benchmark.measure(video, perfect(video))
@@ -138,7 +138,7 @@ def test_bad_data_is_named(root: Path, what: str, message: str) -> None:
         (place / "JPEGImages_24fps" / "sav_000001" / "00003.jpg").unlink()
     elif what == "size":
         save(objects / "000" / "00008.png", np.ones((5, 5), dtype=np.uint8))
-    benchmark = Sav(root)
+    benchmark = SAV(root)
     with pytest.raises(InputError, match=message):
         [benchmark.measure(video, perfect(video)) for video in benchmark]
 
@@ -154,9 +154,9 @@ def test_every_object_equals_the_official_scorer(golden_root: Path, tmp_path: Pa
                     for frame, labels in enumerate(maps):
                         save(tmp_path / place / name / f"{target:03d}" / f"{frame:05d}.png", labels == target)
     (tmp_path / "sav_val" / "sav_val.txt").write_text("\n".join(names))
-    benchmark, metric = Sav(tmp_path), Sav(tmp_path).metric()
+    benchmark, metric = SAV(tmp_path), SAV(tmp_path).metric()
     for video in benchmark:
-        measured = benchmark.measure(video, benchmark.read(video, tmp_path / "pred", Faults()))
+        measured = benchmark.measure(video, benchmark.read(video, tmp_path / "pred", SubmissionErrors()))
         metric.extend(**measured)
         for measure in "JF":
             means = (100 * measured[measure.lower()].nanmean(0)).tolist()

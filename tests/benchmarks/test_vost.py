@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.benchmarks.faults import Faults
-from common.benchmarks.vost import Vost
+from common.benchmarks.submissions.errors import SubmissionErrors
+from common.benchmarks.vost import VOST
 from common.errors import InputError
 from common.video import FrameMasks
 from common.video.masks import read_label_map, write_label_map
-from tests.benchmarks.answers import check_round_trip, numbers, shifted
-from tests.benchmarks.miniatures.vost import FRAMES, NAMES, SKIPPED, make
+from tests.support.answers import check_round_trip, numbers, shifted
+from tests.support.miniatures.vost import FRAMES, NAMES, SKIPPED, make
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_what_a_method_is_told_and_what_is_scored(root: Path) -> None:
-    benchmark = Vost(root)
+    benchmark = VOST(root)
     assert benchmark.ids == ["2_fold_cloth"]
     video = benchmark[0]
     assert (video.targets, len(video), video.fps, video.name(1)) == ((1, 2), FRAMES, 5.0, "frame00013")
@@ -33,7 +33,7 @@ def test_what_a_method_is_told_and_what_is_scored(root: Path) -> None:
 
 
 def test_j_over_the_last_quarter(root: Path) -> None:
-    benchmark = Vost(root)
+    benchmark = VOST(root)
     video = benchmark[0]
     scored = benchmark.scored_frames(video)
     metric = benchmark.metric()
@@ -50,7 +50,7 @@ def test_j_over_the_last_quarter(root: Path) -> None:
 
 
 def test_ids_above_those_of_the_first_frame_do_not_count(root: Path, tmp_path: Path) -> None:
-    benchmark = Vost(root, split="train")
+    benchmark = VOST(root, split="train")
     video = benchmark[0]
     assert video.targets == (1, 2)
     list(benchmark.write(video, shifted(video, 0), tmp_path / "out"))
@@ -58,12 +58,12 @@ def test_ids_above_those_of_the_first_frame_do_not_count(root: Path, tmp_path: P
     labels = read_label_map(file)
     labels[-1, -1] = 5
     write_label_map(file, labels)
-    measured = benchmark.measure(video, benchmark.read(video, tmp_path / "out", Faults(empty=True)))
+    measured = benchmark.measure(video, benchmark.read(video, tmp_path / "out", SubmissionErrors(empty=True)))
     assert (measured["j"] == 1).all()
 
 
 def test_void_is_background_or_left_out(root: Path) -> None:
-    official, lenient = Vost(root, split="train"), Vost(root, split="train", ignore_void=True)
+    official, lenient = VOST(root, split="train"), VOST(root, split="train", ignore_void=True)
     assert official.protocol != lenient.protocol
     video = official[0]
 
@@ -79,19 +79,19 @@ def test_void_is_background_or_left_out(root: Path) -> None:
 
 @pytest.mark.parametrize("ignore_void", [False, True])
 def test_answers_of_another_size_are_refused(root: Path, ignore_void: bool) -> None:
-    benchmark = Vost(root, split="train", ignore_void=ignore_void)
+    benchmark = VOST(root, split="train", ignore_void=ignore_void)
     small = (FrameMasks(n, (1,), torch.zeros(1, 4, 4, dtype=torch.bool), torch.zeros(1)) for n in range(FRAMES))
     with pytest.raises(InputError, match=r"frame frame00013: the answer is \(4, 4\)"):
         benchmark.measure(benchmark[0], small)
 
 
 def test_what_is_written_is_read_back(root: Path, tmp_path: Path) -> None:
-    check_round_trip(Vost(root), tmp_path / "out")
+    check_round_trip(VOST(root), tmp_path / "out")
     assert (tmp_path / "out" / "2_fold_cloth" / "frame00001.png").is_file()
 
 
 def test_perfect_answers(root: Path) -> None:
-    got = numbers(Vost(root), 0)
+    got = numbers(VOST(root), 0)
     assert got["J"] == got["J_tr"] == 1
 
 
@@ -100,7 +100,7 @@ def test_annotations_of_the_first_frame_alone_are_not_scored(root: Path) -> None
     for file in folder.iterdir():
         if file.stem != NAMES[0]:
             file.unlink()
-    video = Vost(root)[0]
+    video = VOST(root)[0]
     assert video.truth is None
     assert len(video.prompts) == 2
 
@@ -127,7 +127,7 @@ def broken(root: Path, what: str) -> None:
 )
 def test_bad_data_is_named(root: Path, what: str, message: str) -> None:
     broken(root, what)
-    benchmark = Vost(root)
+    benchmark = VOST(root)
     with pytest.raises(InputError, match=message) as caught:
         benchmark.measure(benchmark[0], shifted(benchmark[0]))
     assert "\n" not in str(caught.value)

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.benchmarks.faults import Faults
-from common.benchmarks.vots import Vots
+from common.benchmarks.submissions.errors import SubmissionErrors
+from common.benchmarks.vots import VOTS
 from common.errors import InputError
 from common.metrics.vots import NUMBERS
 from common.video import FrameMasks, Video
-from common.video.vot_regions import Mask, Rectangle, Special, read_regions, write_regions
-from tests.benchmarks.miniatures.vots import SIZE, make, square
+from common.vot.regions import Mask, Rectangle, Special, read_regions, write_regions
+from tests.support.miniatures.vots import SIZE, make, square
 
-STRICT = Faults()
+STRICT = SubmissionErrors()
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def perfect(video: Video) -> Iterator[FrameMasks]:
         yield FrameMasks(frame, video.targets, masks, torch.ones(len(masks)))
 
 
-def numbers(benchmark: Vots, answers: dict[str, Iterator[FrameMasks]]) -> dict[str, float]:
+def numbers(benchmark: VOTS, answers: dict[str, Iterator[FrameMasks]]) -> dict[str, float]:
     metric = benchmark.metric()
     for video in benchmark:
         metric.extend(**benchmark.measure(video, answers[video.id]))
@@ -41,7 +41,7 @@ def numbers(benchmark: Vots, answers: dict[str, Iterator[FrameMasks]]) -> dict[s
 
 
 def test_what_a_method_is_told(workspace: Path) -> None:
-    benchmark = Vots(workspace)
+    benchmark = VOTS(workspace)
     assert [video.id for video in benchmark] == ["solo", "pair"]
     video = benchmark.open("pair")
     assert (len(video), video.fps, video[0].shape, video.name(0)) == (16, 25, (*SIZE, 3), "00000001")
@@ -54,7 +54,7 @@ def test_what_a_method_is_told(workspace: Path) -> None:
 
 
 def test_ground_truth_may_be_absent_unknown_or_short(workspace: Path) -> None:
-    video = Vots(workspace).open("pair")
+    video = VOTS(workspace).open("pair")
     known = torch.stack([video.truth.known(frame) for frame in range(16)])
     assert known[:, 1].all()
     assert [frame for frame in range(16) if not known[frame, 0]] == [4, 14, 15]
@@ -69,7 +69,7 @@ def test_a_perfect_tracker(workspace: Path) -> None:
         ("count", [(1 / 5 + (1 / 13 + 1 / 16) / 2) / 2, (1 / 5 + (1 / 13 + 1 / 4) / 2) / 2]),
         ("skip", [0, 0]),
     ):
-        benchmark = Vots(workspace, init_frame=rule)
+        benchmark = VOTS(workspace, init_frame=rule)
         got = numbers(benchmark, {video.id: perfect(video) for video in benchmark})
         assert list(got) == list(NUMBERS) == list(benchmark.numbers)
         assert got["Quality"] == pytest.approx(1 - missed[0])
@@ -78,7 +78,7 @@ def test_a_perfect_tracker(workspace: Path) -> None:
 
 
 def test_what_is_measured_has_the_target_last(workspace: Path) -> None:
-    benchmark = Vots(workspace)
+    benchmark = VOTS(workspace)
     video = benchmark.open("pair")
     assert list(benchmark.scored_frames(video)) == list(range(16))
     silent = (FrameMasks(n, (), torch.zeros(0, *SIZE, dtype=torch.bool), torch.zeros(0)) for n in range(16))
@@ -93,7 +93,7 @@ def test_what_is_measured_has_the_target_last(workspace: Path) -> None:
 
 def test_only_tagged_frames_count_in_votst(tmp_path: Path) -> None:
     make(tmp_path / "a", "votst2024")
-    benchmark = Vots(tmp_path / "a", "votst2024", "val")
+    benchmark = VOTS(tmp_path / "a", "votst2024", "val")
     assert list(benchmark.scored_frames(benchmark.open("solo"))) == [1, 3]
     assert list(benchmark.scored_frames(benchmark.open("pair"))) == [1, 3, 5, 7, 9, 11, 13, 15]
     got = numbers(benchmark, {video.id: perfect(video) for video in benchmark})
@@ -104,7 +104,7 @@ def test_only_tagged_frames_count_in_votst(tmp_path: Path) -> None:
 def test_challenges_hide_their_ground_truth(tmp_path: Path) -> None:
     for edition in ("vots2024", "votst2024"):
         make(tmp_path / edition, edition, hidden=True)
-        video = (benchmark := Vots(tmp_path / edition, edition))[1]
+        video = (benchmark := VOTS(tmp_path / edition, edition))[1]
         assert video.truth is None
         assert video.annotated is None
         assert [prompt.target for prompt in video.prompts] == [1, 2]
@@ -116,7 +116,7 @@ def test_challenges_hide_their_ground_truth(tmp_path: Path) -> None:
 
 def test_pixels_to_ignore_do_not_count(workspace: Path) -> None:
     write_regions(workspace / "sequences/solo/groundtruth__ignore.txt", [Rectangle(0, 0, 32, 12)] * 2)
-    benchmark = Vots(workspace, videos=["solo"])
+    benchmark = VOTS(workspace, videos=["solo"])
     video = benchmark[0]
     assert video.attributes["objects"] == {1: "object"}
     silent = (FrameMasks(n, (), torch.zeros(0, *SIZE, dtype=torch.bool), torch.zeros(0)) for n in range(5))
@@ -127,7 +127,7 @@ def test_pixels_to_ignore_do_not_count(workspace: Path) -> None:
 
 
 def test_results_as_the_toolkit_names_them(workspace: Path, tmp_path: Path) -> None:
-    benchmark = Vots(workspace, tracker="mine")
+    benchmark = VOTS(workspace, tracker="mine")
     for video in benchmark:
         list(benchmark.write(video, perfect(video), tmp_path / "out"))
     base = tmp_path / "out/results/mine/baseline"
@@ -142,7 +142,7 @@ def test_results_as_the_toolkit_names_them(workspace: Path, tmp_path: Path) -> N
 
 
 def test_what_is_written_is_read_back_to_the_same_score(workspace: Path, tmp_path: Path) -> None:
-    benchmark = Vots(workspace)
+    benchmark = VOTS(workspace)
 
     def noisy(video: Video) -> Iterator[FrameMasks]:
         generator = torch.Generator().manual_seed(3)
@@ -164,7 +164,7 @@ def test_what_is_written_is_read_back_to_the_same_score(workspace: Path, tmp_pat
         assert "results/vidseg/baseline/solo/solo_001.bin" in archive.namelist()
 
 
-def written(benchmark: Vots, folder: Path) -> Path:
+def written(benchmark: VOTS, folder: Path) -> Path:
     for video in benchmark:
         list(benchmark.write(video, perfect(video), folder))
     return folder / "results/vidseg/baseline"
@@ -179,12 +179,12 @@ def written(benchmark: Vots, folder: Path) -> Path:
     ],
 )
 def test_faults_of_a_submission(workspace: Path, tmp_path: Path, name: str, lines: str | None, message: str) -> None:
-    benchmark = Vots(workspace, videos=["pair"])
+    benchmark = VOTS(workspace, videos=["pair"])
     file = written(benchmark, tmp_path / "out") / name
     file.unlink() if lines is None else file.write_text(lines)
     with pytest.raises(InputError, match=message):
         list(benchmark.read(benchmark[0], tmp_path / "out", STRICT))
-    answers = list(benchmark.read(benchmark[0], tmp_path / "out", faults := Faults(empty=True)))
+    answers = list(benchmark.read(benchmark[0], tmp_path / "out", faults := SubmissionErrors(empty=True)))
     assert len(faults.notes) == 1
     assert len(answers) == 16
     assert not torch.stack([answer.masks[0] for answer in answers]).any()
@@ -192,14 +192,14 @@ def test_faults_of_a_submission(workspace: Path, tmp_path: Path, name: str, line
 
 
 def test_a_missing_sequence_and_two_trackers(workspace: Path, tmp_path: Path) -> None:
-    benchmark = Vots(workspace, videos=["pair"])
+    benchmark = VOTS(workspace, videos=["pair"])
     with pytest.raises(InputError, match="no results of sequence pair"):
         list(benchmark.read(benchmark[0], tmp_path, STRICT))
-    answers = list(benchmark.read(benchmark[0], tmp_path, Faults(empty=True)))
+    answers = list(benchmark.read(benchmark[0], tmp_path, SubmissionErrors(empty=True)))
     assert len(answers) == 16
     assert not any(answer.masks.any() for answer in answers)
     for tracker in ("a", "b"):
-        other = Vots(workspace, tracker=tracker)
+        other = VOTS(workspace, tracker=tracker)
         list(other.write(benchmark[0], perfect(benchmark[0]), tmp_path / "out"))
     with pytest.raises(InputError, match="results of 2 trackers for pair"):
         list(benchmark.read(benchmark[0], tmp_path / "out", STRICT))
@@ -210,9 +210,9 @@ def test_a_missing_sequence_and_two_trackers(workspace: Path, tmp_path: Path) ->
 
 def test_names_that_do_not_exist() -> None:
     with pytest.raises(InputError, match="vots2023 val: no such edition and split"):
-        Vots(edition="vots2023", split="val")
+        VOTS(edition="vots2023", split="val")
     with pytest.raises(InputError, match="init_frame drop"):
-        Vots(init_frame="drop")
+        VOTS(init_frame="drop")
 
 
 @pytest.mark.parametrize(
@@ -233,21 +233,21 @@ def test_a_wrong_workspace_is_named(tmp_path: Path, file: str, text: str | None,
     make(tmp_path / "a", "votst2024")
     (tmp_path / "a" / file).unlink() if text is None else (tmp_path / "a" / file).write_text(text)
     with pytest.raises(InputError, match=message):
-        Vots(tmp_path / "a", "votst2024", "val").open(Vots(tmp_path / "a", "votst2024", "val").listed()[1])
+        VOTS(tmp_path / "a", "votst2024", "val").open(VOTS(tmp_path / "a", "votst2024", "val").listed()[1])
 
 
 def test_a_sequence_without_objects(workspace: Path) -> None:
     (workspace / "sequences/solo/groundtruth.txt").unlink()
     with pytest.raises(InputError, match=r"groundtruth\.txt: cannot read the regions"):
-        Vots(workspace).open("solo")
+        VOTS(workspace).open("solo")
 
 
 def test_the_folder_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make(tmp_path / "VOTS-2023", "vots2023")
     monkeypatch.setenv("VIDSEG_DATA", str(tmp_path))
-    assert len(Vots(edition="vots2024")) == len(Vots()) == 2
+    assert len(VOTS(edition="vots2024")) == len(VOTS()) == 2
     with pytest.raises(InputError, match="votst2024val not found"):
-        len(Vots(edition="votst2024", split="val"))
+        len(VOTS(edition="votst2024", split="val"))
 
 
 # Against the toolkit.
@@ -263,7 +263,7 @@ def test_the_folder_is_found_by_its_name(tmp_path: Path, monkeypatch: pytest.Mon
 )
 def test_results_score_as_in_the_toolkit(golden_root: Path, edition: str, split: str, rule: str, filtered: str) -> None:
     expected = json.loads((golden_root / "vots_expected.json").read_text())[filtered]["overall"]
-    benchmark = Vots(golden_root / "vots", edition, split, rule)
+    benchmark = VOTS(golden_root / "vots", edition, split, rule)
     got = numbers(benchmark, {v.id: benchmark.read(v, golden_root / "vots", STRICT) for v in benchmark})
     for key in NUMBERS:
         assert got[key] == pytest.approx(expected[key], abs=1e-6)

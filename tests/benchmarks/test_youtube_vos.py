@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from common.benchmarks.youtube_vos import YouTubeVos
+from common.benchmarks.youtube_vos import YouTubeVOS
 from common.errors import InputError
 from common.video import FrameMasks
 from common.video.masks import read_label_map
-from tests.benchmarks.answers import check_round_trip, numbers, shifted, silent
-from tests.benchmarks.miniatures.youtube_vos import FRAMES, NAMES, make
+from tests.support.answers import check_round_trip, numbers, shifted, silent
+from tests.support.miniatures.youtube_vos import FRAMES, NAMES, make
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def change(root: Path, split: str, video: str, target: str, **values: object) ->
 @pytest.mark.parametrize("split", ["valid", "test"])
 @pytest.mark.parametrize(("all_frames", "step", "fps"), [(False, 1, 6.0), (True, 5, 30.0)])
 def test_what_a_method_is_told(both_rates: Path, split: str, all_frames: bool, step: int, fps: float) -> None:
-    benchmark = YouTubeVos(both_rates, 2018, split, all_frames)
+    benchmark = YouTubeVOS(both_rates, 2018, split, all_frames)
     assert (benchmark.name, benchmark.ids) == ("youtubevos2018", ["early", "late"])
     early, late = benchmark
     assert (len(early), early.fps) == (FRAMES if step == 1 else 5 * FRAMES - 4, fps)
@@ -55,7 +55,7 @@ def test_what_a_method_is_told(both_rates: Path, split: str, all_frames: bool, s
 def test_an_object_counts_after_its_first_frame_up_to_its_last_listed(
     both_rates: Path, all_frames: bool, step: int
 ) -> None:
-    benchmark = YouTubeVos(both_rates, split="train", all_frames=all_frames)
+    benchmark = YouTubeVOS(both_rates, split="train", all_frames=all_frames)
     early, late = benchmark
     assert list(benchmark.scored_frames(early)) == [step * n for n in range(1, 7)]
     measured = benchmark.measure(early, shifted(early))
@@ -69,7 +69,7 @@ def test_seen_are_the_categories_of_the_training_set(root: Path) -> None:
     train = {"videos": {"other": {"objects": {"1": {"category": "dog", "frames": ["00000"]}}}}}
     (root / "train").mkdir()
     (root / "train/meta.json").write_text(json.dumps(train))
-    benchmark = YouTubeVos(root, split="held_out")
+    benchmark = YouTubeVOS(root, split="held_out")
     early, late = benchmark
     assert benchmark.measure(early, shifted(early))["unseen"].tolist() == [0, 1]
     metric = benchmark.metric()
@@ -78,12 +78,12 @@ def test_seen_are_the_categories_of_the_training_set(root: Path) -> None:
     got = metric.compute()
     assert (got["J_seen"], got["J_unseen"], got["F_unseen"], got["G"]) == (1, 0.5, 0.5, 0.75)
     (root / "train/meta.json").unlink()
-    flat = YouTubeVos(root, split="held_out")
+    flat = YouTubeVOS(root, split="held_out")
     assert flat.measure(early, shifted(early))["unseen"].isnan().all()
 
 
 def test_held_out_training_videos_are_all_seen(root: Path) -> None:
-    got = numbers(YouTubeVos(root, split="train"), 0)
+    got = numbers(YouTubeVOS(root, split="train"), 0)
     assert got["G"] == got["J_seen"] == got["F_seen"] == 1
     assert got["J_unseen"] != got["J_unseen"]
 
@@ -92,7 +92,7 @@ def test_held_out_training_videos_are_all_seen(root: Path) -> None:
 def test_the_submission_is_a_zip_of_the_listed_frames(
     both_rates: Path, tmp_path: Path, all_frames: bool, step: int
 ) -> None:
-    benchmark = YouTubeVos(both_rates, all_frames=all_frames)
+    benchmark = YouTubeVOS(both_rates, all_frames=all_frames)
 
     def everywhere(video: object) -> object:
         for frame in range(len(video)):
@@ -113,20 +113,20 @@ def test_the_submission_is_a_zip_of_the_listed_frames(
 
 @pytest.mark.parametrize("all_frames", [False, True])
 def test_what_is_written_is_read_back(both_rates: Path, tmp_path: Path, all_frames: bool) -> None:
-    check_round_trip(YouTubeVos(both_rates, split="train", all_frames=all_frames), tmp_path / "out")
+    check_round_trip(YouTubeVOS(both_rates, split="train", all_frames=all_frames), tmp_path / "out")
 
 
 def test_frames_without_any_object_in_between_are_written_and_scored(root: Path, tmp_path: Path) -> None:
     listed = [name for name in NAMES[1:] if name != NAMES[3]]
     change(root, "train", "late", "5", frames=listed)
-    benchmark = YouTubeVos(root, split="train", videos=["late"])
+    benchmark = YouTubeVOS(root, split="train", videos=["late"])
     assert list(benchmark.scored_frames(benchmark[0])) == [2, 3, 4, 5, 6]
     check_round_trip(benchmark, tmp_path / "out")
 
 
 def test_a_prompt_may_come_later_than_the_first_listed_frame(root: Path) -> None:
     change(root, "train", "early", "3", frames=NAMES[1:5])
-    video = YouTubeVos(root, split="train").open("early")
+    video = YouTubeVOS(root, split="train").open("early")
     assert [(prompt.target, prompt.frame) for prompt in video.prompts] == [(1, 0), (3, 2)]
 
 
@@ -134,7 +134,7 @@ def test_a_later_label_map_may_hold_earlier_objects_too(root: Path) -> None:
     source = root / "train/Annotations/early" / f"{NAMES[2]}.png"
     (root / "valid/Annotations/early" / f"{NAMES[2]}.png").write_bytes(source.read_bytes())
     (root / "valid/Annotations/early" / f"{NAMES[3]}.png").write_bytes(source.read_bytes())
-    video = YouTubeVos(root).open("early")
+    video = YouTubeVOS(root).open("early")
     assert [(prompt.target, prompt.frame) for prompt in video.prompts] == [(1, 0), (3, 2)]
     assert video.prompts[1].mask.sum() == 64
     assert video.truth is None
@@ -169,10 +169,10 @@ def broken(root: Path, what: str) -> None:
 def test_bad_data_is_named(root: Path, what: str, message: str) -> None:
     broken(root, what)
     with pytest.raises(InputError, match=message) as caught:
-        YouTubeVos(root, split="train").open("early")
+        YouTubeVOS(root, split="train").open("early")
     assert "\n" not in str(caught.value)
 
 
 def test_another_year_is_refused() -> None:
     with pytest.raises(InputError, match="year 2017"):
-        YouTubeVos(year=2017)
+        YouTubeVOS(year=2017)

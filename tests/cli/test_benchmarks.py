@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 import cli
-from common.benchmarks.known import KNOWN
-from tests.benchmarks.miniatures.davis import make, make_davis, squares
+from common.benchmarks.registry import BENCHMARKS
+from tests.support.miniatures.davis import make, make_davis, squares
 
 Output = pytest.CaptureFixture[str]
 
@@ -31,10 +31,10 @@ def test_the_list_fits_a_terminal_and_says_where_data_is(
     out = capsys.readouterr().out
     lines = out.splitlines()
     assert max(map(len, lines)) <= 80
-    assert all(any(line.startswith(name) for line in lines) for name in KNOWN)
+    assert all(any(line.startswith(name) for line in lines) for name in BENCHMARKS)
     assert "".join(line.strip() for line in lines).count(str(data / "DAVIS-2017")) >= 1
     assert "get it from" not in out
-    assert len(lines) < 6 * len(KNOWN)
+    assert len(lines) < 6 * len(BENCHMARKS)
 
 
 def test_one_is_shown_with_its_layout_and_where_to_put_it(data: Path, capsys: Output) -> None:
@@ -52,7 +52,7 @@ def test_one_is_shown_with_its_layout_and_where_to_put_it(data: Path, capsys: Ou
     assert "not found here" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", KNOWN)
+@pytest.mark.parametrize("name", BENCHMARKS)
 def test_every_one_can_be_shown(name: str, capsys: Output) -> None:
     assert cli.main(["benchmarks", name]) == 0
     assert capsys.readouterr().out.startswith(f"{name}: ")
@@ -115,11 +115,11 @@ def test_wrong_use_is_one_line(arguments: list[str], words: list[str], data: Pat
 def test_a_run_and_its_submission_have_one_number(data: Path, tmp_path: Path) -> None:
     """``test`` with --model.save_predictions, then ``evaluate`` on what it wrote."""
     config = tmp_path / "run.yaml"
-    benchmark = {"class_path": "common.benchmarks.davis.Davis"}
+    benchmark = {"class_path": "common.benchmarks.davis.DAVIS"}
     config.write_text(yaml.safe_dump({"data": {"test": [benchmark]}, "trainer": {"accelerator": "cpu"}}))
     run = tmp_path / "run"
     flags = ["--model.save_predictions", "true", "--trainer.default_root_dir", str(run)]
-    assert cli.main(["test", "--config", str(config), "--model", "common.baselines.CopyFirstMask", *flags]) == 0
+    assert cli.main(["test", "--config", str(config), "--model", "methods.baselines.CopyFirstMask", *flags]) == 0
     submission = run / "davis2017-val" / "predictions"
     evaluated = ["evaluate", "--benchmark", "davis2017", "--jobs", "1", "--output", str(tmp_path / "scores")]
     ran = json.loads((run / "davis2017-val" / "results.json").read_text())

@@ -10,12 +10,12 @@ import torch
 import yaml
 
 import cli
-from common.benchmarks.submissions import zip_folder
-from common.benchmarks.tiny import Tiny
+from common.benchmarks.submissions.masks import zip_folder
+from common.benchmarks.tiny.videos import Tiny
 from common.cli.evaluate import method_name
-from common.results import ResultRecord
+from common.records.record import ResultRecord
 from common.video.masks import write_label_map
-from tests.benchmarks.miniatures.davis import submit
+from tests.support.miniatures.davis import submit
 
 TINY = ["evaluate", "--benchmark", "tiny-easy", "--videos", "2", "--frames", "6", "--size", "[32, 32]", "--jobs", "1"]
 
@@ -162,7 +162,7 @@ def test_the_submission_of_a_run_has_the_scores_of_its_record(tmp_path: Path, mo
     Path("run.yaml").write_text(
         yaml.safe_dump({"data": {"test": [tiny]}, "trainer": {"accelerator": "cpu", "enable_model_summary": False}})
     )
-    flags = ["--config", "run.yaml", "--model", "common.baselines.CopyFirstMask", "--model.save_predictions", "true"]
+    flags = ["--config", "run.yaml", "--model", "methods.baselines.CopyFirstMask", "--model.save_predictions", "true"]
     assert cli.main(["test", *flags]) == 0
     run = Path("runs/copyfirstmask/tiny-occlusion-test")
     size = ["--videos", "2", "--frames", "6", "--size", "[32, 32]", "--jobs", "1"]

@@ -15,7 +15,7 @@ import cli
 DATA = {
     "train": [
         {
-            "class_path": "common.video.synthetic.SyntheticClips",
+            "class_path": "common.synthetic.SyntheticClips",
             "init_args": {"length": 4, "frames": 6, "size": [32, 32]},
         }
     ],
@@ -40,7 +40,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a Toy of width 6 trained for two steps."""
     root = tmp_path_factory.mktemp("runs") / "toy"
-    flags = ["--model", "tests.toy.Toy", "--model.width", "6", "--model.lr", "0.5"]
+    flags = ["--model", "tests.support.toy.Toy", "--model.width", "6", "--model.lr", "0.5"]
     assert cli.main(["fit", "--config", str(config), *flags, *at(root)]) == 0
     return root
 
@@ -65,11 +65,11 @@ def test_typed_values_win_over_the_checkpoint_which_fills_in_the_rest(
     trained: Path, config: Path, tmp_path: Path
 ) -> None:
     checkpoint = str(trained / "checkpoints" / "last.ckpt")
-    flags = ["--model", "tests.toy.Toy", "--model.lr", "0.25", "--ckpt_path", checkpoint]
+    flags = ["--model", "tests.support.toy.Toy", "--model.lr", "0.25", "--ckpt_path", checkpoint]
     assert cli.main(["test", "--config", str(config), *flags, *at(tmp_path)]) == 0
     record = json.loads((tmp_path / RESULTS).read_text())
     model = record["config"]["model"]
-    assert model["class_path"] == "tests.toy.Toy"
+    assert model["class_path"] == "tests.support.toy.Toy"
     assert model["init_args"]["lr"] == 0.25  # typed; 0.5 is stored
     assert model["init_args"]["width"] == 6  # stored; 4 is the default
     assert record["weights"] == checkpoint
@@ -78,7 +78,9 @@ def test_typed_values_win_over_the_checkpoint_which_fills_in_the_rest(
 
 def test_values_of_a_config_file_win_over_the_checkpoint(trained: Path, config: Path, tmp_path: Path) -> None:
     model = tmp_path / "model.yaml"
-    model.write_text(yaml.safe_dump({"model": {"class_path": "tests.toy.Toy", "init_args": {"weight_decay": 0.3}}}))
+    model.write_text(
+        yaml.safe_dump({"model": {"class_path": "tests.support.toy.Toy", "init_args": {"weight_decay": 0.3}}})
+    )
     flags = ["--config", str(model), "--ckpt_path", str(trained / "checkpoints" / "last.ckpt")]
     assert cli.main(["test", "--config", str(config), *flags, *at(tmp_path)]) == 0
     used = settings(tmp_path)["init_args"]
@@ -88,11 +90,11 @@ def test_values_of_a_config_file_win_over_the_checkpoint(trained: Path, config: 
 def test_checkpoint_of_another_class_is_an_error(
     trained: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    flags = ["--model", "tests.toy.OtherToy", "--ckpt_path", str(trained / "checkpoints" / "last.ckpt")]
+    flags = ["--model", "tests.support.toy.OtherToy", "--ckpt_path", str(trained / "checkpoints" / "last.ckpt")]
     assert cli.main(["test", "--config", str(config), *flags, *at(tmp_path)]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
-    assert "tests.toy.Toy" in error
-    assert "tests.toy.OtherToy" in error
+    assert "tests.support.toy.Toy" in error
+    assert "tests.support.toy.OtherToy" in error
     assert not (tmp_path / RESULTS).exists()
 
 
@@ -101,7 +103,7 @@ def test_typed_size_that_does_not_fit_the_checkpoint_names_the_keys(
 ) -> None:
     flags = [
         "--model",
-        "tests.toy.Toy",
+        "tests.support.toy.Toy",
         "--model.width",
         "5",
         "--ckpt_path",
@@ -123,7 +125,7 @@ def test_wrong_checkpoint_is_one_line(
     elif content == "half":
         whole = (trained / "checkpoints" / "last.ckpt").read_bytes()
         path.write_bytes(whole[: len(whole) // 2])
-    flags = ["--model", "tests.toy.Toy", "--ckpt_path", str(path)]
+    flags = ["--model", "tests.support.toy.Toy", "--ckpt_path", str(path)]
     assert cli.main(["test", "--config", str(config), *flags, *at(tmp_path)]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: ")
@@ -133,7 +135,7 @@ def test_wrong_checkpoint_is_one_line(
 def test_scoring_without_weights_is_refused_unless_random_is_asked_for(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["test", "--config", str(config), "--model", "tests.toy.Toy", *at(tmp_path)]
+    command = ["test", "--config", str(config), "--model", "tests.support.toy.Toy", *at(tmp_path)]
     assert cli.main(command) == 2
     assert "--model.weights" in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / RESULTS).exists()
@@ -142,7 +144,7 @@ def test_scoring_without_weights_is_refused_unless_random_is_asked_for(
 
 
 def test_a_second_run_into_the_same_folder_goes_on(config: Path, tmp_path: Path) -> None:
-    command = ["test", "--config", str(config), "--model", "common.baselines.CopyFirstMask", *at(tmp_path)]
+    command = ["test", "--config", str(config), "--model", "methods.baselines.CopyFirstMask", *at(tmp_path)]
     assert cli.main([*command, "--model.save_predictions", "true"]) == 0
     first = json.loads((tmp_path / RESULTS).read_text())
     assert cli.main(command) == 0
@@ -157,7 +159,7 @@ def test_callbacks_of_a_config_do_not_cost_the_checkpoint(config: Path, tmp_path
     extra = tmp_path / "extra.yaml"
     monitor = {"class_path": "lightning.pytorch.callbacks.LearningRateMonitor"}
     extra.write_text(yaml.safe_dump({"trainer": {"callbacks": [monitor]}}))
-    flags = ["--config", str(extra), "--model", "tests.toy.Toy"]
+    flags = ["--config", str(extra), "--model", "tests.support.toy.Toy"]
     assert cli.main(["fit", "--config", str(config), *flags, *at(tmp_path)]) == 0
     assert (tmp_path / "checkpoints" / "last.ckpt").is_file()
 
@@ -166,8 +168,8 @@ def test_a_failed_video_is_named_at_the_end_and_the_others_are_saved(
     config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     broken = tmp_path / "broken.yaml"
-    broken.write_text(yaml.safe_dump({"data": {"test": [{"class_path": "tests.toy.BrokenVideo"}]}}))
-    flags = ["--config", str(broken), "--model", "common.baselines.CopyFirstMask"]
+    broken.write_text(yaml.safe_dump({"data": {"test": [{"class_path": "tests.support.toy.BrokenVideo"}]}}))
+    flags = ["--config", str(broken), "--model", "methods.baselines.CopyFirstMask"]
     assert cli.main(["test", "--config", str(config), *flags, *at(tmp_path)]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: 1 of the videos failed")
@@ -180,5 +182,5 @@ def test_default_folder_is_named_after_the_method(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["test", "--config", str(config), "--model", "common.baselines.CopyFirstMask"]) == 0
+    assert cli.main(["test", "--config", str(config), "--model", "methods.baselines.CopyFirstMask"]) == 0
     assert (tmp_path / "runs" / "copyfirstmask" / RESULTS).is_file()

@@ -18,9 +18,9 @@ from common.cli.build import build_method
 from common.cli.targets import prompts
 from common.cli.track import _key, _parser
 from common.errors import InputError
+from common.synthetic import SyntheticClips
 from common.video import Video, VideoFile, labels_from_masks, write_label_map, write_video
 from common.video.streams import camera_frames, piped_frames, raw_frames
-from common.video.synthetic import SyntheticClips
 
 SIZE = (64, 80)
 

@@ -15,10 +15,11 @@ import pytest
 import torch
 
 import cli
-from common.baselines import CopyFirstMask
 from common.cli import vot
 from common.errors import InputError
-from common.video.synthetic import SyntheticClips
+from common.synthetic import SyntheticClips
+from common.vot.trax import serve
+from methods.baselines.baselines import CopyFirstMask
 
 Request = namedtuple("Request", "type image objects")
 
@@ -119,12 +120,12 @@ def test_what_cannot_be_served(files, monkeypatch, capsys) -> None:
     box = SimpleNamespace(type="rectangle")
     double = toolkit([Request("initialize", image(paths[0]), [(box, {})])])
     with pytest.raises(InputError, match="given as a rectangle"):
-        vot.serve(CopyFirstMask(), torch.device("cpu"), double)
+        serve(CopyFirstMask().session, "copy", torch.device("cpu"), double)
     late = CopyFirstMask()
     late.session = lambda: SimpleNamespace(step=lambda *_: [])
     double = toolkit([Request("initialize", image(paths[0]), [(cropped(masks[0]), {})])])
     with pytest.raises(InputError, match="later than frames come"):
-        vot.serve(late, torch.device("cpu"), double)
+        serve(late.session, late.method_name, torch.device("cpu"), double)
     monkeypatch.setitem(sys.modules, "trax", double)
     monkeypatch.setattr(vot, "build_method", lambda *_: SimpleNamespace(needs_weights=True, weights=None))
     assert cli.main(["vot", "--method", "hqsmem"]) == 2
@@ -156,8 +157,8 @@ def test_over_the_real_protocol(files, repository: Path, tmp_path: Path) -> None
 
     paths, masks = files
     code = (
-        "import torch, trax, sys; from common.cli.vot import serve; from common.baselines import CopyFirstMask\n"
-        "serve(CopyFirstMask(), torch.device('cpu'), trax)"
+        "import torch, trax; from common.vot.trax import serve; from methods.baselines import CopyFirstMask\n"
+        "serve(CopyFirstMask().session, 'copy', torch.device('cpu'), trax)"
     )
     command = [sys.executable, "-c", code]
     with subprocess.Popen(command, cwd=repository, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as process:

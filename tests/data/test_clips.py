@@ -8,8 +8,8 @@ from torch.utils.data import DataLoader
 
 from common.data import Augmentation, ClipDataset, collate
 from common.errors import InputError
+from common.synthetic import SyntheticClips
 from common.video import Video
-from common.video.synthetic import SyntheticClips
 
 
 class Counted:

@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from common.benchmarks.vps import write_ids
+from common.benchmarks.tasks.vps import write_ids
 from common.data import LabelledClips, ScaleJitter
-from common.data.coco import CocoInstances, CocoPanoptic
+from common.data.coco import COCOInstances, COCOPanoptic
 from common.errors import InputError
 
 SIZE = (20, 30)
@@ -32,7 +32,7 @@ def image(number: int, name: str) -> dict:
 
 
 @pytest.fixture
-def instances(tmp_path: Path) -> CocoInstances:
+def instances(tmp_path: Path) -> COCOInstances:
     write_images(tmp_path)
     annotations = [
         {"image_id": 7, "category_id": 90, "segmentation": POLYGON, "iscrowd": 0, "expressions": ["left cat", "a cat"]},
@@ -42,10 +42,10 @@ def instances(tmp_path: Path) -> CocoInstances:
     ]
     said = {"images": [image(7, "a"), image(8, "b")], "annotations": annotations, "categories": CATEGORIES}
     (tmp_path / "instances.json").write_text(json.dumps(said))
-    return CocoInstances(tmp_path / "images", tmp_path / "instances.json")
+    return COCOInstances(tmp_path / "images", tmp_path / "instances.json")
 
 
-def test_instances(instances: CocoInstances) -> None:
+def test_instances(instances: COCOInstances) -> None:
     assert len(instances) == 1  # the other has a crowd only
     video = instances[0]
     assert (video.id, len(video), video.targets) == ("a", 1, (1, 2))
@@ -77,13 +77,13 @@ def test_panoptic(tmp_path: Path) -> None:
         "categories": CATEGORIES,
     }
     (tmp_path / "panoptic.json").write_text(json.dumps(said))
-    video = CocoPanoptic(tmp_path / "images", tmp_path / "panoptic.json", tmp_path / "maps")[0]
+    video = COCOPanoptic(tmp_path / "images", tmp_path / "panoptic.json", tmp_path / "maps")[0]
     assert (video.prompts[0].vocabulary, video.prompts[0].stuff) == (("sky", "cat"), ("sky",))
     assert video.categories == {1: 1, 2: 0}
     assert torch.equal(video.truth[0], torch.stack([ids == 70_000, ids == 300]))  # type: ignore[index]
 
 
-def test_a_still_becomes_a_clip_of_different_views(instances: CocoInstances) -> None:
+def test_a_still_becomes_a_clip_of_different_views(instances: COCOInstances) -> None:
     jitter = ScaleJitter(scale=(0.7, 1.5))
     item = LabelledClips(instances, frames=3, size=(24, 24), task="VIS", window=2, jitter=jitter)[0]
     assert item.frames.shape == (3, 3, 24, 24)
@@ -101,7 +101,7 @@ def test_a_still_becomes_a_clip_of_different_views(instances: CocoInstances) -> 
         (lambda said: said["annotations"][1]["segmentation"].update(counts="abc"), "image 7: a mask is damaged"),
     ],
 )
-def test_damaged(instances: CocoInstances, change, word: str) -> None:
+def test_damaged(instances: COCOInstances, change, word: str) -> None:
     said = json.loads(instances.annotations.read_text())
     change(said)
     instances.annotations.write_text(json.dumps(said))
@@ -111,4 +111,4 @@ def test_damaged(instances: CocoInstances, change, word: str) -> None:
 
 def test_missing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.json: no such annotation file"):
-        len(CocoInstances(tmp_path, tmp_path / "none.json"))
+        len(COCOInstances(tmp_path, tmp_path / "none.json"))

@@ -7,12 +7,12 @@ import pytest
 import torch
 from jsonargparse import ArgumentParser
 
-from common.benchmarks.tiny import Tiny
+from common.benchmarks.tiny.videos import Tiny
 from common.data import Augmentation, VideoDataModule
 from common.data.clips import ClipDataset
 from common.data.mixture import EpochSampler, MixedClips
 from common.errors import InputError
-from common.video.synthetic import SyntheticClips
+from common.synthetic import SyntheticClips
 
 SMALL = {"frames": 2, "size": (32, 32), "batch_size": 2, "clips_per_epoch": 4}
 
@@ -153,9 +153,9 @@ def test_from_yaml():
                 "class_path": "common.data.VideoDataModule",
                 "init_args": {
                     "train": [
-                        {"class_path": "common.video.synthetic.SyntheticClips", "init_args": {"preset": "easy"}},
+                        {"class_path": "common.synthetic.SyntheticClips", "init_args": {"preset": "easy"}},
                         {
-                            "class_path": "common.video.synthetic.SyntheticClips",
+                            "class_path": "common.synthetic.SyntheticClips",
                             "init_args": {"preset": ["occlusion", "reappear"], "size": [64, 96]},
                         },
                     ],

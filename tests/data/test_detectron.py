@@ -11,12 +11,12 @@ import pytest
 import torch
 from PIL import Image
 
-from common.benchmarks.vps import write_ids
+from common.benchmarks.tasks.vps import write_ids
 from common.data import LabelledClips
 from common.data.detectron import CatalogueSet
 from common.errors import InputError
 from common.video import rle_encode
-from common.video.tasks import as_instances, as_panoptic
+from common.video.task_views import as_instances, as_panoptic
 
 SIZE = (20, 30)
 POLYGON = [[2.0, 3.0, 10.0, 3.0, 10.0, 9.0, 2.0, 9.0]]

@@ -14,8 +14,8 @@ from common.data import Augmentation, LabelledClips, ScaleJitter, VideoDataModul
 from common.data.labelled import LabelledItem
 from common.data.mixture import EpochSampler, MixedClips
 from common.errors import InputError
+from common.synthetic import SyntheticClips, SyntheticPanoptic
 from common.video import Video
-from common.video.synthetic import SyntheticClips, SyntheticPanoptic
 
 SMALL = {"frames": 3, "size": (32, 40), "max_objects": 6}
 
@@ -227,7 +227,7 @@ def test_yaml():
     parser = ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(VideoDataModule, "data")
     given = {
-        "train": [{"class_path": "common.video.synthetic.SyntheticPanoptic"}],
+        "train": [{"class_path": "common.synthetic.SyntheticPanoptic"}],
         "tasks": ["VSS"],
         "window": 4,
         "augmentation": {"class_path": "common.data.scale_jitter.ScaleJitter", "init_args": {"scale": [0.5, 2.0]}},

@@ -9,8 +9,8 @@ from torch.utils.data import DataLoader
 
 from common.data import Augmentation, QueryClips, VideoDataModule, collate
 from common.errors import InputError
+from common.synthetic import SyntheticClips, SyntheticQueries
 from common.video import Prompt, Video
-from common.video.synthetic import SyntheticClips, SyntheticQueries
 
 SMALL = {"frames": 3, "size": (40, 40)}
 

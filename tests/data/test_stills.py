@@ -8,8 +8,8 @@ import torch
 
 from common.data.clips import ClipDataset
 from common.data.stills import MovedStills
+from common.synthetic import SyntheticClips
 from common.video import open_video
-from common.video.synthetic import SyntheticClips
 
 
 def still(frames: int = 1):

@@ -9,7 +9,7 @@ from common.errors import InputError
 from common.leaderboard.claims import by_seed, claims, claims_grid, judge
 from common.leaderboard.collect import collect
 from common.leaderboard.command import RECORDS, main
-from common.results import ResultRecord
+from common.records.record import ResultRecord
 
 CLAIM = """
 - claim: "A beats B"

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from common.benchmarks.known import KNOWN, known_benchmark
+from common.benchmarks.registry import BENCHMARKS, make_benchmark
 from common.errors import InputError
 from common.leaderboard.collect import METHODS, PublishedRow, collect, published
 from common.leaderboard.command import main
 from common.leaderboard.grid import shown
 from common.leaderboard.render import markdown, terminal
 from common.leaderboard.table import table
-from common.results import ResultRecord
+from common.records.record import ResultRecord
 
 PAPER = [
     PublishedRow("sam2long", "1", "SAM2Long", "Hiera-T", "sav", "val", "J&F", 77.0),
@@ -181,9 +181,9 @@ def test_what_is_too_wide_becomes_one_table_for_each_benchmark(monkeypatch: pyte
     assert text.count("Other nano") == 1
 
 
-@pytest.mark.parametrize("name", KNOWN)
+@pytest.mark.parametrize("name", BENCHMARKS)
 def test_a_table_shows_the_main_number_of_every_benchmark_and_no_crowd(name: str) -> None:
-    benchmark = known_benchmark(name)
+    benchmark = make_benchmark(name)
     try:
         metric = benchmark.metric()
     except InputError:  # what is a thing, or common, is said by the data, which is not here

@@ -11,10 +11,10 @@ from common.leaderboard.runner import read_plan, run_plan
 
 TINY = {"class_path": "common.benchmarks.tiny.Tiny", "init_args": {"videos": 2, "frames": 5, "size": [32, 32]}}
 CLIPS = {
-    "class_path": "common.video.synthetic.SyntheticClips",
+    "class_path": "common.synthetic.SyntheticClips",
     "init_args": {"length": 4, "frames": 6, "size": [32, 32]},
 }
-QUICK = "--model tests.toy.Toy"
+QUICK = "--model tests.support.toy.Toy"
 
 
 @pytest.fixture

@@ -14,29 +14,29 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from common.baselines import CopyFirstMask
 from common.checkpoints import load_state
 from common.data import VideoDataModule
 from common.data.clip import Clip
 from common.data.clips import ClipDataset, collate
 from common.errors import InputError
+from common.inference.resumable import RESULT, Tracking
+from common.inference.session import Session
 from common.nn.sam2.prompts import PromptSampling
 from common.segmenter import VideoSegmenter
-from common.session import Session
-from common.tracking import RESULT, Tracking
+from common.synthetic import SyntheticClips
 from common.video import FrameMasks, Prompt, Video, open_video
-from common.video.synthetic import SyntheticClips
-from methods.hqsmem import HqSmem, Sam2SMem
-from methods.hqsmem.refine import RefineSettings
+from methods.baselines.baselines import CopyFirstMask
+from methods.hqsmem import HQSMem, SAM2SMem
+from methods.hqsmem.refinement.gate import RefineSettings
 from methods.hqsmem.settings import MemorySettings
 from methods.sam2long import SAM2Long
 from methods.sslvos import SSLVOS
 from methods.univs import UniVS
-from methods.univs.inference import InferenceSettings
+from methods.univs.inference.settings import InferenceSettings
 from methods.vqsam import VQSAM
-from tests.methods.seeded_sslvos import Case, seeded_value
-from tests.methods.small_refiner import with_small_refiner
-from tests.nn.lively import enliven
+from tests.support.lively import enliven
+from tests.support.seeded_sslvos import Case, seeded_value
+from tests.support.small_refiner import with_small_refiner
 
 SIZE, LENGTH = (33, 47), 18  # odd sides; longer than any window of memory that depends on the length
 
@@ -76,7 +76,7 @@ def sam2(visible: float = 4.0, **settings) -> Callable[[], VideoSegmenter]:
 
 
 def sam2_smem() -> VideoSegmenter:
-    module = Sam2SMem(image_size=64, weights="random", gap=2).eval()
+    module = SAM2SMem(image_size=64, weights="random", gap=2).eval()
     enliven(module, seed=2, visible=4.0)
     return module
 
@@ -104,7 +104,7 @@ def sslvos(**settings) -> Callable[[], VideoSegmenter]:
 def hqsmem(**settings) -> Callable[[], VideoSegmenter]:
     def build() -> VideoSegmenter:
         torch.manual_seed(3)
-        return with_small_refiner(HqSmem(weights="random", sam_hq="random", dino="random", **settings).eval())
+        return with_small_refiner(HQSMem(weights="random", sam_hq="random", dino="random", **settings).eval())
 
     return build
 

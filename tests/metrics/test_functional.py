@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.metrics import batched, bits, boundary_accuracy, disk_runs, j_and_f, region_similarity
+from common.metrics import boundary_accuracy, disk_runs, j_and_f, jf_batched_gpu, jf_packed_cpu, region_similarity
 from common.metrics.functional import _counts, _f_measure, _iou, boundary_tolerance
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
@@ -33,7 +33,7 @@ def split(labels: torch.Tensor, ids: list[int]) -> torch.Tensor:
 
 def whole(pred: torch.Tensor, target: torch.Tensor, void: torch.Tensor | None = None) -> tuple[torch.Tensor, ...]:
     """J and F of whole images at once, as on a GPU."""
-    counts = batched.count(pred, target, void, disk_runs(boundary_tolerance(*pred.shape[-2:])))
+    counts = jf_batched_gpu.count(pred, target, void, disk_runs(boundary_tolerance(*pred.shape[-2:])))
     return _iou(counts), _f_measure(counts)
 
 
@@ -163,7 +163,7 @@ def test_a_run_looks_from_each_map_at_the_other() -> None:
 @settings(max_examples=150, deadline=None)
 @given(mask_pairs(largest=150), st.integers(0, 18).map(disk_runs) | footprints)
 def test_packed_pixels_equal_whole_images(pair: tuple[torch.Tensor, torch.Tensor], runs: list) -> None:
-    assert torch.equal(_counts(*pair, None, runs), batched.count(*pair, None, runs))
+    assert torch.equal(_counts(*pair, None, runs), jf_batched_gpu.count(*pair, None, runs))
 
 
 @pytest.mark.parametrize("radius", range(1, 19))
@@ -236,8 +236,8 @@ def test_more_pixels_than_are_taken_at_a_time(monkeypatch: pytest.MonkeyPatch) -
     pred, target = torch.rand(2, 5, 40, 60).lt(0.5).unbind()
     at_once = whole(pred, target)[1]
     assert torch.equal(boundary_accuracy(pred, target), at_once)
-    monkeypatch.setattr(batched, "PIXELS", 2 * 40 * 60)
-    monkeypatch.setattr(bits, "TOGETHER", 300)
+    monkeypatch.setattr(jf_batched_gpu, "PIXELS", 2 * 40 * 60)
+    monkeypatch.setattr(jf_packed_cpu, "TOGETHER", 300)
     assert torch.equal(whole(pred, target)[1], at_once)
     assert torch.equal(boundary_accuracy(pred, target), at_once)
 

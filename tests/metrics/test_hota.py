@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from common.metrics import HOTAMetrics
-from common.metrics.hota import BurstFrames
+from common.metrics.hota import BURSTFrames
 
 COMMON, UNCOMMON = (4, 13, 34), (1, 2, 3)  # classes of LVIS
 GROUPS = {"": None, "_common": COMMON, "_uncommon": UNCOMMON}
@@ -75,7 +75,7 @@ def masks(tracks: dict[int, Track], t: int) -> np.ndarray:
 
 def measured(clips: list[Clip], **settings: object) -> Iterator[dict[str, torch.Tensor]]:
     for video, clip in enumerate(clips):
-        frames = BurstFrames(clip.negative, clip.not_exhaustive, **settings)
+        frames = BURSTFrames(clip.negative, clip.not_exhaustive, **settings)
         for t in range(6):
             shapes = (torch.from_numpy(masks(tracks, t)) for tracks in (clip.said, clip.true))
             kinds = ([track.category for track in tracks.values()] for tracks in (clip.said, clip.true))
@@ -187,7 +187,7 @@ def test_classes_count_alike_and_only_where_they_are() -> None:
 
 def federated(negative: list[int], not_exhaustive: list[int], kind: int, **settings: bool) -> dict[str, float]:
     """Two frames of an object of class 1 that is found; in frame 1 something of class ``kind`` is said beside it."""
-    frames = BurstFrames(negative, not_exhaustive, **settings)
+    frames = BURSTFrames(negative, not_exhaustive, **settings)
     preds, target = blocks("a...", "a..b"), blocks("a...", "a...")
     for said, true in zip(preds, target, strict=True):
         frames.add(said, true, [5, 6], [1, 2], [0.9, 0.95], [1, kind], [1, 1])
@@ -215,6 +215,6 @@ def test_frames_without_any_true_mask_are_left_out() -> None:
 
 
 def test_sizes_are_checked() -> None:
-    frames, mask = BurstFrames(), torch.zeros(1, 4, 4, dtype=torch.bool)
+    frames, mask = BURSTFrames(), torch.zeros(1, 4, 4, dtype=torch.bool)
     with pytest.raises(ValueError, match=r"\(1, 4, 4\) and torch.bool \(1, 4, 3\)"):
         frames.add(mask, mask[..., 1:], [1], [1], [0.5], [1], [1])

@@ -8,7 +8,7 @@ import pytest
 
 from common.metrics import STQMetrics
 from common.metrics.tubes import Segments
-from tests.metrics.panoptic_videos import THINGS, drawn, made_up, segments
+from tests.support.panoptic_videos import THINGS, drawn, made_up, segments
 
 
 def numbers(*videos: tuple[list[Segments], list[Segments]], compat: bool = True) -> dict[str, float]:

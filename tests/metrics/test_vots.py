@@ -12,7 +12,7 @@ from torch import Tensor
 
 from common.metrics import VOTSMetrics
 from common.metrics.vots import NUMBERS, count_frames, measure_regions, success_plot
-from common.video.vot_regions import parse_region, raster, read_regions
+from common.vot.regions import parse_region, raster, read_regions
 
 SIZE = (120, 214)
 FILTERS = {"all_frames": slice(None), "evaluation_tag": slice(1, None)}

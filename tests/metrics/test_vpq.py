@@ -9,7 +9,7 @@ import pytest
 from common.metrics import VPQMetrics
 from common.metrics.tubes import Segments
 from common.metrics.vpq import PanopticWindows
-from tests.metrics.panoptic_videos import THINGS, drawn, made_up, segments
+from tests.support.panoptic_videos import THINGS, drawn, made_up, segments
 
 Video = tuple[list[Segments], list[Segments]]
 

@@ -8,18 +8,18 @@ import torch.nn.functional as F
 from torch import nn
 
 from common.nn import fast
-from common.nn.sam2 import Bank, Sam2
-from tests.nn.lively import lively_sam2
+from common.nn.sam2 import SAM2, Bank
+from tests.support.lively import lively_sam2
 
 CLOSE = {"atol": 2e-5, "rtol": 2e-5}
 
 
 @pytest.fixture(scope="module")
-def model() -> Sam2:
+def model() -> SAM2:
     return lively_sam2(image_size=64)
 
 
-def random_bank(model: Sam2, maps: int, pointers: int, batch: int = 1, weighed: bool = False) -> Bank:
+def random_bank(model: SAM2, maps: int, pointers: int, batch: int = 1, weighed: bool = False) -> Bank:
     grid, width = model.image_size // 16, model.net.hidden_dim
     return Bank(
         maps=[torch.randn(batch, 64, grid, grid) for _ in range(maps)],
@@ -31,7 +31,7 @@ def random_bank(model: Sam2, maps: int, pointers: int, batch: int = 1, weighed: 
     )
 
 
-def theirs(model: Sam2, embedding: torch.Tensor, bank: Bank) -> torch.Tensor:
+def theirs(model: SAM2, embedding: torch.Tensor, bank: Bank) -> torch.Tensor:
     """transformers' memory attention, batch 1, on tokens put together here."""
     net, grid = model.net, model.image_size // 16
     sine = net.memory_encoder.position_encoding(torch.Size((1, 64, grid, grid)), "cpu", torch.float32)
@@ -57,7 +57,7 @@ def theirs(model: Sam2, embedding: torch.Tensor, bank: Bank) -> torch.Tensor:
     return out.squeeze().t().view(embedding.shape)
 
 
-def features_of(model: Sam2, batch: int = 1):
+def features_of(model: SAM2, batch: int = 1):
     return model.encode(torch.randn(batch, 3, model.image_size, model.image_size))
 
 

@@ -7,8 +7,8 @@ import torch
 from transformers import Sam2VideoModel
 
 from common.errors import InputError
-from common.nn.sam2 import SIZES, VERSIONS, Sam2, sam2_config
-from tests.nn.lively import lively_sam2
+from common.nn.sam2 import SAM2, SIZES, VERSIONS, sam2_config
+from tests.support.lively import lively_sam2
 
 # Parameters of the published SAM 2.1 models: the whole and the trunk.
 PUBLISHED = {
@@ -86,4 +86,4 @@ def test_nano_takes_any_side_divisible_by_32(side):
 )
 def test_bad_settings_are_named(how, message):
     with pytest.raises(InputError, match=message):
-        Sam2(**how)
+        SAM2(**how)

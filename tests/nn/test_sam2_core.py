@@ -8,19 +8,19 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from common.nn.sam2 import NO_OBJECT_LOGIT, Bank, Candidates, FrameFeatures, Sam2
-from tests.nn.lively import lively_sam2
+from common.nn.sam2 import NO_OBJECT_LOGIT, SAM2, Bank, Candidates, FrameFeatures
+from tests.support.lively import lively_sam2
 
 SIDE = 64
 
 
 @pytest.fixture(scope="module")
-def model() -> Sam2:
+def model() -> SAM2:
     return lively_sam2(seed=2, image_size=SIDE)
 
 
 @pytest.fixture
-def features(model: Sam2) -> FrameFeatures:
+def features(model: SAM2) -> FrameFeatures:
     with torch.no_grad():
         return model.encode(torch.randn(2, 3, SIDE, SIDE))
 

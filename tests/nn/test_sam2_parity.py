@@ -9,11 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from common.nn.sam2 import Sam2
+from common.nn.sam2 import SAM2
 from common.nn.sam2.weights import from_official
+from common.synthetic import SyntheticClips
 from common.video import Prompt, Video
 from common.video.readers import TensorFrames
-from common.video.synthetic import SyntheticClips
 from methods.sam2long.picks import TreeSettings
 from methods.sam2long.session import SAM2LongSession
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.parity
 build_sam = pytest.importorskip("sam2.build_sam", reason="the sam2 package is not installed; `make parity` installs it")
 
 CONFIGS = {"2": "configs/sam2/sam2_hiera_t.yaml", "2.1": "configs/sam2.1/sam2.1_hiera_t.yaml"}
-SAM2 = TreeSettings(pathways=1, modulation=None, selection=False)
+GREEDY = TreeSettings(pathways=1, modulation=None, selection=False)
 FRAMES = 10
 LONGER = ("box", "point", "points")
 
@@ -44,7 +44,7 @@ def seeded_pair(version: str, side: int):
             state[name] = torch.randn(value.shape, generator=generator) / fan**0.5
     state["sam_mask_decoder.pred_obj_score_head.layers.2.bias"] += 1.0
     official.load_state_dict(state)
-    ours = Sam2("tiny", version, side).eval()
+    ours = SAM2("tiny", version, side).eval()
     ours.net.load_state_dict(from_official(state))
     return official, ours
 
@@ -80,9 +80,9 @@ def official_logits(official, folder: str, prompt: Prompt) -> list[torch.Tensor]
         return [logits[0, 0].clone() for _, _, logits in official.propagate_in_video(state)]
 
 
-def our_logits(model: Sam2, video: Video, prompt: Prompt) -> list[torch.Tensor]:
+def our_logits(model: SAM2, video: Video, prompt: Prompt) -> list[torch.Tensor]:
     """The same from our session, by the S/4 logits of every answer."""
-    session = SAM2LongSession(model, SAM2, length=len(video))
+    session = SAM2LongSession(model, GREEDY, length=len(video))
     logits = []
     for index, frame in enumerate(video):
         session.step(frame, [prompt] if index == 0 else [])

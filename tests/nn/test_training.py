@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from common.data.clip import Clip
-from common.nn.sam2 import Sam2
+from common.nn.sam2 import SAM2
 from common.nn.sam2.prompts import PromptSampling
 from common.nn.sam2.training import ClipPass
-from tests.nn.lively import lively_sam2
+from tests.support.lively import lively_sam2
 
 MASKS = PromptSampling(points=0.0, prompted_frames=1)
 POINTS = PromptSampling(points=1.0, box=0.0, prompted_frames=1, corrected_frames=1, clicks=2)
@@ -20,7 +20,7 @@ TERMS = ("mask", "dice", "iou", "occlusion")
 
 
 @pytest.fixture
-def model() -> Sam2:
+def model() -> SAM2:
     return lively_sam2().train()
 
 
@@ -37,7 +37,7 @@ def random_clip(batch: int = 2, frames: int = 3, objects: int = 2, side: int = 6
     return Clip(images, masks, torch.ones(batch, objects, dtype=torch.bool))
 
 
-def run(model: Sam2, clip: Clip, sampling: PromptSampling, seed: int = 0) -> dict[str, torch.Tensor]:
+def run(model: SAM2, clip: Clip, sampling: PromptSampling, seed: int = 0) -> dict[str, torch.Tensor]:
     torch.manual_seed(seed)
     return ClipPass(model, clip, sampling).run()
 
@@ -46,7 +46,7 @@ def total(terms: dict[str, torch.Tensor]) -> torch.Tensor:
     return torch.stack(list(terms.values())).sum()
 
 
-def gradients(model: Sam2, loss: torch.Tensor) -> dict[str, torch.Tensor]:
+def gradients(model: SAM2, loss: torch.Tensor) -> dict[str, torch.Tensor]:
     model.zero_grad()
     loss.backward()
     return {name: p.grad.clone() for name, p in model.net.named_parameters() if p.grad is not None}

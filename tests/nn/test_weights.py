@@ -14,10 +14,10 @@ from torch import Tensor
 from transformers import Sam2VideoModel
 
 from common.errors import InputError
-from common.nn.sam2 import Sam2, sam2_config
+from common.nn.sam2 import SAM2, sam2_config
 from common.nn.sam2.weights import from_official, load_sam2
 from methods.sam2long import SAM2Long
-from tests.nn.lively import lively_sam2
+from tests.support.lively import lively_sam2
 
 # transformers -> official, written down from the modules of both: whole prefixes first, then parts of names.
 PREFIXES = {
@@ -126,16 +126,16 @@ KNOWN = {
 
 
 @pytest.fixture(scope="module")
-def source() -> Sam2:
+def source() -> SAM2:
     return lively_sam2(seed=3)
 
 
 @pytest.fixture
-def target() -> Sam2:
-    return Sam2("nano", "2.1", 64)
+def target() -> SAM2:
+    return SAM2("nano", "2.1", 64)
 
 
-def assert_loaded(target: Sam2, source: Sam2, exact: bool = True) -> None:
+def assert_loaded(target: SAM2, source: SAM2, exact: bool = True) -> None:
     wanted = source.net.state_dict()
     for key, value in target.net.state_dict().items():
         expected = wanted[key] if exact else wanted[key].half().float()
@@ -200,14 +200,14 @@ def test_module_takes_weights_by_path(source, tmp_path: Path):
 
 def test_weights_do_not_depend_on_the_image_size(source, tmp_path: Path):
     save_file(source.state_dict(), file := tmp_path / "nano.safetensors")
-    load_sam2(larger := Sam2("nano", "2.1", 128), file)
+    load_sam2(larger := SAM2("nano", "2.1", 128), file)
     assert_loaded(larger, source)
 
 
 # What does not fit.
 
 
-def refused(target: Sam2, file: Path, *parts: str) -> None:
+def refused(target: SAM2, file: Path, *parts: str) -> None:
     before = {key: value.clone() for key, value in target.net.state_dict().items()}
     with pytest.raises(InputError) as error:
         load_sam2(target, file)
@@ -242,10 +242,10 @@ def test_missing_extra_and_wrong_keys_are_named(source, target, tmp_path: Path):
 
 def test_another_version_does_not_fit(source, tmp_path: Path):
     torch.save({"model": to_official(source.net.state_dict())}, file := tmp_path / "sam2.1.pt")
-    refused(Sam2("nano", "2", 64), file, "3 not known", "occlusion_spatial_embedding_parameter")
+    refused(SAM2("nano", "2", 64), file, "3 not known", "occlusion_spatial_embedding_parameter")
     older = lively_sam2("2")
     torch.save({"model": to_official(older.net.state_dict())}, file := tmp_path / "sam2.pt")
-    refused(Sam2("nano", "2.1", 64), file, "3 missing", "occlusion_spatial_embedding_parameter")
+    refused(SAM2("nano", "2.1", 64), file, "3 missing", "occlusion_spatial_embedding_parameter")
 
 
 def test_another_size_does_not_fit(target, tmp_path: Path):

@@ -16,9 +16,9 @@ from PIL import Image
 
 import cli
 from common.leaderboard.collect import collect
+from common.records.record import ResultRecord
 from common.report.plots import lines, scatter
 from common.report.sequences import figures, worst_first
-from common.results import ResultRecord
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 
@@ -30,7 +30,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tiny = {"class_path": "common.benchmarks.tiny.Tiny", "init_args": {}}
     (root / "tiny.yaml").write_text(yaml.safe_dump({"data": {"test": [tiny]}, "trainer": {"accelerator": "cpu"}}))
     for name in ("CopyFirstMask", "AnswerNothing"):
-        flags = ["--model", f"common.baselines.{name}", "--trainer.default_root_dir", str(root / name)]
+        flags = ["--model", f"methods.baselines.baselines.{name}", "--trainer.default_root_dir", str(root / name)]
         keep = ["--model.save_predictions", "true"]
         assert cli.main(["test", "--config", str(root / "tiny.yaml"), *flags, *keep]) == 0
     return root

@@ -25,7 +25,7 @@ from common.nn.sam2.types import Bank, Candidates, FrameFeatures
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-class Sam2(nn.Module):
+class SAM2(nn.Module):
     """The SAM 2 core, with seeded random weights until some are loaded (``common.nn.sam2.weights``).
 
     Shape legend: B objects (or objects x pathways), S image size, C width (256, nano 64).

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from common.nn.sam2.model import Sam2
+from common.nn.sam2.model import SAM2
 
 
-def encoder_rates(core: Sam2, encoder_lr: float, layer_decay: float) -> Callable[[str], float]:
+def encoder_rates(core: SAM2, encoder_lr: float, layer_decay: float) -> Callable[[str], float]:
     """Factor on a parameter's learning rate by its name, for ``optim.parameter_groups``.
 
     Lower for the image encoder, the lower the nearer to the input; position tables are not decayed so.

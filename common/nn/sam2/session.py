@@ -9,10 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from common.nn.sam2.model import Sam2
+from common.inference.session import Session
+from common.nn.sam2.model import SAM2
 from common.nn.sam2.prompts import prompt_points
 from common.nn.sam2.types import Candidates, FrameFeatures
-from common.session import Session
 from common.video import FrameMasks, Prompt
 
 
@@ -26,7 +26,7 @@ class Answer(Protocol):
     def score(self) -> float: ...
 
 
-class Sam2Session(Session):
+class SAM2Session(Session):
     """Inference on SAM 2, with answers that may come later than their frames.
 
     Args:
@@ -36,7 +36,7 @@ class Sam2Session(Session):
     kinds = ("mask", "box", "points")
     outside_kinds: tuple[str, ...] = ("mask", "box")
 
-    def __init__(self, core: Sam2) -> None:
+    def __init__(self, core: SAM2) -> None:
         self.core = core
         self.reset()
 

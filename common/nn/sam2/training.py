@@ -11,7 +11,7 @@ from torch import Tensor
 
 from common.data.clip import Clip
 from common.nn.losses import sam2_losses
-from common.nn.sam2.model import Sam2
+from common.nn.sam2.model import SAM2
 from common.nn.sam2.prompts import PromptSampling, correction_click, first_click, noisy_box
 from common.nn.sam2.types import Bank, Candidates, FrameFeatures
 
@@ -32,7 +32,7 @@ class ClipPass:
         loss: options of ``sam2_losses``.
     """
 
-    def __init__(self, model: Sam2, clip: Clip, sampling: PromptSampling, **loss: Any) -> None:
+    def __init__(self, model: SAM2, clip: Clip, sampling: PromptSampling, **loss: Any) -> None:
         self.model, self.clip, self.sampling, self.loss = model, clip, sampling, loss
         batch, self.frames = clip.frames.shape[:2]
         self.clip_of, self.slot = clip.valid.nonzero(as_tuple=True)

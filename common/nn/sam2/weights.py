@@ -16,7 +16,7 @@ from torch import Tensor
 
 from common.checkpoints import load_state, load_strict
 from common.errors import InputError
-from common.nn.sam2.model import Sam2
+from common.nn.sam2.model import SAM2
 
 NANO = Path(__file__).parents[3] / "weights" / "sam2_nano.safetensors"
 """Our nano weights, trained on generated clips only; the record that made them lies beside."""
@@ -96,7 +96,7 @@ def _translate(key: str) -> str:
     return key
 
 
-def load_sam2(model: Sam2, weights: str | Path) -> Path:
+def load_sam2(model: SAM2, weights: str | Path) -> Path:
     """Load weights into ``model``; every key and size must fit.
 
     Args:
@@ -127,11 +127,11 @@ def export(checkpoint: str | Path, path: str | Path) -> None:
 
 
 def _ours(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Names of any of the three forms, made those of ``Sam2.net``; half precision becomes float32."""
+    """Names of any of the three forms, made those of ``SAM2.net``; half precision becomes float32."""
     if any(key.startswith("image_encoder.trunk.") for key in state):
         state = from_official(state)
     inside = [key for key in state if ".net.vision_encoder." in f".{key}"]
-    if inside:  # a Lightning checkpoint or a Sam2 module: keep what lies under its core
+    if inside:  # a Lightning checkpoint or a SAM2 module: keep what lies under its core
         prefix = inside[0][: inside[0].index("vision_encoder.")]
         state = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
     return {key: value.float() for key, value in state.items()}

@@ -1,0 +1,1 @@
+"""Folder and file layouts that several data sets share."""

@@ -1,0 +1,1 @@
+"""Formats of submissions: readers, writers and archives."""

@@ -1,0 +1,1 @@
+"""What the benchmarks of one task share: prompts, protocol, metric and submission."""

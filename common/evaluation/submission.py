@@ -1,0 +1,225 @@
+"""Score a submission that is already written, whichever tool wrote it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import multiprocessing
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from common.benchmarks.base import Benchmark
+from common.benchmarks.submissions.archive import Submission, open_submission
+from common.benchmarks.submissions.errors import SubmissionErrors
+from common.errors import InputError
+from common.files import write_text
+from common.records.record import ResultRecord, environment
+
+
+@dataclass
+class VideoScores:
+    """What was measured of one video.
+
+    Attributes:
+        video: its name.
+        frames: names of the scored frames.
+        objects: see ``Benchmark.columns``: mostly the name of each target, the data set's own where it has one.
+        measured: what ``Benchmark.measure`` gave.
+        numbers: the table's numbers of the video by itself.
+        per_object: the same for each target by itself.
+        notes: faults that were counted as empty.
+    """
+
+    video: str
+    frames: list[str]
+    objects: list[str]
+    measured: dict[str, Tensor]
+    numbers: dict[str, float]
+    per_object: list[dict[str, float]]
+    notes: list[str]
+
+
+@dataclass
+class Evaluation:
+    """The scores of a submission.
+
+    Attributes:
+        benchmark: what it was scored on.
+        numbers: of ``benchmark.metric().compute()``.
+        videos: in the benchmark's order.
+        surplus: names in the submission that are no videos of the split.
+    """
+
+    benchmark: Benchmark
+    numbers: dict[str, float]
+    videos: list[VideoScores]
+    surplus: list[str]
+
+    @property
+    def notes(self) -> list[str]:
+        """All faults that were counted as empty."""
+        return [note for scores in self.videos for note in scores.notes]
+
+    @property
+    def protocol_id(self) -> str:
+        """The one that a run of ``test`` on the same videos has."""
+        return self.benchmark.protocol_id({scores.video: len(scores.frames) for scores in self.videos})
+
+    def record(self, method: str, config: dict) -> ResultRecord:
+        """For the leaderboard.
+
+        Args:
+            method: who made the submission.
+            config: how it was scored.
+        """
+        return ResultRecord(
+            method=method,
+            benchmark=self.benchmark.name,
+            split=self.benchmark.split,
+            metrics=self.numbers,
+            videos={scores.video: scores.numbers for scores in sorted(self.videos, key=lambda scores: scores.video)},
+            protocol=self.benchmark.protocol,
+            protocol_id=self.protocol_id,
+            config={**config, "faults": len(self.notes)},
+            weights_note="predictions",
+            **environment(),
+        )
+
+    def write(self, folder: Path, method: str, config: dict) -> Path:
+        """Write ``results.json``, ``per_object.csv`` and, where there are such numbers, ``per_frame.csv``.
+
+        Returns:
+            Path of the record.
+        """
+        heads = {"per_object.csv": ("video", "object"), "per_frame.csv": ("video", "frame", "object")}
+        for name, rows in (("per_object.csv", self._object_rows()), ("per_frame.csv", self._frame_rows())):
+            lines = list(rows)
+            if lines:
+                write_text(folder / name, _csv((*heads[name], *lines[0][1]), lines))
+        return self.record(method, config).write(folder)
+
+    def _object_rows(self) -> Iterator[tuple[tuple[str, ...], dict[str, float]]]:
+        for scores in self.videos:
+            for name, numbers in zip(scores.objects, scores.per_object, strict=True):
+                yield (scores.video, name), numbers
+
+    def _frame_rows(self) -> Iterator[tuple[tuple[str, ...], dict[str, float]]]:
+        """Everything that was measured of each frame and object."""
+        for scores in self.videos:
+            by_frame = {key: v.tolist() for key, v in scores.measured.items() if v.ndim == 2}
+            by_frame = {key: values for key, values in by_frame.items() if len(values) == len(scores.frames)}
+            for row, frame in enumerate(scores.frames if by_frame else ()):
+                for column, name in enumerate(scores.objects):
+                    yield (scores.video, frame, name), {key: v[row][column] for key, v in by_frame.items()}
+
+
+def evaluate(
+    benchmark: Benchmark,
+    predictions: str | Path,
+    empty: bool = False,
+    jobs: int = 1,
+    progress: Callable[[VideoScores], None] = lambda scores: None,
+) -> Evaluation:
+    """Score a submission. The number of processes does not change a digit.
+
+    Args:
+        benchmark: with annotations.
+        predictions: a folder or an archive, see ``open_submission``.
+        empty: what is missing or wrong in the submission counts as empty; otherwise it is an error.
+        jobs: processes, each with one thread of torch; 1 = this one.
+        progress: called with every video, in order, when it is done.
+
+    Raises:
+        InputError: the data or the submission is not there or, unless ``empty``, something in it is wrong.
+    """
+    with open_submission(predictions, benchmark.ids) as submission:
+        videos = []
+        for scores in _scored(benchmark, submission, empty, jobs):
+            videos.append(scores)
+            progress(scores)
+    metric = benchmark.metric()
+    metric.distributed_available_fn = lambda: False
+    for scores in videos:
+        metric.extend(**scores.measured)
+    numbers = {key: float(value) for key, value in metric.compute().items()}
+    surplus = sorted({*submission.others}.difference(benchmark.listed()))
+    return Evaluation(benchmark, numbers, videos, surplus)
+
+
+def _scored(benchmark: Benchmark, submission: Submission, empty: bool, jobs: int) -> Iterator[VideoScores]:
+    """The videos in the benchmark's order; the first one in this order that fails ends it."""
+    work = partial(score_video, benchmark, submission, empty)
+    jobs = min(jobs, len(benchmark))
+    if jobs <= 1:
+        yield from map(work, benchmark.ids)
+        return
+    ways = multiprocessing.get_all_start_methods()
+    context = multiprocessing.get_context("forkserver" if "forkserver" in ways else "spawn")
+    if "forkserver" in ways:
+        context.set_forkserver_preload(["torch", "torchmetrics"])  # imported once, not by every process
+    with ProcessPoolExecutor(jobs, context, _start, (work,)) as pool:
+        for scores in pool.map(_one, benchmark.ids):
+            scores.measured = {key: torch.from_numpy(value) for key, value in scores.measured.items()}
+            yield scores
+
+
+WORK: list[Callable[[str], VideoScores]] = []  # of a process of the pool; a benchmark may be too big to send each time
+
+
+def _start(work: Callable[[str], VideoScores]) -> None:
+    torch.set_num_threads(1)
+    WORK[:] = [work]
+
+
+def _one(id: str) -> VideoScores:
+    """Score a video in a process of the pool. Tensors would go back through shared memory, a file handle each."""
+    scores = WORK[0](id)
+    scores.measured = {key: value.numpy() for key, value in scores.measured.items()}  # type: ignore[misc]
+    return scores
+
+
+def score_video(benchmark: Benchmark, submission: Submission, empty: bool, id: str) -> VideoScores:
+    """Score one video of a submission.
+
+    Raises:
+        InputError: see ``evaluate``.
+    """
+    video, faults = benchmark.open(id), SubmissionErrors(empty)
+    if video.truth is None:
+        raise InputError(
+            f"{benchmark.name} {benchmark.split}: video {id} has no public annotations to score against; "
+            f"choose an annotated --split, or send the submission to the server ({benchmark.source})"
+        )
+    try:
+        measured = benchmark.measure(video, benchmark.read(video, submission.folder, faults))
+    except InputError as error:
+        raise InputError(submission.plain(str(error))) from None
+    columns = benchmark.columns(video, measured)
+    return VideoScores(
+        video=id,
+        frames=[video.name(frame) for frame in benchmark.scored_frames(video)],
+        objects=columns,
+        measured=measured,
+        numbers=benchmark.alone(measured),
+        per_object=[
+            benchmark.alone({key: value[..., [n]] for key, value in measured.items()}) for n in range(len(columns))
+        ],
+        notes=[submission.plain(note) for note in faults.notes],
+    )
+
+
+def _csv(head: Iterable[str], lines: Iterable[tuple[tuple[str, ...], dict[str, float]]]) -> str:
+    """Text of a CSV file; what is undefined is empty."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(head)
+    for names, numbers in lines:
+        writer.writerow([*names, *("" if math.isnan(value) else value for value in numbers.values())])
+    return file.getvalue()

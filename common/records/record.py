@@ -1,0 +1,138 @@
+"""One measured run, with everything needed to run it again. Reading records does not import torch."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from common.errors import InputError
+from common.files import digest, file_sha256, write_text
+from common.records.environment import environment
+from common.records.per_video import load_video, save_video
+
+__all__ = ["ResultRecord", "digest", "environment", "file_sha256", "load_video", "save_video"]
+
+FILE = "results.json"
+
+
+@dataclass
+class ResultRecord:
+    """What one run says about one split of one benchmark. The leaderboard reads nothing else.
+
+    Attributes:
+        method: class or short name of the method, e.g. ``SAM2Long``.
+        variant: size or setting that makes it a row of its own, e.g. ``nano``.
+        benchmark: the suite's benchmark id, e.g. ``davis2016``.
+        split: e.g. ``val``.
+        metrics: the metric's numbers as fractions; NaN where undefined.
+        videos: the same for each video by itself.
+        protocol: the benchmark's one line on what was scored and how it was averaged.
+        protocol_id: ``digest`` of everything that makes two numbers incomparable: benchmark, split, protocol, videos.
+        config: all settings of the run, as plain data.
+        weights: path or hub id of the weights; empty = none were loaded.
+        weights_sha256: of the file.
+        weights_note: where they come from, for the table: ``ours nano``, ``published``, ``random``.
+        frames_per_second: frames of all videos by the time that answering them took.
+        peak_memory_mb: highest memory of the process, or of the GPU where one was used.
+        parameters: of the network.
+        gflops: floating-point operations of the first frames of the first video, a frame's mean, in 10^9.
+        machine: ``cpu``, ``cores``, ``gpu``.
+        versions: of Python and of the libraries that compute.
+        commit: of this code; ends in ``+dirty`` where files were changed since; empty outside a checkout.
+        seed: of the run.
+        date: UTC, ISO 8601.
+        path: the file that it was read from; not stored.
+    """
+
+    method: str
+    benchmark: str
+    split: str
+    metrics: dict[str, float]
+    variant: str = ""
+    videos: dict[str, dict[str, float]] = field(default_factory=dict)
+    protocol: str = ""
+    protocol_id: str = ""
+    config: dict[str, Any] = field(default_factory=dict)
+    weights: str = ""
+    weights_sha256: str = ""
+    weights_note: str = ""
+    frames_per_second: float | None = None
+    peak_memory_mb: float | None = None
+    parameters: int | None = None
+    gflops: float | None = None
+    machine: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    commit: str = ""
+    seed: int | None = None
+    date: str = ""
+    path: str = field(default="", compare=False)
+
+    @property
+    def config_hash(self) -> str:
+        """Digest of the settings."""
+        return digest(self.config)
+
+    def write(self, folder: str | Path) -> Path:
+        """Write ``<folder>/results.json`` in one step: readers see the old file or the new one, never half of it."""
+        data = {**dataclasses.asdict(self), "config_hash": self.config_hash}
+        del data["path"]
+        path = Path(folder) / FILE
+        write_text(path, json.dumps(_nan_to_null(data), indent=1, default=str, allow_nan=False) + "\n")
+        return path
+
+    @classmethod
+    def read(cls, path: str | Path) -> ResultRecord:
+        """Read a record.
+
+        Raises:
+            InputError: the file is missing or damaged, or is no record.
+        """
+        try:
+            data = json.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise InputError(f"{path}: cannot read the record ({error.strerror})") from error
+        except ValueError as error:
+            raise InputError(f"{path}: the record is damaged ({error}); remove it and run the test again") from error
+        return cls(**_checked(data, path), path=str(path))
+
+
+def _checked(data: Any, path: str | Path) -> dict[str, Any]:
+    """The fields of a record; numbers that were undefined are NaN again."""
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: no record of a run, but a {type(data).__name__}")
+    data.pop("config_hash", None)
+    fields = {f.name for f in dataclasses.fields(ResultRecord)} - {"path"}
+    missing = [n for n in ("method", "benchmark", "split", "metrics") if n not in data]
+    surplus = [n for n in data if n not in fields]
+    if missing or surplus:
+        what = f"lacks {', '.join(missing)}" if missing else f"has the unknown key {surplus[0]}"
+        raise InputError(f"{path}: no record of this version of the suite: it {what}")
+    for key in ("metrics", "videos", "config", "machine", "versions"):
+        if not isinstance(data.get(key, {}), dict):
+            raise InputError(f"{path}: the record is damaged: {key} must be a table of names and values")
+    data["metrics"] = _numbers(data["metrics"], path)
+    data["videos"] = {name: _numbers(values, path) for name, values in data.get("videos", {}).items()}
+    return data
+
+
+def _numbers(values: Any, path: str | Path) -> dict[str, float]:
+    """Numbers by name; null is NaN."""
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: the record is damaged: {values!r} should be numbers by name")
+    for name, value in values.items():
+        if value is not None and not isinstance(value, (int, float)):
+            raise InputError(f"{path}: the record is damaged: {name} is {value!r}, not a number")
+    return {name: math.nan if value is None else float(value) for name, value in values.items()}
+
+
+def _nan_to_null(data: Any) -> Any:
+    """Plain data with NaN as null, since JSON has no NaN."""
+    if isinstance(data, dict):
+        return {str(key): _nan_to_null(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_nan_to_null(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data

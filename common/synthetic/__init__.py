@@ -1,0 +1,8 @@
+"""Generated videos: textured deforming objects before a moving camera, with exact masks and no files."""
+
+from common.synthetic.clips import SyntheticClips
+from common.synthetic.panoptic import SyntheticPanoptic
+from common.synthetic.presets import PRESETS, QUERIES, Preset
+from common.synthetic.queries import SyntheticQueries
+
+__all__ = ["PRESETS", "QUERIES", "Preset", "SyntheticClips", "SyntheticPanoptic", "SyntheticQueries"]

@@ -1,0 +1,1 @@
+"""Formats of the VOT toolkit: regions, workspaces and the TraX protocol."""

@@ -1,0 +1,1 @@
+"""DeAOT, the base tracker of HQ-SMem: network, training and weights."""

@@ -1,0 +1,1 @@
+"""Refinement of masks by SAM-HQ, verified by DINO."""

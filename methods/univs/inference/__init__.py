@@ -1,0 +1,1 @@
+"""Inference of UniVS, one file a task."""

@@ -1,0 +1,1 @@
+"""Training of UniVS: prompts, matching and losses."""

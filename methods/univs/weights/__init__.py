@@ -1,0 +1,1 @@
+"""Loading of UniVS weights in all released layouts."""

@@ -1,0 +1,73 @@
+"""Weights of a CLIP text tower: transformers' layout, or CLIP's own (RegionCLIP's language encoder among them)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from common.checkpoints import load_state, load_strict
+from common.errors import InputError
+from methods.univs.network.text_tower import TextTower
+
+_RENAME = [
+    (r"^token_embedding\.", "text_model.embeddings.token_embedding."),
+    (r"^positional_embedding$", "text_model.embeddings.position_embedding.weight"),
+    (r"^transformer\.resblocks\.", "text_model.encoder.layers."),
+    (r"\.ln_(\d)\.", r".layer_norm\1."),
+    (r"\.attn\.(\w)\.", r".self_attn.\1_proj."),
+    (r"\.attn\.out_proj\.", ".self_attn.out_proj."),
+    (r"\.mlp\.c_fc\.", ".mlp.fc1."),
+    (r"\.mlp\.c_proj\.", ".mlp.fc2."),
+    (r"^ln_final\.", "text_model.final_layer_norm."),
+]
+# The image side of a whole CLIP, and tables.
+_OTHER = (
+    r"^(visual|vision_model|visual_projection)\.|position_ids$"
+    r"|^(logit_scale|context_length|vocab_size|input_resolution)$"
+)
+
+
+def from_clip(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """CLIP's own names, or transformers', with transformers' names; the image side is left out, unknown names stay."""
+    prefix = "lang_encoder."  # of a whole RegionCLIP
+    if any(key.startswith(prefix) for key in state):
+        state = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    out: dict[str, Tensor] = {}
+    for key, value in state.items():
+        parts = {key: value}
+        if ".attn.in_proj_" in key:
+            parts = {key.replace("in_proj_", f"{n}."): x for n, x in zip("qkv", value.chunk(3), strict=True)}
+        for name, part in parts.items():
+            for pattern, ours in _RENAME:
+                name = re.sub(pattern, ours, name)
+            if re.search(_OTHER, name):
+                continue
+            if name == "text_projection":
+                name, part = "text_projection.weight", part.T
+            out[name] = part
+    return out
+
+
+def load_text(tower: TextTower, path: str | Path) -> Path:
+    """Load a text tower from a file, or from a transformers folder; every key and size must fit.
+
+    Returns:
+        The file that was read.
+
+    Raises:
+        InputError: no such file, or keys that do not fit.
+    """
+    path = Path(path)
+    if path.is_dir():
+        names = ("model.safetensors", "pytorch_model.bin")
+        path = next((path / name for name in names if (path / name).is_file()), path / names[0])
+    if not path.is_file():
+        raise InputError(
+            f"{path}: no text tower. UniVS uses RegionCLIP's (github.com/microsoft/RegionCLIP, "
+            "regionclip_pretrained-cc_rn50x4.pth); put it on disk and give its path"
+        )
+    load_strict(tower, {f"body.{key}": value for key, value in from_clip(load_state(path)).items()}, path)
+    return path

@@ -1,0 +1,119 @@
+"""One video tracked into a folder: what is written, and stopping and going on."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from common.errors import InputError
+from common.inference.resumable import Tracking, _occurrences
+from common.segmenter import VideoSegmenter
+from common.synthetic import SyntheticClips
+from common.video import Prompt, Video, VideoFile, masks_from_labels, open_video, read_label_map, rle_decode
+from methods.baselines.baselines import CopyFirstMask
+from methods.sam2long import SAM2Long
+
+LENGTH, SIZE = 7, (32, 48)
+
+
+@pytest.fixture
+def video() -> Video:
+    return SyntheticClips("easy", 1, frames=LENGTH, size=SIZE, seed=5, objects=2)[0]
+
+
+@pytest.fixture(scope="module")
+def nano() -> VideoSegmenter:
+    return SAM2Long(weights="nano", image_size=64).eval()
+
+
+def test_everything_is_written_and_agrees(video: Video, tmp_path: Path) -> None:
+    tracking = Tracking(CopyFirstMask(), video, tmp_path / "out", "key")
+    assert list(tracking.run()) == list(range(1, LENGTH + 1))
+    assert tracking.finished
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "contact.png",
+        "masks",
+        "masks.json",
+        "occurrences.json",
+        "overlay.mp4",
+    ]
+    whole = [[0, LENGTH - 1]]
+    assert json.loads((tmp_path / "out" / "occurrences.json").read_text()) == {str(t): whole for t in video.targets}
+    results = json.loads((tmp_path / "out" / "masks.json").read_text())
+    for frame in range(LENGTH):
+        labels = read_label_map(tmp_path / "out" / "masks" / f"{frame:05d}.png")
+        rows = [row for row in results if row["image_id"] == frame]
+        assert [row["track_id"] for row in rows] == list(video.targets)
+        assert torch.equal(rle_decode([row["segmentation"] for row in rows]), masks_from_labels(labels, video.targets))
+    overlay = VideoFile(tmp_path / "out" / "overlay.mp4")
+    assert len(overlay) == LENGTH
+    assert overlay[0].shape == (*SIZE, 3)
+
+
+def test_occurrences_are_runs_of_frames(tmp_path: Path) -> None:
+    seen = [(0, 1), (1, 1), (1, 2), (4, 1), (5, 1), (6, 2)]
+    lines = tmp_path / "lines"
+    lines.write_text("".join(json.dumps({"image_id": frame, "track_id": target}) + "\n" for frame, target in seen))
+    assert _occurrences(lines) == {1: [(0, 1), (4, 5)], 2: [(1, 1), (6, 6)]}
+
+
+def test_a_stopped_run_goes_on_to_the_same_answers(video: Video, nano: VideoSegmenter, tmp_path: Path) -> None:
+    list(Tracking(nano, video, tmp_path / "whole", "key").run())
+    stopped = Tracking(nano, video, tmp_path / "parts", "key")
+    for taken in stopped.run():
+        if taken == 3:
+            signal.raise_signal(signal.SIGINT)
+    assert not stopped.finished
+    with pytest.raises(InputError, match="continue it with --resume"):
+        list(Tracking(nano, video, tmp_path / "parts", "key").run())
+    with pytest.raises(InputError, match="another video, other targets or other weights"):
+        list(Tracking(nano, video, tmp_path / "parts", "other").run(resume=True))
+    with (tmp_path / "parts" / "masks.jsonl.part").open("a") as lines:
+        lines.write('{"half a li')  # what a crash may leave
+    again = Tracking(nano, video, tmp_path / "parts", "key")
+    assert list(again.run(resume=True)) == [4, 5, 6, 7]
+    assert again.finished
+    for name in ("masks.json", "masks/00006.png", "overlay.mp4", "contact.png"):
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert not list((tmp_path / "parts").glob("*.part"))
+
+
+def test_a_second_interrupt_does_not_wait(video: Video, tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    run = Tracking(CopyFirstMask(), video, tmp_path / "out", "key").run()
+    next(run)
+    signal.raise_signal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    run.close()
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_stream_keeps_its_frames_and_ends_where_it_is_stopped(video: Video, tmp_path: Path) -> None:
+    stream = open_video((frame for frame in video), "camera0")
+    stream.prompts = video.prompts
+    tracking = Tracking(CopyFirstMask(), stream, tmp_path / "out", "key")
+    for taken in tracking.run():
+        if taken == 4:
+            signal.raise_signal(signal.SIGINT)
+    assert tracking.finished
+    assert len(VideoFile(tmp_path / "out" / "overlay.mp4")) == 4
+    assert len(list((tmp_path / "out" / "frames").iterdir())) == 4
+
+
+def test_nothing_to_continue(video: Video, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no stopped run to continue"):
+        list(Tracking(CopyFirstMask(), video, tmp_path / "out", "key").run(resume=True))
+    (tmp_path / "session.part").write_bytes(b"no pickle")
+    with pytest.raises(InputError, match="damaged or of another version"):
+        list(Tracking(CopyFirstMask(), video, tmp_path, "key").run(resume=True))
+
+
+def test_a_prompt_after_the_end(video: Video, tmp_path: Path) -> None:
+    video.prompts = (Prompt(1, frame=LENGTH, box=(1, 1, 9, 9)),)
+    with pytest.raises(InputError, match=f"target 1 is given at frame {LENGTH}, but .* has {LENGTH} frames"):
+        list(Tracking(CopyFirstMask(), video, tmp_path / "out", "key").run())

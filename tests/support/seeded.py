@@ -1,0 +1,98 @@
+"""Seeded SAM 2 weights and clips on which the official codes were run (docs/parity.md).
+
+A value depends on the seed and on the parameter's name here, so that the same weights can be put into the official
+model, whose names are translated, and into ours, on any machine.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from common.nn.sam2 import SAM2
+from common.nn.sam2.weights import from_official
+from common.synthetic import SyntheticClips
+from common.video import Video
+from methods.sam2long.picks import TreeSettings
+
+PAPER = TreeSettings()
+FOURIER = "shared_image_embedding.positional_embedding"
+POINTS = "prompt_encoder.point_embed.weight"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One parity run: SAM 2.1 tiny at 1024 pixels.
+
+    Attributes:
+        preset: of the generated clip.
+        index: of the clip.
+        seed: of the weights.
+        visible: bias of the occlusion score: how sure the network is.
+        iou: bias of the predicted IoU's logit, so that some frames pass δ_IoU and some do not.
+        frames: of the clip.
+        settings: of the tree.
+    """
+
+    preset: str
+    index: int
+    seed: int
+    visible: float
+    iou: float
+    frames: int = 16
+    settings: TreeSettings = PAPER
+
+
+CASES = {
+    "certain": Case("occlusion", 0, 0, 5.0, 0.0),
+    "uncertain": Case("occlusion", 1, 1, 1.0, -1.2),
+    "mixed": Case("reappear", 2, 2, 1.6, -0.6, settings=TreeSettings(confidence=1.8)),
+}
+
+
+def seeded_value(name: str, shape: torch.Size, case: Case) -> Tensor:
+    """Values of a parameter by its name in our model."""
+    generator = torch.Generator().manual_seed(case.seed * 2**32 + zlib.crc32(name.encode()))
+    noise = torch.randn(shape, generator=generator)
+    if name.endswith("pred_obj_score_head.proj_out.bias"):
+        return noise * 0 + case.visible
+    if name.endswith("iou_prediction_head.proj_out.bias"):
+        return noise * 0 + case.iou
+    if "norm" in name and name.endswith("weight"):
+        return 1 + 0.1 * noise
+    if len(shape) > 1:
+        return noise / (noise[0].numel() if len(shape) > 2 or "embed" not in name else shape[-1]) ** 0.5
+    return 0.1 * noise
+
+
+def seed_ours(model: SAM2, case: Case) -> SAM2:
+    """Put a case's weights into our model."""
+    state = {}
+    for name, value in model.net.state_dict().items():
+        if name == POINTS:
+            state[name] = torch.cat([seeded_value(f"{POINTS}.{i}", value[:1].shape, case) for i in range(len(value))])
+        else:
+            state[name] = seeded_value(FOURIER if name.endswith("positional_embedding") else name, value.shape, case)
+    model.net.load_state_dict(state)
+    return model.eval()
+
+
+def seed_official(state: Mapping[str, Tensor], case: Case) -> dict[str, Tensor]:
+    """The same weights under official names, from a state dict that gives names and shapes."""
+    out = {}
+    for key, value in state.items():
+        if ".point_embeddings." in key:
+            name = f"{POINTS}.{key.split('.')[2]}"
+        else:
+            name = next(iter(from_official({key: value})))
+        out[key] = seeded_value(name, value.shape, case)
+    return out
+
+
+def case_video(case: Case) -> Video:
+    """The generated clip of a case, one target."""
+    return SyntheticClips(case.preset, length=8, frames=case.frames, size=(120, 200), seed=11, objects=1)[case.index]
