@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -12,17 +12,19 @@ import lightning as L
 import torch
 import torch.distributed as dist
 from lightning.pytorch.trainer.states import TrainerFn
-from torch import Tensor
+from torch import Tensor, nn
 
 from common import optim
 from common.benchmarks.base import Benchmark
-from common.checkpoints import check_fits
+from common.checkpoints import check_fits, state_digest
 from common.data.clip import Clip
 from common.errors import InputError
 from common.evaluation.scoring import Scoring, reason
+from common.files import file_sha256
 from common.inference.output import write_prediction
+from common.inference.playback import evaluation_mode, play, prompts_by_frame
 from common.inference.session import Session
-from common.records.provenance import class_path
+from common.records.run import RunInfo, class_path, code_digest, global_seed, relative_path
 from common.video import FrameMasks, Video
 
 
@@ -91,28 +93,21 @@ class VideoSegmenter(L.LightningModule):
 
     @torch.inference_mode()
     def track(self, video: Video) -> Iterator[FrameMasks]:
-        """Answers for a whole video, frames in order: the loop over a session, without dropout whatever the mode.
+        """Yield the answers for a whole video, frames in order, in evaluation mode whatever the mode of the module.
+
+        Args:
+            video: with its prompts.
 
         Raises:
-            InputError: a prompt on a frame that the video does not have, or what ``Session.step`` raises.
+            InputError: a prompt lies beyond the last frame, or see ``Session.step``.
         """
-        session, waiting = self.session(video.length), defaultdict(list)
-        for prompt in video.prompts:
-            if video.length is not None and prompt.frame >= video.length:
-                raise InputError(
-                    f"{video.id}: prompt of target {prompt.target} at frame {prompt.frame}, but the video has "
-                    f"{video.length} frames, counted from 0"
-                )
-            waiting[prompt.frame].append(prompt)
-        modes = [(module, module.training) for module in self.modules()]
-        self.eval()
-        try:
-            for index, frame in enumerate(video):
-                yield from session.step(frame.to(self.device), waiting.pop(index, ()))
-            yield from session.finish()
-        finally:
-            for module, training in modes:  # not self.train(): some part may be frozen in eval mode
-                module.training = training
+        prompts = prompts_by_frame(video)
+        with evaluation_mode(self.modules()):
+            yield from play(self.session(video.length), video, prompts, self.device)
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Return every module that a session may refer to, by name; frozen networks of other projects included."""
+        return dict(self.named_modules())
 
     @property
     def borrowed_files(self) -> Sequence[Path]:
@@ -203,7 +198,36 @@ class VideoSegmenter(L.LightningModule):
     def _open(self, benchmarks: Sequence[Benchmark]) -> None:
         self._require_weights()
         training = self.trainer.state.fn == TrainerFn.FITTING
-        self._scoring = Scoring(self, benchmarks, None if training else Path(self.trainer.default_root_dir))
+        self._scoring = Scoring(
+            track=self.track,
+            open_session=self.session,
+            run=RunInfo(self.method_name) if training else self._run_info(),
+            benchmarks=benchmarks,
+            device=self.device,
+            root=None if training else Path(self.trainer.default_root_dir),
+            rank=self.global_rank,
+            save_predictions=self.save_predictions,
+        )
+
+    def _run_info(self) -> RunInfo:
+        """Return the settings, weights and code of this run."""
+        file = self.trainer.ckpt_path or self.weights_file
+        arguments = {key: value for key, value in self.hparams.items() if not key.startswith("_")}
+        return RunInfo(
+            method=self.method_name,
+            variant=self.variant,
+            config={
+                "model": {"class_path": class_path(type(self)), "init_args": arguments},
+                "precision": self.trainer.precision,
+            },
+            weights=relative_path(file) if file else self.weights or "",
+            weights_sha256=file_sha256(file) if file and Path(file).is_file() else "",
+            weights_note="trained here" if self.trainer.ckpt_path else self.weights_note,
+            weights_digests=[state_digest(self), *map(file_sha256, self.borrowed_files)],
+            code=code_digest(Path(inspect.getfile(type(self))).parent),
+            seed=global_seed(),
+            parameters=sum(parameter.numel() for parameter in self.parameters()) or None,
+        )
 
     def _require_weights(self) -> None:
         """A number from an untrained network is never given unasked; validation inside ``fit`` is no such number.

@@ -19,7 +19,7 @@ from common.benchmarks.tiny.videos import Tiny
 from common.data.clip import Clip
 from common.data.datamodule import VideoDataModule
 from common.errors import InputError
-from common.records.provenance import class_path
+from common.records.run import class_path
 from common.segmenter import VideoSegmenter
 from common.video import Prompt, Video
 from common.video.masks import read_label_map

@@ -21,7 +21,7 @@ from common.checkpoints import load_pickled
 from common.cli.messages import one_line, unwrapped
 from common.data.datamodule import VideoDataModule
 from common.errors import InputError
-from common.records.provenance import class_path
+from common.records.run import class_path
 from common.segmenter import VideoSegmenter
 
 NOT_FROM_CHECKPOINT = ("weights", "save_predictions")  # its own weights come with it; the other is the user's to say

@@ -1,34 +1,37 @@
-"""Time and memory of a run."""
+"""Time, memory and floating-point operations of a run."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
+from common.inference.playback import play, prompts_by_frame
+from common.inference.session import Session
 from common.video import Frames, Video
-
-if TYPE_CHECKING:
-    from common.segmenter import VideoSegmenter
 
 T = TypeVar("T")
 COUNTED = 8  # frames whose operations are counted
-# torch counts attention on a GPU; the CPU's kernel it does not know.
+# FlopCounterMode has no formula for the attention kernel of the CPU.
 CPU_ATTENTION: dict[Any, Any] = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *more, **named: sdpa_flop_count(q, k, v)
 }
 
 
 class Stopwatch:
-    """Seconds that it takes to make the items of what it watches, and how many there were.
+    """Measures the time that an iterator takes to produce its items.
 
     Args:
-        device: where the work is done; a GPU is waited for.
+        device: where the work is done; a GPU is synchronised after each item.
+
+    Attributes:
+        seconds: time so far.
+        items: number of items so far.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -37,7 +40,11 @@ class Stopwatch:
         self.items = 0
 
     def watch(self, items: Iterable[T]) -> Iterator[T]:
-        """The same items. What is done with them outside does not count."""
+        """Yield the same items; time that the caller spends on them is not counted.
+
+        Args:
+            items: the iterable to measure.
+        """
         source = iter(items)
         while True:
             start = time.perf_counter()
@@ -54,10 +61,11 @@ class Stopwatch:
 
 
 class TimedFrames:
-    """Frames whose decoding a stopwatch takes the time of.
+    """Frames with decoding time recorded.
 
     Args:
-        frames: of known number.
+        frames: frames of known number.
+        stopwatch: collects the time.
     """
 
     def __init__(self, frames: Frames, stopwatch: Stopwatch) -> None:
@@ -71,22 +79,38 @@ class TimedFrames:
         return len(self.frames)  # type: ignore[arg-type]
 
 
-def gflops(segmenter: VideoSegmenter, video: Video) -> float:
-    """Floating-point operations that the first frames of a video take, a frame's mean, in 10^9.
+def gflops(session: Session, video: Video, device: torch.device) -> float:
+    """Count the floating-point operations of the first frames of a video.
 
     A multiplication and the addition that follows count as two; only matrix products, convolutions and attention count.
+
+    Args:
+        session: new, opened for ``counted_frames(video)`` frames.
+        video: of known length; its prompts beyond the counted frames are left out.
+        device: device of the method.
+
+    Returns:
+        Mean of a frame, in 10^9 operations.
     """
-    count = min(COUNTED, len(video))
-    session = segmenter.session(count)
+    count = counted_frames(video)
+    frames = (video[index] for index in range(count))
     with torch.inference_mode(), FlopCounterMode(display=False, custom_mapping=CPU_ATTENTION) as counter:
-        for index in range(count):
-            session.step(video[index].to(segmenter.device), [p for p in video.prompts if p.frame == index])
-        session.finish()
-    return counter.get_total_flops() / count / 1e9
+        for _ in play(session, frames, prompts_by_frame(video), device):
+            pass
+    return float(counter.get_total_flops()) / count / 1e9
+
+
+def counted_frames(video: Video) -> int:
+    """Return the number of frames whose operations are counted."""
+    return min(COUNTED, len(video))
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """Highest memory so far in MB (10^6 bytes): of the GPU, else of the whole process."""
+    """Return the peak memory so far in MB (10^6 bytes): of the GPU, else of the whole process.
+
+    Args:
+        device: device of the method.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
     import resource

@@ -1,27 +1,25 @@
-"""Score a method on benchmarks: every video is saved when it is done, and none is lost to another's failure."""
+"""Score a method on benchmarks: each video is saved when it is done, and a failed video does not stop the others."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from common.benchmarks.base import Benchmark
 from common.errors import InputError
-from common.evaluation.profiling import Stopwatch, TimedFrames, gflops, peak_memory_mb
-from common.records.provenance import fill_record, run_key
-from common.records.record import load_video, save_video
+from common.evaluation.profiling import Stopwatch, TimedFrames, counted_frames, gflops, peak_memory_mb
+from common.inference.session import Session
+from common.records.per_video import load_video, save_video
+from common.records.run import RunInfo
 from common.video import FrameMasks, Video
-
-if TYPE_CHECKING:
-    from common.benchmarks.base import Benchmark
-    from common.segmenter import VideoSegmenter
 
 log = logging.getLogger(__name__)
 
@@ -41,25 +39,46 @@ class Tally:
 
 
 class Scoring:
-    """One pass over some benchmarks, a video at a time; with several processes each has its own share of the videos.
+    """One pass over several benchmarks, one video at a time. With several processes, each has its share of the videos.
 
     Args:
-        segmenter: the method, attached to its trainer.
+        track: yields the answers to a video, frames in order.
+        open_session: opens a session for a number of frames, for counting operations.
+        run: the method's settings, weights and code.
         benchmarks: in the order of the data loaders.
-        root: folder of the run; None keeps nothing (validation while training).
+        device: device of the method.
+        root: folder of the run; None stores nothing (validation during training).
+        rank: of this process.
+        save_predictions: also write the benchmarks' submission files.
+
+    Raises:
+        InputError: a benchmark is given twice.
     """
 
-    def __init__(self, segmenter: VideoSegmenter, benchmarks: Sequence[Benchmark], root: Path | None) -> None:
-        self.segmenter = segmenter
+    def __init__(
+        self,
+        track: Callable[[Video], Iterator[FrameMasks]],
+        open_session: Callable[[int | None], Session],
+        run: RunInfo,
+        benchmarks: Sequence[Benchmark],
+        device: torch.device,
+        root: Path | None = None,
+        rank: int = 0,
+        save_predictions: bool = False,
+    ) -> None:
+        self.track, self.open_session, self.run = track, open_session, run
+        self.device, self.root, self.rank, self.save_predictions = device, root, rank, save_predictions
         self.benchmarks = {f"{benchmark.name}-{benchmark.split}": benchmark for benchmark in benchmarks}
         if len(self.benchmarks) < len(benchmarks):
             raise InputError(f"a benchmark is given twice: {', '.join(f'{b.name}-{b.split}' for b in benchmarks)}")
         self.names = list(self.benchmarks)
-        self.root = root
-        device = segmenter.device if segmenter.device.type == "cuda" else torch.device("cpu")  # mps has no float64
-        self.metrics = {name: benchmark.metric().to(device) for name, benchmark in self.benchmarks.items()}
+        metric_device = device if device.type == "cuda" else torch.device("cpu")  # mps has no float64
+        self.metrics = {name: benchmark.metric().to(metric_device) for name, benchmark in self.benchmarks.items()}
         self.tallies = {name: Tally() for name in self.names}
-        self.keys = {name: run_key(segmenter, self.benchmarks[name]) for name in self.names} if root else {}
+        self.keys = {
+            name: run.key(benchmark.name, benchmark.split, benchmark.protocol)
+            for name, benchmark in self.benchmarks.items()
+        }
         self.failed: dict[str, str] = {}
 
     def add(self, index: int, video: Video | Exception) -> None:
@@ -70,8 +89,7 @@ class Scoring:
         """
         name = self.names[index]
         if isinstance(video, Exception):
-            rank, count = self.segmenter.global_rank, len(self.failed)
-            self.fail(f"{name}, not opened ({rank}.{count})", video)
+            self.fail(f"{name}, not opened ({self.rank}.{len(self.failed)})", video)
             return
         try:
             measured = self._stored(name, video) or self._measure(name, video)
@@ -111,44 +129,54 @@ class Scoring:
                 continue
             if len(videos) != len(benchmark):
                 log.warning("%s: %d of %d videos done, so no results.json", name, len(videos), len(benchmark))
-            elif self.segmenter.trainer.is_global_zero:
+            elif self.rank == 0:
                 self._pack(name)
                 if not scored:
                     log.info("%s: no public annotations, so no results.json", name)
                     continue
-                metrics = {key: float(value) for key, value in values.items()}
-                record = fill_record(self.segmenter, benchmark, metrics, videos, scored)
                 seconds = sum(tally.seconds for tally in tallies)
-                record.frames_per_second = sum(tally.frames for tally in tallies) / seconds if seconds else None
-                record.peak_memory_mb = max(tally.peak_mb for tally in tallies) or None
-                record.parameters = sum(parameter.numel() for parameter in self.segmenter.parameters()) or None
-                record.gflops = max(tally.gflops for tally in tallies) or None
+                record = self.run.record(
+                    benchmark=benchmark.name,
+                    split=benchmark.split,
+                    metrics={key: float(value) for key, value in values.items()},
+                    videos=dict(sorted(videos.items())),
+                    protocol=benchmark.protocol,
+                    protocol_id=benchmark.protocol_id(scored),
+                    frames_per_second=sum(tally.frames for tally in tallies) / seconds if seconds else None,
+                    peak_memory_mb=max(tally.peak_mb for tally in tallies) or None,
+                    gflops=max(tally.gflops for tally in tallies) or None,
+                )
                 log.info("%s", record.write(self.root / name))
         return numbers
 
     def _stored(self, name: str, video: Video) -> dict[str, Tensor] | None:
-        """What an interrupted or earlier run of the same code, settings and weights measured."""
-        return load_video(self.root / name / "per_video", video.id, self.keys[name]) if self.root else None
+        """Return what an interrupted or earlier run of the same code, settings and weights measured."""
+        if self.root is None:
+            return None
+        stored = load_video(self.root / name / "per_video", video.id, self.keys[name])
+        return None if stored is None else {key: torch.from_numpy(value) for key, value in stored.items()}
 
     def _measure(self, name: str, video: Video) -> dict[str, Tensor]:
         """Measure while the answers stream in. The time is the method's alone: without decoding and scoring."""
-        device = self.segmenter.device
-        decoding, tracking = Stopwatch(device), Stopwatch(device)
+        decoding, tracking = Stopwatch(self.device), Stopwatch(self.device)
         timed = dataclasses.replace(video, frames=TimedFrames(video.frames, decoding))
-        answers = tracking.watch(self.segmenter.track(timed))
+        answers = tracking.watch(self.track(timed))
         benchmark, hidden = self.benchmarks[name], video.truth is None and self.root is not None
-        if self.root and (hidden or self.segmenter.save_predictions):
+        if self.root and (hidden or self.save_predictions):
             answers = benchmark.write(video, answers, self.root / name / PREDICTIONS)
         measured = benchmark.measure(video, answers) if not hidden else _drained(answers)
         if tracking.items != len(video):
             raise InputError(f"video {video.id}: {tracking.items} answers to {len(video)} frames")
-        self.tallies[name].peak_mb = max(self.tallies[name].peak_mb, peak_memory_mb(device))
+        self.tallies[name].peak_mb = max(self.tallies[name].peak_mb, peak_memory_mb(self.device))
         measured["_frames"] = torch.tensor(tracking.items)
         measured["_seconds"] = torch.tensor(tracking.seconds - decoding.seconds, dtype=torch.float64)
-        first = self.root and video.id == benchmark.ids[0]
-        measured["_gflops"] = torch.tensor(gflops(self.segmenter, video) if first else 0.0, dtype=torch.float64)
+        operations = 0.0
+        if self.root and video.id == benchmark.ids[0]:
+            operations = gflops(self.open_session(counted_frames(video)), video, self.device)
+        measured["_gflops"] = torch.tensor(operations, dtype=torch.float64)
         if self.root:
-            save_video(self.root / name / "per_video", video.id, measured, self.keys[name])
+            arrays = {key: value.cpu().numpy() for key, value in measured.items()}
+            save_video(self.root / name / "per_video", video.id, arrays, self.keys[name])
         return measured
 
     def _pack(self, name: str) -> None:
@@ -174,10 +202,10 @@ def reason(error: Exception) -> str:
     return text if isinstance(error, InputError) else f"{type(error).__name__}: {text}"
 
 
-def _from_all(mine: object) -> list:
+def _from_all(mine: Any) -> list[Any]:
     """What every process holds, in the order of ranks."""
     if not (dist.is_available() and dist.is_initialized()):
         return [mine]
-    everyone: list = [None] * dist.get_world_size()
+    everyone: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(everyone, mine)
     return everyone

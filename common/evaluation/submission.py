@@ -20,7 +20,8 @@ from common.benchmarks.submissions.archive import Submission, open_submission
 from common.benchmarks.submissions.errors import SubmissionErrors
 from common.errors import InputError
 from common.files import write_text
-from common.records.record import ResultRecord, environment
+from common.records.environment import environment
+from common.records.record import ResultRecord
 
 
 @dataclass

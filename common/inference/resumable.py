@@ -1,4 +1,4 @@
-"""One video tracked into a folder, a run that can be stopped and continued."""
+"""Tracking of one video into a folder, which can be interrupted and resumed."""
 
 from __future__ import annotations
 
@@ -10,78 +10,90 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from common.checkpoints import load_pickled
 from common.errors import InputError
 from common.files import write_text
 from common.inference.output import overlays, write_labels
-from common.inference.session import Session
-from common.segmenter import VideoSegmenter
+from common.inference.playback import evaluation_mode, prompts_by_frame, steps
+from common.inference.session import Method, Session
 from common.video import ImageFolder, Video, contact_sheet, rle_encode, whole_file, write_video
 from common.video.occurrences import occurrences
-from common.video.types import FrameMasks, Prompt
+from common.video.types import FrameMasks
 
 RESULT, LINES, STATE = "masks.json", "masks.jsonl.part", "session.part"
 SHEET = (3, 4)  # rows and columns of the contact sheet
+# A saved session may hold classes of this suite and these; everything else in a file is refused.
+SUITE = ("common.", "methods.")
+PLAIN = {
+    "builtins": {"bytearray", "complex", "dict", "frozenset", "int", "list", "range", "set", "slice", "tuple"},
+    "collections": {"Counter", "OrderedDict", "defaultdict", "deque"},
+    "numpy": {"dtype", "ndarray"},
+    "numpy._core.multiarray": {"_reconstruct", "scalar"},
+    "torch": {"Size", "device", *(name for name in dir(torch) if isinstance(getattr(torch, name), torch.dtype))},
+}
 
 
 class Tracking:
-    """Follows the targets of a video and writes, into a folder:
+    """Tracks the targets of a video and writes the answers into a folder.
 
-    ``masks/<frame>.png`` (palette), ``masks.json`` (a list of COCO results: ``image_id`` is the frame, ``track_id`` the
-    target, ``segmentation`` compressed RLE, ``score``; nothing for an empty mask), ``occurrences.json`` (each target's
-    first and last frame of each run of frames that shows it), ``overlay.mp4`` (H.264) and ``contact.png``. Frames of a
-    stream, which come once, are kept in ``frames/``.
+    Files: ``masks/<frame>.png`` (palette), ``masks.json`` (a list of COCO results: ``image_id`` is the frame,
+    ``track_id`` the target, ``segmentation`` compressed RLE, ``score``; empty masks are left out), ``occurrences.json``
+    (first and last frame of every run of frames that shows a target), ``overlay.mp4`` (H.264) and ``contact.png``.
+    Frames of a stream, which can be read only once, are stored in ``frames/``.
 
-    A run that is stopped by Ctrl-C ends after the frame it is at and leaves ``session.part``, from which another goes
-    on to exactly the answers of a run in one go. A stream then ends there.
+    Ctrl-C ends the run after the current frame and leaves ``session.part``, from which a later run continues to exactly
+    the answers of an uninterrupted run. A stream ends there instead.
 
     Args:
-        segmenter: the method.
+        method: opens the session.
         video: the video with its prompts.
-        folder: where everything goes.
-        key: changes with all that the answers depend on; a stopped run of another key is not continued.
+        folder: output folder.
+        key: digest of everything that the answers depend on; a run with another key is not resumed.
 
     Attributes:
-        finished: everything is written.
+        finished: whether everything was written.
     """
 
-    def __init__(self, segmenter: VideoSegmenter, video: Video, folder: Path, key: str) -> None:
-        self.segmenter, self.video, self.folder, self.key = segmenter, video, folder, key
+    def __init__(self, method: Method, video: Video, folder: Path, key: str) -> None:
+        self.method, self.video, self.folder, self.key = method, video, folder, key
         self.finished = False
 
     def run(self, resume: bool = False) -> Iterator[int]:
-        """Track, and yield the number of frames taken after each.
+        """Track the video.
 
         Args:
-            resume: go on where a stopped run ended.
+            resume: continue an interrupted run.
+
+        Yields:
+            The number of frames done, after each frame.
 
         Raises:
-            InputError: the folder holds another run, there is nothing to continue, or what ``Session.step`` raises.
+            InputError: the folder holds another run, there is nothing to resume, or see ``prompts_by_frame`` and
+                ``Session.step``.
         """
-        session, start = self._continued() if resume else (self._begun(), 0)
-        waiting: dict[int, list[Prompt]] = defaultdict(list)
-        for prompt in self.video.prompts:
-            if self.video.length is not None and prompt.frame >= self.video.length:
-                raise InputError(
-                    f"target {prompt.target} is given at frame {prompt.frame}, but {self.video.id} has "
-                    f"{self.video.length} frames, counted from 0"
-                )
-            waiting[prompt.frame].append(prompt)
-        self.segmenter.eval()
-        with _until_interrupted() as stopped, torch.inference_mode():
-            for index, frame in enumerate(self._frames(start), start):
-                self._write(session.step(frame.to(self.segmenter.device), waiting.pop(index, ())))
-                yield index + 1
-                if stopped.is_set():
+        prompts = prompts_by_frame(self.video)
+        session, start = self._resume() if resume else (self._begin(), 0)
+        with (
+            _until_interrupted() as interrupted,
+            evaluation_mode(self.method.networks().values()),
+            torch.inference_mode(),
+        ):
+            frames = self._frames(start)
+            for done, answers in enumerate(steps(session, frames, prompts, self.method.device, start), start + 1):
+                self._write(answers)
+                yield done
+                if interrupted.is_set():
                     break
-            if stopped.is_set() and self.video.length not in (None, index + 1):
-                self._save(session, index + 1)
+            if interrupted.is_set() and self.video.length not in (None, done):
+                self._save(session, done)
                 return
             self._write(session.finish())
         self._finish()
@@ -90,9 +102,9 @@ class Tracking:
     def _frames(self, start: int) -> Iterable[Tensor]:
         if self.video.length is not None:
             return (self.video[index] for index in range(start, self.video.length))
-        return self._kept(self.video)
+        return self._stored(self.video)
 
-    def _kept(self, frames: Iterable[Tensor]) -> Iterator[Tensor]:
+    def _stored(self, frames: Iterable[Tensor]) -> Iterator[Tensor]:
         for index, frame in enumerate(frames):
             with whole_file(self.folder / "frames" / f"{index:05d}.jpg") as part:
                 Image.fromarray(frame.numpy()).save(part, "JPEG", quality=95)
@@ -133,29 +145,25 @@ class Tracking:
 
     # Stopping and going on.
 
-    def _begun(self) -> Session:
+    def _begin(self) -> Session:
         if self.folder.is_dir() and any(self.folder.iterdir()):
             stopped = (self.folder / STATE).is_file()
             what = "a stopped run; continue it with --resume" if stopped else "files already"
             raise InputError(f"{self.folder}: there is {what}; or give another --output, or remove it")
         self._labels.mkdir(parents=True)
         (self.folder / LINES).touch()
-        return self.segmenter.session(self.video.length)
+        return self.method.session(self.video.length)
 
     def _save(self, session: Session, taken: int) -> None:
         state = {"key": self.key, "taken": taken, "written": (self.folder / LINES).stat().st_size, "session": session}
         with whole_file(self.folder / STATE) as part, part.open("wb") as file:
-            _Pickler(file, self.segmenter).dump(state)
+            _dump(state, self.method, file)
 
-    def _continued(self) -> tuple[Session, int]:
+    def _resume(self) -> tuple[Session, int]:
         path = self.folder / STATE
         if not path.is_file():
             raise InputError(f"{path}: there is no stopped run to continue here; leave out --resume")
-        with path.open("rb") as file:
-            try:
-                state = _Unpickler(file, self.segmenter).load()
-            except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, KeyError) as error:
-                raise InputError(f"{path}: damaged or of another version ({error}); start again elsewhere") from None
+        state = _load(path, self.method)
         if state["key"] != self.key:
             raise InputError(
                 f"{path}: the stopped run had another video, other targets or other weights; repeat its command"
@@ -190,27 +198,74 @@ def _results(answer: FrameMasks) -> Iterator[dict[str, Any]]:
 
 
 class _Pickler(pickle.Pickler):
-    """Saves a session without the network, which it names by its place in the segmenter."""
+    """Pickles a session, with modules replaced by their names in the method and tensors by their place in a list."""
 
-    def __init__(self, file: Any, segmenter: nn.Module) -> None:
+    def __init__(self, file: BytesIO, networks: dict[str, nn.Module]) -> None:
         super().__init__(file)
-        self.names = {id(module): name for name, module in segmenter.named_modules()}
+        self.names = {id(module): name for name, module in networks.items()}
+        self.tensors: list[Tensor] = []
+        self.places: dict[int, int] = {}
 
-    def persistent_id(self, obj: Any) -> str | None:
-        """Name of a module."""
-        return self.names.get(id(obj)) if isinstance(obj, nn.Module) else None
+    def persistent_id(self, obj: Any) -> tuple[str, str | int] | None:
+        """Return what stands for a module of the method or for a tensor."""
+        if isinstance(obj, nn.Module) and id(obj) in self.names:
+            return "module", self.names[id(obj)]
+        if isinstance(obj, Tensor):
+            if id(obj) not in self.places:
+                self.places[id(obj)] = len(self.tensors)
+                self.tensors.append(obj)
+            return "tensor", self.places[id(obj)]
+        return None
 
 
 class _Unpickler(pickle.Unpickler):
-    """Reads what ``_Pickler`` wrote: plain data, tensors, and classes of this suite."""
+    """Reads what ``_Pickler`` wrote, and nothing that could run code: see ``SUITE`` and ``PLAIN``."""
 
-    def __init__(self, file: Any, segmenter: nn.Module) -> None:
+    def __init__(self, file: BytesIO, networks: dict[str, nn.Module], tensors: list[Tensor]) -> None:
         super().__init__(file)
-        self.modules = dict(segmenter.named_modules())
+        self.parts: dict[str, Any] = {"module": networks, "tensor": tensors}
 
-    def persistent_load(self, name: str) -> nn.Module:
-        """The module of this name."""
-        return self.modules[name]
+    def persistent_load(self, pid: tuple[str, str | int]) -> Any:
+        """Return the module or the tensor."""
+        kind, place = pid
+        return self.parts[kind][place]
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return a class of this suite, or one of plain data.
+
+        Raises:
+            UnpicklingError: anything else, e.g. a function.
+        """
+        if name in PLAIN.get(module, ()):
+            return super().find_class(module, name)
+        if module.startswith(SUITE):
+            found = super().find_class(module, name)
+            # A name may lead through a module to what it imports; only its own classes count.
+            if isinstance(found, type) and found.__module__ == module and found.__qualname__ == name:
+                return found
+        raise pickle.UnpicklingError(f"it holds {module}.{name}, which no session is made of")
+
+
+def _dump(state: dict[str, Any], method: Method, file: IO[bytes]) -> None:
+    pickler = _Pickler(content := BytesIO(), method.networks())
+    pickler.dump(state)
+    torch.save({"state": content.getvalue(), "tensors": pickler.tensors}, file)
+
+
+def _load(path: Path, method: Method) -> dict[str, Any]:
+    """Read what ``_dump`` wrote; nothing in the file is run.
+
+    Raises:
+        InputError: the file is damaged, of another version, or holds something else.
+    """
+    saved = load_pickled(path)
+    try:
+        state = _Unpickler(BytesIO(saved["state"]), method.networks(), saved["tensors"]).load()
+    except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, KeyError, IndexError, TypeError) as error:
+        raise InputError(f"{path}: not the state of an interrupted run ({error}); start again elsewhere") from None
+    if isinstance(state, dict) and state.keys() == {"key", "taken", "written", "session"}:
+        return state
+    raise InputError(f"{path}: not the state of an interrupted run; start again elsewhere")
 
 
 @contextmanager

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Protocol
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from common.errors import InputError
 from common.video import FrameMasks, Prompt
@@ -88,3 +90,17 @@ class Session(ABC):
         """What prompts the method knows, in words."""
         outside = f" and {', '.join(self.outside_kinds)} on an outside image" if self.outside_kinds else ""
         return f"{', '.join(self.kinds)} on a frame of the video{outside}"
+
+
+class Method(Protocol):
+    """What opens sessions: every ``VideoSegmenter``."""
+
+    @property
+    def device(self) -> torch.device:
+        """Device of the networks."""
+
+    def session(self, length: int | None = None) -> Session:
+        """Open a session for a number of frames, where it is known."""
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Return every module that a session may refer to, by name."""

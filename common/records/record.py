@@ -1,4 +1,4 @@
-"""One measured run, with everything needed to run it again. Reading records does not import torch."""
+"""The record of one run on one benchmark, with everything needed to run it again."""
 
 from __future__ import annotations
 
@@ -10,11 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import InputError
-from common.files import digest, file_sha256, write_text
-from common.records.environment import environment
-from common.records.per_video import load_video, save_video
-
-__all__ = ["ResultRecord", "digest", "environment", "file_sha256", "load_video", "save_video"]
+from common.files import digest, write_text
 
 FILE = "results.json"
 

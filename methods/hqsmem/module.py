@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import lightning as L
 from lightning.pytorch.trainer.states import TrainerFn
-from torch import Tensor
+from torch import Tensor, nn
 
 from common.data.clip import Clip
 from common.nn.memory_policy import KeepAll, LeastRelevant, MemoryPolicy, Oldest
@@ -120,6 +120,16 @@ class HQSMem(VideoSegmenter):
         tracker = Tracker(self.net, self.memory.at(length), self._memory_policy(), self.long_edge, self.scale)
         refiner, dino = self._load()
         return HQSMemSession(tracker, refiner, self.feature, dino, self.overlap)
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Return all modules by name, SAM-HQ and DINO included, as far as they are used."""
+        parts = dict(zip(("refiner", "dino"), self._load(), strict=True))
+        return super().networks() | {
+            f"{part}.{name}": module
+            for part, network in parts.items()
+            if network is not None
+            for name, module in network.named_modules()
+        }
 
     @property
     def borrowed_files(self) -> tuple[Path, ...]:

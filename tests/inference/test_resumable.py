@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pickle
 import signal
 from pathlib import Path
 
@@ -10,7 +12,8 @@ import pytest
 import torch
 
 from common.errors import InputError
-from common.inference.resumable import Tracking, _occurrences
+from common.files import write_text
+from common.inference.resumable import Tracking, _load, _occurrences
 from common.segmenter import VideoSegmenter
 from common.synthetic import SyntheticClips
 from common.video import Prompt, Video, VideoFile, masks_from_labels, open_video, read_label_map, rle_decode
@@ -31,9 +34,9 @@ def nano() -> VideoSegmenter:
 
 
 def test_everything_is_written_and_agrees(video: Video, tmp_path: Path) -> None:
-    tracking = Tracking(CopyFirstMask(), video, tmp_path / "out", "key")
-    assert list(tracking.run()) == list(range(1, LENGTH + 1))
-    assert tracking.finished
+    run = Tracking(CopyFirstMask(), video, tmp_path / "out", "key")
+    assert list(run.run()) == list(range(1, LENGTH + 1))
+    assert run.finished
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "contact.png",
         "masks",
@@ -96,11 +99,11 @@ def test_a_second_interrupt_does_not_wait(video: Video, tmp_path: Path) -> None:
 def test_a_stream_keeps_its_frames_and_ends_where_it_is_stopped(video: Video, tmp_path: Path) -> None:
     stream = open_video((frame for frame in video), "camera0")
     stream.prompts = video.prompts
-    tracking = Tracking(CopyFirstMask(), stream, tmp_path / "out", "key")
-    for taken in tracking.run():
+    run = Tracking(CopyFirstMask(), stream, tmp_path / "out", "key")
+    for taken in run.run():
         if taken == 4:
             signal.raise_signal(signal.SIGINT)
-    assert tracking.finished
+    assert run.finished
     assert len(VideoFile(tmp_path / "out" / "overlay.mp4")) == 4
     assert len(list((tmp_path / "out" / "frames").iterdir())) == 4
 
@@ -109,11 +112,54 @@ def test_nothing_to_continue(video: Video, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no stopped run to continue"):
         list(Tracking(CopyFirstMask(), video, tmp_path / "out", "key").run(resume=True))
     (tmp_path / "session.part").write_bytes(b"no pickle")
-    with pytest.raises(InputError, match="damaged or of another version"):
+    with pytest.raises(InputError, match=r"session.part: not a readable checkpoint"):
         list(Tracking(CopyFirstMask(), video, tmp_path, "key").run(resume=True))
+    torch.save({"state": pickle.dumps({"key": "key"}), "tensors": []}, tmp_path / "session.part")
+    with pytest.raises(InputError, match="not the state of an interrupted run"):
+        list(Tracking(CopyFirstMask(), video, tmp_path, "key").run(resume=True))
+
+
+class Hostile:
+    def __init__(self, function: object, *arguments: object) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> object:
+        return self.call
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (Hostile(os.system, "touch pwned"), "posix.system"),
+        (Hostile(getattr, Path(), "touch"), "builtins.getattr"),
+        (Hostile(write_text, Path("pwned"), "x"), "common.files.write_text"),
+        (Hostile(Path, "pwned"), "pathlib"),
+    ],
+)
+def test_a_saved_session_that_would_run_code_is_refused(
+    content: Hostile, named: str, video: Video, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").mkdir()
+    torch.save({"state": pickle.dumps(content), "tensors": []}, tmp_path / "out" / "session.part")
+    with pytest.raises(InputError, match=rf"session.part: .*it holds {named}"):
+        list(Tracking(CopyFirstMask(), video, tmp_path / "out", "key").run(resume=True))
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_names_that_lead_out_of_the_suite_are_refused(tmp_path: Path) -> None:
+    # protocol 4 resolves dotted names: through an imported module to any function
+    state = b"\x80\x04\x8c\x0ccommon.files\x8c\tos.system\x93\x8c\x0btouch pwned\x85R."
+    torch.save({"state": state, "tensors": []}, tmp_path / "session.part")
+    with pytest.raises(InputError, match=r"it holds common.files.os.system"):
+        _load(tmp_path / "session.part", CopyFirstMask())
 
 
 def test_a_prompt_after_the_end(video: Video, tmp_path: Path) -> None:
     video.prompts = (Prompt(1, frame=LENGTH, box=(1, 1, 9, 9)),)
-    with pytest.raises(InputError, match=f"target 1 is given at frame {LENGTH}, but .* has {LENGTH} frames"):
+    message = f"target 1 has a prompt at frame {LENGTH}, but the video has {LENGTH} frames"
+    with pytest.raises(InputError, match=message):
         list(Tracking(CopyFirstMask(), video, tmp_path / "out", "key").run())
+    with pytest.raises(InputError, match=message):
+        list(CopyFirstMask().track(video))
+    assert not (tmp_path / "out").exists()
