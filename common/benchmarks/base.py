@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from common.benchmarks.layouts.roots import find_root
+from common.benchmarks.roots import find_root
 from common.benchmarks.submissions.errors import SubmissionErrors
 from common.errors import InputError
 from common.files import digest

@@ -16,8 +16,8 @@ from rich.text import Text
 
 from common.benchmarks.base import Benchmark
 from common.benchmarks.checks.dataset import check, summary
-from common.benchmarks.layouts.roots import VARIABLE
 from common.benchmarks.registry import BENCHMARKS, make_benchmark
+from common.benchmarks.roots import VARIABLE
 from common.benchmarks.table import Row, found
 from common.cli.pick import add_benchmark, options, parsed
 from common.errors import InputError

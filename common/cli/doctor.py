@@ -76,8 +76,8 @@ def _packages() -> Iterator[str]:
 
 
 def _data() -> Iterator[str]:
-    from common.benchmarks.layouts.roots import VARIABLE
     from common.benchmarks.registry import BENCHMARKS, make_benchmark
+    from common.benchmarks.roots import VARIABLE
 
     yield f"${VARIABLE}: {os.environ.get(VARIABLE) or 'not set'}"
     absent = []

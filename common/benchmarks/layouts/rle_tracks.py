@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from common.benchmarks.layouts.roots import find_root
+from common.benchmarks.roots import find_root
 from common.errors import InputError
 from common.video import Video
 from common.video.masks import rle_decode
