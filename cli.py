@@ -1,4 +1,4 @@
-"""The front door: one verb, handled elsewhere. Nothing heavy is imported before the verb is known."""
+"""Command line entry point: dispatches to the module of a verb, which is imported only when it is needed."""
 
 from __future__ import annotations
 
@@ -14,28 +14,36 @@ VERBS = {
     "fit": (LIGHTNING, "train a method"),
     "validate": (LIGHTNING, "score it on its validation benchmarks"),
     "test": (LIGHTNING, "score it on its test benchmarks and write results.json"),
-    "predict": (LIGHTNING, "write masks and overlays of plain videos"),
-    "track": ("common.cli.track", "follow what you point at in your own video"),
-    "vot": ("common.cli.vot", "be a tracker of the VOT toolkit"),
-    "evaluate": ("common.cli.evaluate", "score a submission that any tool wrote"),
-    "leaderboard": ("common.leaderboard.command", "tables of results beside the published numbers"),
+    "predict": (LIGHTNING, "write masks and overlays of videos without annotations"),
+    "track": ("common.cli.track", "track targets in your own video"),
+    "vot": ("common.cli.vot", "run as a tracker of the VOT toolkit"),
+    "evaluate": ("common.cli.evaluate", "score a submission written by any tool"),
+    "leaderboard": ("common.leaderboard.command", "tables of results next to the published numbers"),
     "report": ("common.report.command", "one page with tables, plots and frames of all methods"),
     "methods": ("common.cli.methods", "the methods, their papers, tasks and configs"),
-    "weights": ("common.cli.weights", "weights that each method loads, and which are here; convert"),
-    "doctor": ("common.cli.doctor", "what this machine has, and what is missing for what"),
-    "benchmarks": ("common.cli.benchmarks", "the benchmarks, and whether their data is here"),
+    "weights": ("common.cli.weights", "weights of each method: which are installed, where to get others; convert"),
+    "doctor": ("common.cli.doctor", "check the installation: packages, GPU, data, weights"),
+    "benchmarks": ("common.cli.benchmarks", "the benchmarks, and where their data is"),
 }
 EXAMPLE = "python cli.py test --config configs/sam2long/nano.yaml"
 
 
 def usage() -> str:
-    """What ``--help`` prints."""
+    """Return the text of ``--help``."""
     rows = "\n".join(f"  {verb:<12}{what}" for verb, (_, what) in VERBS.items())
     return f"usage: python cli.py VERB ...\n\n{rows}\n\nVERB --help tells more. Example:\n  {EXAMPLE}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb; 0 = done, 1 = a check found something, 2 = bad input, told in one line."""
+    """Run one verb.
+
+    Args:
+        argv: arguments without the program name; default ``sys.argv[1:]``.
+
+    Returns:
+        Exit status: 0 = success, 1 = a check found problems or a run was interrupted, 2 = invalid input (one line on
+        standard error).
+    """
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ("-h", "--help"):
         print(usage())

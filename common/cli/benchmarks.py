@@ -1,4 +1,4 @@
-"""The verb ``benchmarks``: which there are, what their data looks like, and whether it is whole."""
+"""The verb ``benchmarks``: list benchmarks, describe the layout of their data, and check it."""
 
 from __future__ import annotations
 
@@ -23,14 +23,17 @@ from common.cli.pick import add_benchmark, options, parsed
 from common.errors import InputError
 
 USAGE = """
-usage: python cli.py benchmarks                          all of them, and where their data is
-       python cli.py benchmarks NAME                     where to get the data of one and how it must lie
-       python cli.py benchmarks check NAME [options]     every problem of the data; exit status 1 if there is any
+usage: python cli.py benchmarks                          list all, and where their data is
+       python cli.py benchmarks NAME                     where to get the data of one, and its layout
+       python cli.py benchmarks check NAME [options]     check the data; exit status 1 if there are problems
        python cli.py benchmarks check NAME --help        root, split and the benchmark's own options"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """List, show one, or check one.
+    """List all benchmarks, show one, or check the data of one.
+
+    Args:
+        argv: arguments after the verb; default ``sys.argv[1:]``.
 
     Returns:
         1 if a check found something, else 0.
@@ -54,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def list_all(console: Console) -> None:
-    """A few lines for each; those that differ in nothing but the name stand together."""
+    """Print a few lines for each benchmark; those that differ only in their name are grouped."""
     table = Table.grid(Column(no_wrap=True, style="bold"), Column(overflow="fold"), padding=(0, 3, 0, 0))
     for lines, names in groupby(BENCHMARKS, key=_lines):
         table.add_row("\n".join(names), Text("\n".join(lines)))
@@ -76,7 +79,7 @@ def _lines(name: str) -> tuple[str, ...]:
 
 
 def show(console: Console, name: str) -> None:
-    """All about one benchmark."""
+    """Print the task, splits, protocol, layout and source of one benchmark."""
     benchmark = make_benchmark(name)
     row = Row.of(name, benchmark)
     lines = [
@@ -101,7 +104,7 @@ def show(console: Console, name: str) -> None:
 
 
 def check_one(console: Console, argv: Sequence[str]) -> int:
-    """Print every problem of a benchmark's data as it is found, then counts; 1 if there is any."""
+    """Print every problem of a benchmark's data as it is found, then a summary; return 1 if there is any."""
     name = argv[0] if argv and not argv[0].startswith("-") else None
     if name is None and not {"-h", "--help"}.intersection(argv):
         raise InputError(f"benchmarks check: give the name of a benchmark; there are {', '.join(BENCHMARKS)}")
@@ -119,23 +122,23 @@ def _parser(name: str | None) -> ArgumentParser:
         description="Read every frame and annotation and report every problem.",
         exit_on_error=False,
     )
-    parser.add_argument("--config", action="config", help="YAML file of these options; what is typed wins")
-    parser.add_argument("--jobs", type=int, default=min(8, os.cpu_count() or 1), help="videos side by side")
+    parser.add_argument("--config", action="config", help="YAML file of these options; flags win")
+    parser.add_argument("--jobs", type=int, default=min(8, os.cpu_count() or 1), help="videos checked in parallel")
     if name is not None:
         add_benchmark(parser, name)
     return parser
 
 
 def _report(console: Console, benchmark: Benchmark, jobs: int) -> int:
-    """Number of problems."""
-    checked = []
+    """Print the problems and return their number."""
+    checks = []
     bar = Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
     with bar:
         task = bar.add_task(f"{benchmark.name} {benchmark.split}", total=None)
-        for one in check(benchmark, jobs):
-            checked.append(one)
-            for problem in one.problems:
+        for result in check(benchmark, jobs):
+            checks.append(result)
+            for problem in result.problems:
                 console.print(f"{problem.kind}: {problem.text}", markup=False, soft_wrap=True)
-            bar.update(task, advance=1, total=len(benchmark) if one.video else 1)
-    console.print(summary(checked), markup=False)
-    return sum(len(one.problems) for one in checked)
+            bar.update(task, advance=1, total=len(benchmark) if result.video else 1)
+    console.print(summary(checks), markup=False)
+    return sum(len(result.problems) for result in checks)

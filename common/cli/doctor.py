@@ -1,4 +1,4 @@
-"""The verb ``doctor``: what this machine has, and what is missing for what."""
+"""The verb ``doctor``: check the installation."""
 
 from __future__ import annotations
 
@@ -20,16 +20,21 @@ OPTIONAL = {
     "pytest": "make test",
     "detectron2": "data sets from its catalogue",
     "vot-trax": "running inside the VOT toolkit",
-    "torchvision": "nothing; the suite does without it",
+    "torchvision": "not used by the suite",
 }
 ENOUGH_GB = 5  # free disk for an environment, runs and their checkpoints
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print everything; 1 = something that every run needs is missing."""
-    argparse.ArgumentParser(prog="cli.py doctor", description="What is here, what is missing for what.").parse_args(
-        argv
-    )
+    """Print machine, packages, data and weights.
+
+    Args:
+        argv: arguments after the verb.
+
+    Returns:
+        1 if a required package is missing, else 0.
+    """
+    argparse.ArgumentParser(prog="cli.py doctor", description="Check the installation.").parse_args(argv)
     missing = [name for name in NEEDED if _version(name) is None]
     for title, lines in (
         ("machine", _machine()),
@@ -40,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(title)
         for line in lines:
             print(f"  {line}")
-    print(f"missing: {', '.join(missing)}; run make setup" if missing else "everything that every run needs is here")
+    print(f"missing: {', '.join(missing)}; run make setup" if missing else "all required packages are installed")
     return int(bool(missing))
 
 
@@ -55,7 +60,7 @@ def _machine() -> Iterator[str]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     yield f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {cores} cores"
     free = shutil.disk_usage(".").free / 1e9
-    yield f"{free:.0f} GB of disk free" + (f": that is little, {ENOUGH_GB} are needed" if free < ENOUGH_GB else "")
+    yield f"{free:.0f} GB of disk free" + (f": too little, {ENOUGH_GB} are needed" if free < ENOUGH_GB else "")
     if _version("torch") is None:
         return
     import torch
@@ -64,8 +69,8 @@ def _machine() -> Iterator[str]:
         about = torch.cuda.get_device_properties(number)
         yield f"GPU {number}: {about.name}, {about.total_memory / 1e9:.0f} GB"
     if not torch.cuda.is_available():
-        built = "this torch was built without CUDA" if torch.version.cuda is None else "CUDA finds none"
-        yield f"no GPU ({built}): everything runs on the CPU; paper-size training needs one"
+        cause = "torch was built without CUDA" if torch.version.cuda is None else "CUDA finds no device"
+        yield f"no GPU ({cause}): everything runs on the CPU; paper-size training needs one"
 
 
 def _packages() -> Iterator[str]:

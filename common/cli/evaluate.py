@@ -1,4 +1,4 @@
-"""The verb ``evaluate``: the number of a submission that some tool wrote, and where it is lost."""
+"""The verb ``evaluate``: score a submission, and show in which videos the score is lost."""
 
 from __future__ import annotations
 
@@ -22,12 +22,15 @@ from common.errors import InputError
 from common.evaluation.submission import Evaluation, evaluate
 
 OUTPUT = Path("runs/evaluate")
-NOTES = 20  # that are printed
-OWN = ("benchmark", "predictions", "against", "per_sequence", "missing", "jobs", "name", "output")
+NOTES = 20  # most notes that are printed
+VERB_OPTIONS = ("benchmark", "predictions", "against", "per_sequence", "missing", "jobs", "name", "output")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Score, print, and write the record.
+    """Score a submission, print the numbers, and write the record.
+
+    Args:
+        argv: arguments after the verb; default ``sys.argv[1:]``.
 
     Raises:
         InputError: see ``common.evaluation.submission.evaluate``.
@@ -36,8 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     settings = parsed(_parser(typed_name(argv)), argv)
     if settings.benchmark is None or settings.predictions is None:
         raise InputError(f"give --benchmark and --predictions; benchmarks are {', '.join(BENCHMARKS)}")
-    chosen, empty = options(settings, OWN), settings.missing == "empty"
-    benchmark = make_benchmark(settings.benchmark, **chosen)
+    benchmark_options, empty = options(settings, VERB_OPTIONS), settings.missing == "empty"
+    benchmark = make_benchmark(settings.benchmark, **benchmark_options)
     console = Console(highlight=False, soft_wrap=True)
     scores = _evaluate(benchmark, settings.predictions, empty, settings.jobs)
     _print(console, scores, settings.per_sequence)
@@ -46,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     name = settings.name or method_name(settings.predictions)
     folder = settings.output or OUTPUT / name / f"{benchmark.name}-{benchmark.split}"
     config = {
-        "benchmark": {"name": settings.benchmark, "init_args": chosen},
+        "benchmark": {"name": settings.benchmark, "init_args": benchmark_options},
         "predictions": str(settings.predictions),
         "missing": settings.missing,
     }
@@ -62,34 +65,43 @@ def _parser(benchmark: str | None) -> ArgumentParser:
         exit_on_error=False,
     )
     add = parser.add_argument
-    add("--config", action="config", help="YAML file of these options; what is typed wins")
-    add("--benchmark", type=str | None, metavar="NAME", help="one of those that the verb benchmarks lists")
+    add("--config", action="config", help="YAML file of these options; flags win")
+    add("--benchmark", type=str | None, metavar="NAME", help="see the verb benchmarks")
     add("--predictions", type=Path | None, metavar="PATH", help="folder, .zip or .json of the submission")
-    add("--against", type=Path | None, metavar="PATH", help="another submission: show the difference for each video")
-    add("--per_sequence", "--per-sequence", action="store_true", help="print every video, the worst first")
+    add("--against", type=Path | None, metavar="PATH", help="another submission: print the difference for each video")
+    add("--per_sequence", "--per-sequence", action="store_true", help="print every video, lowest score first")
     add(
         "--missing",
         type=Literal["error", "empty"],
         default="error",
-        help="what becomes of frames that are missing, unreadable or of another size, and of unknown ids",
+        help="treatment of missing or unreadable frames, frames of another size, and unknown ids",
     )
     add("--jobs", type=int, default=_cores(), metavar="N", help="processes")
-    add("--name", type=str | None, help="of the method in the record (default: the submission's name)")
-    add("--output", type=Path | None, metavar="DIR", help=f"of the record and the CSVs (default: below {OUTPUT})")
+    add("--name", type=str | None, help="name of the method in the record (default: name of the submission)")
+    add(
+        "--output",
+        type=Path | None,
+        metavar="DIR",
+        help=f"folder of the record and the CSV files (default: below {OUTPUT})",
+    )
     if benchmark is not None:
         add_benchmark(parser, benchmark)
     return parser
 
 
 def method_name(path: Path) -> str:
-    """Who made a submission, by its name; that which a run of ``test`` left is known by the run's folder."""
+    """Return the name of a submission's method: the name of the file or folder, or of the run where ``test`` wrote it.
+
+    Args:
+        path: of the submission.
+    """
     path = path.resolve()
     name = path.stem if path.is_file() else path.name
     return path.parents[1].name if name == "predictions" and len(path.parents) > 2 else name
 
 
 def _evaluate(benchmark: Benchmark, predictions: Path, empty: bool, jobs: int) -> Evaluation:
-    """Score, with a bar on a terminal."""
+    """Score a submission, with a progress bar on a terminal."""
     bar = Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
     with bar:
         task = bar.add_task(predictions.name, total=len(benchmark))
@@ -128,7 +140,7 @@ def _print_notes(console: Console, scores: Evaluation) -> None:
 
 
 def _print_difference(console: Console, scores: Evaluation, other: Evaluation) -> None:
-    """The main number of every video in both, the largest loss first."""
+    """Print the main number of every video for both submissions, largest loss first."""
     main = scores.benchmark.numbers[0]
     pairs = [(a.video, a.numbers[main], b.numbers[main]) for a, b in zip(scores.videos, other.videos, strict=True)]
     pairs.sort(key=lambda pair: _key(pair[1] - pair[2]))
@@ -143,7 +155,7 @@ def _print_difference(console: Console, scores: Evaluation, other: Evaluation) -
 
 
 def _key(value: float) -> float:
-    """Undefined numbers come last."""
+    """Return a sort key that puts undefined numbers last."""
     return math.inf if math.isnan(value) else value
 
 
@@ -156,5 +168,5 @@ def _signed(value: float) -> str:
 
 
 def _cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

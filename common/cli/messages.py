@@ -1,4 +1,4 @@
-"""A parser's error as one line that names the key and the nearest valid one."""
+"""Parser errors in one line that names the key and the nearest valid one."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ REQUIRED = re.compile(r"the following arguments are required: (.+)")
 NO_CLASS = re.compile(r"Problem with given class_path '([^']+)':\s+(?!\s|Parser key)(.+)")
 KEY = re.compile(r'Parser key "([^"]+)"')
 VALUE = re.compile(r"Expected an? (.+?)\. Got value: (.+)")
+# Keys of earlier versions and their present names.
+RENAMED: dict[str, str] = {}
 NOISE = (
     "Subtypes:",
     "Errors:",
@@ -27,11 +29,11 @@ NOISE = (
 
 
 def one_line(message: str, keys: Iterable[str]) -> str:
-    """Shorten a parser's message.
+    """Return a parser's message as one line.
 
     Args:
-        message: of ``argparse.ArgumentError``, possibly many lines.
-        keys: all keys the parser knows, with dots.
+        message: text of an ``argparse.ArgumentError``, possibly of many lines.
+        keys: all keys of the parser, with dots.
     """
     if match := CLASS_OPTION.search(message):
         path, option = match.groups()
@@ -51,7 +53,11 @@ def one_line(message: str, keys: Iterable[str]) -> str:
 
 
 def unwrapped(error: BaseException) -> BaseException:
-    """The ``InputError`` of a constructor that the parser wrapped in words of its own; any other error as it is."""
+    """Return the ``InputError`` that a constructor raised and the parser wrapped, or the error itself.
+
+    Args:
+        error: raised while the parser instantiated classes.
+    """
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, InputError):
         cause = cause.__cause__
@@ -59,7 +65,12 @@ def unwrapped(error: BaseException) -> BaseException:
 
 
 def unknown_key(key: str, keys: Iterable[str]) -> str:
-    """Say that a key is not known; the part that is wrong is told first."""
+    """Return the message for an unknown key; it names the first part of the key that is wrong.
+
+    Args:
+        key: with dots.
+        keys: all keys of the parser.
+    """
     keys = list(keys)
     tops = dict.fromkeys(known.split(".")[0] for known in keys)
     top = key.split(".")[0]
@@ -69,7 +80,14 @@ def unknown_key(key: str, keys: Iterable[str]) -> str:
 
 
 def nearest(word: str, words: Iterable[str]) -> str:
-    """The end of a message: the closest known word, if one is close."""
+    """Return the end of a message that suggests a word.
+
+    Args:
+        word: the unknown word.
+        words: the valid ones; a list of at most 20 is printed where none is close.
+    """
+    if word in RENAMED:
+        return f"; it is called {RENAMED[word]!r} now"
     words = list(words)
     close = difflib.get_close_matches(word, words, n=1)
     if close:
@@ -78,7 +96,11 @@ def nearest(word: str, words: Iterable[str]) -> str:
 
 
 def options_of(class_path: str) -> list[str]:
-    """Constructor arguments of a class, those that it hands on to its bases included."""
+    """Return the constructor arguments of a class, including those that it passes on to its base classes.
+
+    Args:
+        class_path: import path of the class.
+    """
     module, _, name = class_path.rpartition(".")
     target = getattr(import_module(module), name)
     names: dict[str, None] = {}
@@ -97,5 +119,5 @@ def options_of(class_path: str) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """Without Python's way of writing a type."""
+    """Return text with Python's notation of types removed."""
     return re.sub(r"<class '([\w.]+)'>", r"\1", text).replace("typing.Literal", "one of ")

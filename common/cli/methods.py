@@ -1,4 +1,4 @@
-"""The verb ``methods``: what is under ``methods/``, read from its data files; nothing is imported."""
+"""The verb ``methods``: list the methods from their ``method.yaml``, without importing them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print a few lines a method."""
+    """Print a few lines for each method.
+
+    Args:
+        argv: arguments after the verb.
+    """
     argparse.ArgumentParser(prog="cli.py methods", description="The methods of the suite.").parse_args(argv)
     table = Table.grid(Column(no_wrap=True, style="bold"), Column(overflow="fold"), padding=(0, 3, 0, 0))
     for kind, title, arxiv, tasks, configs in rows(ROOT):
@@ -24,7 +28,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def rows(root: Path) -> Iterator[tuple[str, str, str, str, str]]:
-    """Class, title, arXiv id, tasks and configs of every ``methods/<name>/method.yaml``."""
+    """Yield class, title, arXiv id, tasks and configs of every ``methods/<name>/method.yaml``.
+
+    Args:
+        root: of the project.
+    """
     for path in sorted((root / "methods").glob("*/method.yaml")):
         method = yaml.safe_load(path.read_text(encoding="utf-8"))
         configs = sorted((root / "configs" / path.parent.name).glob("*.yaml"))

@@ -1,4 +1,4 @@
-"""A benchmark from the command line: its name, and the arguments of its class as typed options."""
+"""Selection of a benchmark on the command line: its name, and the arguments of its class as options."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from common.errors import InputError
 
 
 def typed_name(argv: Sequence[str]) -> str | None:
-    """The value of ``--benchmark``, in some arguments or their ``--config``, before any other key is known.
+    """Return the value of ``--benchmark`` in the arguments or their ``--config``, before the other options are known.
+
+    Args:
+        argv: arguments after the verb.
 
     Raises:
         InputError: it has no value, or the config cannot be read.
@@ -25,44 +28,58 @@ def typed_name(argv: Sequence[str]) -> str | None:
     parser.add_argument("--benchmark")
     parser.add_argument("--config")
     try:
-        given = parser.parse_known_args(argv)[0]
+        namespace = parser.parse_known_args(argv)[0]
     except argparse.ArgumentError as error:
         raise InputError(f"{error}; see --help") from None
-    if given.benchmark is None and given.config is not None:
+    if namespace.benchmark is None and namespace.config is not None:
         try:
-            settings = yaml.safe_load(Path(given.config).read_text(encoding="utf-8"))
+            settings = yaml.safe_load(Path(namespace.config).read_text(encoding="utf-8"))
         except (OSError, ValueError, yaml.YAMLError) as error:
-            raise InputError(f"--config {given.config}: {' '.join(str(error).split())}") from None
-        return settings.get("benchmark") if isinstance(settings, dict) else None
-    return given.benchmark
+            raise InputError(f"--config {namespace.config}: {' '.join(str(error).split())}") from None
+        name = settings.get("benchmark") if isinstance(settings, dict) else None
+    else:
+        name = namespace.benchmark
+    return None if name is None else str(name)
 
 
 def add_benchmark(parser: ArgumentParser, name: str) -> None:
-    """Add the arguments of a benchmark's class, but for those that make it this benchmark.
+    """Add the arguments of a benchmark's class to a parser, except those that the name fixes.
+
+    Args:
+        parser: of the verb.
+        name: of the benchmark.
 
     Raises:
         InputError: no benchmark has this name.
     """
-    kind, made = benchmark_class(name), dict(BENCHMARKS[name][1])
-    split = {"split": made.pop("split")} if "split" in made else {}  # a default: there may be others
-    parser.add_class_arguments(kind, skip=set(made), fail_untyped=False)
+    kind, fixed = benchmark_class(name), dict(BENCHMARKS[name][1])
+    split = {"split": fixed.pop("split")} if "split" in fixed else {}  # only a default: there are other splits
+    parser.add_class_arguments(kind, skip=set(fixed), fail_untyped=False)
     parser.set_defaults(**split)
 
 
 def parsed(parser: ArgumentParser, argv: Sequence[str]) -> Namespace:
-    """Parse, with a mistake told in one line. The parser must have ``exit_on_error=False``."""
+    """Parse arguments.
+
+    Args:
+        parser: with ``exit_on_error=False``.
+        argv: arguments after the verb.
+
+    Raises:
+        InputError: the arguments are invalid; one line.
+    """
     try:
         return parser.parse_args(list(argv))
     except argparse.ArgumentError as error:
         raise InputError(one_line(str(error), parser.get_defaults().keys())) from None
 
 
-def options(settings: Namespace, own: Iterable[str]) -> dict[str, Any]:
-    """The benchmark's part of what was parsed, for ``make_benchmark``.
+def options(settings: Namespace, verb_options: Iterable[str]) -> dict[str, Any]:
+    """Return the benchmark's part of parsed settings, for ``make_benchmark``.
 
     Args:
-        settings: what was parsed.
-        own: the keys that are not the benchmark's.
+        settings: result of ``parsed``.
+        verb_options: keys that belong to the verb.
     """
-    skipped = {*own, "config"}
+    skipped = {*verb_options, "config"}
     return {key: value for key, value in settings.as_dict().items() if key not in skipped}

@@ -1,4 +1,4 @@
-"""``fit``, ``validate``, ``test`` and ``predict``: LightningCLI with its traps closed."""
+"""The verbs ``fit``, ``validate``, ``test`` and ``predict``: LightningCLI with stricter handling of checkpoints."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from common.errors import InputError
 from common.records.run import class_path
 from common.segmenter import VideoSegmenter
 
-NOT_FROM_CHECKPOINT = ("weights", "save_predictions")  # its own weights come with it; the other is the user's to say
+NOT_FROM_CHECKPOINT = ("weights", "save_predictions")  # a checkpoint holds weights; predictions are saved on request
 
-# Warnings of Lightning and torch about what is meant to be so here.
+# Warnings of Lightning and torch about what is intended here.
 QUIET = (
     "predict returned None",
     "Total length of `list` across ranks is zero",
@@ -37,19 +37,28 @@ QUIET = (
 
 
 class SaveConfig(SaveConfigCallback):
-    """Writes what was run to ``<root>/config.yaml`` (fit) or ``<root>/<verb>.yaml``; a rerun replaces it."""
+    """Saves the settings as ``<root>/config.yaml`` (fit) or ``<root>/<verb>.yaml``; a rerun replaces the file."""
 
     def save_config(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Called on rank zero only."""
+        """Save the settings; called on rank zero.
+
+        Args:
+            trainer: gives the root folder.
+            pl_module: not used.
+            stage: not used.
+        """
         root = Path(trainer.default_root_dir)
         root.mkdir(parents=True, exist_ok=True)
         self.parser.save(self.config, str(root / self.config_filename), skip_unset=False, overwrite=True)
 
 
 class SuiteCLI(LightningCLI):
-    """Any ``VideoSegmenter`` on any ``VideoDataModule``.
+    """LightningCLI for any ``VideoSegmenter`` on any ``VideoDataModule``.
 
-    What is typed (flags, YAML) wins over the values stored in a checkpoint, which fill in the rest.
+    Flags and YAML files win over the values stored in a checkpoint, which replace the remaining defaults.
+
+    Args:
+        argv: the verb and its arguments.
     """
 
     def __init__(self, argv: Sequence[str]) -> None:
@@ -69,12 +78,21 @@ class SuiteCLI(LightningCLI):
         )
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Also remember the parsers: their keys are needed to say which one was meant."""
+        """Add Lightning's arguments, and store the parser: its keys are needed for error messages.
+
+        Args:
+            parser: of one verb.
+        """
         super().add_core_arguments_to_parser(parser)
         self.parsers.append(parser)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parse; where a checkpoint is given, parse again with its stored values as a first config file."""
+        """Parse; where a checkpoint is given, parse again with its stored values as the first config file.
+
+        Args:
+            parser: of all verbs.
+            args: the verb and its arguments.
+        """
         self.config = self._parse(parser, args)
         settings = self.config[args[0]]
         path = settings.get("ckpt_path")
@@ -90,28 +108,32 @@ class SuiteCLI(LightningCLI):
             raise InputError(one_line(str(error), keys)) from None
 
     def _parse_ckpt_path(self) -> None:
-        """Nothing: LightningCLI would here let the checkpoint overrule what was typed, the class included."""
+        """Do nothing: LightningCLI would let the checkpoint overrule the user's settings, the class included."""
 
     def instantiate_classes(self) -> None:
-        """A constructor's ``InputError`` comes out as it is, not wrapped in the parser's words."""
+        """Instantiate model, data and trainer, without the parser's wrapping around an ``InputError``."""
         try:
             super().instantiate_classes()
         except ValueError as error:
             raise unwrapped(error) from None
 
     def before_instantiate_classes(self) -> None:
-        """Without ``--trainer.default_root_dir`` a run goes to ``runs/<method>``."""
+        """Set the root folder to ``runs/<method>`` where none is given."""
         settings = self.config[self.subcommand]
         if settings.trainer.default_root_dir is None:
             settings.trainer.default_root_dir = f"runs/{settings.model.class_path.rpartition('.')[2].lower()}"
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Everything goes below the root folder; progress is drawn on a terminal only."""
+        """Instantiate the trainer: all files go below the root folder; the progress bar is for terminals.
+
+        Args:
+            kwargs: see ``LightningCLI``.
+        """
         settings = self.config_init[self.subcommand].trainer
-        root, given = Path(settings.default_root_dir), settings.callbacks or []
-        callbacks = list(given) if isinstance(given, (list, tuple)) else [given]
+        root, configured = Path(settings.default_root_dir), settings.callbacks or []
+        callbacks = list(configured) if isinstance(configured, (list, tuple)) else [configured]
         training = self.subcommand == "fit"
-        if not training:  # a config of a training run is used again here; there is nothing to keep
+        if not training:  # the config may be that of a training run; scoring saves no checkpoint
             callbacks = [callback for callback in callbacks if not isinstance(callback, Checkpoint)]
         elif settings.enable_checkpointing is not False and not _has(callbacks, Checkpoint):
             callbacks.append(ModelCheckpoint(root / "checkpoints", save_last=True))
@@ -122,26 +144,34 @@ class SuiteCLI(LightningCLI):
         logger = settings.logger
         if logger is None:
             logger = CSVLogger(root, name="logs") if training else False
-        chosen = {"callbacks": callbacks, "enable_checkpointing": keep, "enable_progress_bar": bar, "logger": logger}
-        return super().instantiate_trainer(**chosen, **kwargs)
+        arguments = {"callbacks": callbacks, "enable_checkpointing": keep, "enable_progress_bar": bar, "logger": logger}
+        return super().instantiate_trainer(**arguments, **kwargs)
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        """Lightning's own table of results is left out: it has a column for each benchmark and cuts the names off."""
+        """Return the verbs, without ``verbose``: Lightning's table of results truncates the names of benchmarks."""
         return {verb: skipped | {"verbose"} for verb, skipped in LightningCLI.subcommands().items()}
 
     def validate(self, **kwargs: Any) -> None:
-        """Score, then print one line a benchmark."""
+        """Score, then print one line per benchmark.
+
+        Args:
+            kwargs: see ``Trainer``.
+        """
         self.trainer.validate(verbose=False, **kwargs)
         self._print_numbers()
 
     def test(self, **kwargs: Any) -> None:
-        """Score, then print one line a benchmark."""
+        """Score, then print one line per benchmark.
+
+        Args:
+            kwargs: see ``Trainer``.
+        """
         self.trainer.test(verbose=False, **kwargs)
         self._print_numbers()
 
     def _print_numbers(self) -> None:
-        """The first three numbers of each benchmark, which are those of its tables; the record has the others."""
+        """Print the first three numbers of each benchmark, those of its tables; the record holds all."""
         lines: dict[str, list[str]] = {}
         for name, value in self.trainer.callback_metrics.items():
             benchmark, _, number = name.partition("/")
@@ -150,7 +180,11 @@ class SuiteCLI(LightningCLI):
             print(f"{self.model.method_name} on {benchmark}:  {'  '.join(numbers[:3])}")
 
     def after_fit(self) -> None:
-        """Exit with an error where a video could not be scored."""
+        """Raise an error if videos failed.
+
+        Raises:
+            InputError: names the videos and the reasons.
+        """
         failed = self.model.failed
         if failed and self.trainer.is_global_zero:
             what = "; ".join(f"{video} ({reason})" for video, reason in failed.items())
@@ -159,11 +193,15 @@ class SuiteCLI(LightningCLI):
     after_validate = after_test = after_predict = after_fit
 
 
-def stored_values(path: str, typed: str) -> dict[str, Any]:
-    """The constructor arguments stored in a checkpoint, as a config of the model.
+def stored_values(path: str, chosen: str) -> dict[str, Any]:
+    """Return the constructor arguments stored in a checkpoint, as a config of the model.
+
+    Args:
+        path: of the checkpoint.
+        chosen: class path of the model in the user's settings.
 
     Raises:
-        InputError: no checkpoint of a training run, or of another class than ``typed``.
+        InputError: not a checkpoint of a training run, or one of another class than ``chosen``.
     """
     if not Path(path).is_file():
         raise InputError(f"--ckpt_path {path}: no such file")
@@ -173,15 +211,17 @@ def stored_values(path: str, typed: str) -> dict[str, Any]:
             f"--ckpt_path {path}: not a checkpoint of a training run; give bare weights as --model.weights"
         )
     stored = dict(checkpoint.get("hyper_parameters", {}))
-    module, _, name = typed.rpartition(".")
-    typed = class_path(getattr(import_module(module), name))
-    stored_class = checkpoint.get("class_path", typed)
-    if stored_class != typed:
+    module, _, name = chosen.rpartition(".")
+    chosen = class_path(getattr(import_module(module), name))
+    stored_class = checkpoint.get("class_path", chosen)
+    if stored_class != chosen:
         raise InputError(
-            f"--ckpt_path {path}: of {stored_class}, but the model is {typed}; give --model {stored_class}"
+            f"--ckpt_path {path}: of {stored_class}, but the model is {chosen}; give --model {stored_class}"
         )
-    kept = {key: value for key, value in stored.items() if not key.startswith("_") and key not in NOT_FROM_CHECKPOINT}
-    return {"class_path": typed, "init_args": kept}
+    arguments = {
+        key: value for key, value in stored.items() if not key.startswith("_") and key not in NOT_FROM_CHECKPOINT
+    }
+    return {"class_path": chosen, "init_args": arguments}
 
 
 def _has(callbacks: Sequence[object], kind: type) -> bool:
@@ -189,7 +229,11 @@ def _has(callbacks: Sequence[object], kind: type) -> bool:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run ``[verb, *flags]``."""
+    """Run a verb.
+
+    Args:
+        argv: the verb and its arguments.
+    """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     for message in QUIET:
         warnings.filterwarnings("ignore", message)

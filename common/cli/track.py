@@ -1,4 +1,4 @@
-"""The verb ``track``: follow what you point at in your own video."""
+"""The verb ``track``: track targets in your own video."""
 
 from __future__ import annotations
 
@@ -25,7 +25,13 @@ EXAMPLES = """examples:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Track and write; 1 = stopped before the end.
+    """Track the targets and write masks and overlays.
+
+    Args:
+        argv: arguments after the verb; default ``sys.argv[1:]``.
+
+    Returns:
+        1 if the run was interrupted, else 0.
 
     Raises:
         InputError: see ``common.inference.resumable``, ``common.cli.targets`` and ``common.cli.build``.
@@ -41,21 +47,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     video.prompts = prompts(args.mask, args.box, args.point, args.text, args.query, args.query_mask, args.vocabulary)
     device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     segmenter = build_method(args.method, args.weights, args.config).to(device)
-    _say_weights(args.method, segmenter)
+    _report_weights(args.method, segmenter)
     folder = args.output or OUTPUT / f"{video.id}-{args.method}"
     tracking = Tracking(segmenter, video, folder, _key(args, segmenter))
     with _progress(video, device) as advance:
         for taken in tracking.run(args.resume):
             advance(taken)
     if not tracking.finished:
-        print(f"stopped; what is done is in {folder}. To continue, repeat the command with --resume", file=sys.stderr)
+        print(
+            f"interrupted; the frames so far are in {folder}. To continue, repeat the command with --resume",
+            file=sys.stderr,
+        )
         return 1
     print(f"{folder}/overlay.mp4  contact.png  masks.json  masks/")
     return 0
 
 
 def _key(args: argparse.Namespace, segmenter: Any) -> str:
-    """Changes with what is asked and with the weights, those of borrowed networks too."""
+    """Return a digest of the arguments and of all weights, including those of frozen networks."""
     from common.checkpoints import state_digest
     from common.files import digest, file_sha256
 
@@ -85,7 +94,7 @@ def _size(raw: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def _say_weights(method: str, segmenter: Any) -> None:
+def _report_weights(method: str, segmenter: Any) -> None:
     if segmenter.weights == nano_weights(method):
         print(
             "weights: nano, small and trained here on generated clips, mostly from masks: a box or a click may find "
@@ -96,7 +105,7 @@ def _say_weights(method: str, segmenter: Any) -> None:
 
 @contextmanager
 def _progress(video: Any, device: Any) -> Iterator[Any]:
-    """A bar with frames per second and memory on a terminal; else one line at the end."""
+    """Show a bar with frames per second and memory on a terminal, else print one line at the end."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
@@ -123,26 +132,28 @@ def _progress(video: Any, device: Any) -> Iterator[Any]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="cli.py track",
-        description="Follow targets in your own video.",
+        description="Track targets in your own video.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("video", metavar="VIDEO", help="a file, a folder of images, camera:0, or - for a pipe")
     add("--method", default="sam2long", choices=list(method_folders()), help="default: %(default)s")
-    add("--weights", metavar="PATH", help="file or folder of weights (default: the nano weights made here)")
-    add("--config", action="append", type=Path, default=[], metavar="FILE", help="settings (default: the nano ones)")
+    add("--weights", metavar="PATH", help="file or folder of weights (default: the nano weights of this repository)")
+    add(
+        "--config", action="append", type=Path, default=[], metavar="FILE", help="YAML file of settings (default: nano)"
+    )
     many: dict[str, Any] = {"action": "append", "default": [], "metavar": "..."}
-    add("--mask", **many, help="[ID:]FILE[@FRAME], a palette PNG; every label in it is a target, unless an id is given")
+    add("--mask", **many, help="[ID:]FILE[@FRAME], a palette PNG; without an id, every label in it is a target")
     add("--box", **many, help="[ID:]x0,y0,x1,y1[@FRAME] in pixels")
-    add("--point", **many, help="[ID:]x,y[,-][@FRAME]; - says that it is not on the target")
-    add("--text", **many, help="[ID:]an expression that names the target")
-    add("--query", **many, help="[ID:]FILE, a picture of the target from outside the video")
-    add("--query-mask", **many, help="FILE, the target on that picture")
-    add("--vocabulary", metavar="NAMES", help="names separated by commas: find and follow all of these")
+    add("--point", **many, help="[ID:]x,y[,-][@FRAME]; - marks a negative click")
+    add("--text", **many, help="[ID:]referring expression")
+    add("--query", **many, help="[ID:]FILE, an image of the target from outside the video")
+    add("--query-mask", **many, help="FILE, mask of the target on that image")
+    add("--vocabulary", metavar="NAMES", help="category names separated by commas: find and track their instances")
     add("--output", type=Path, metavar="DIR", help=f"default: below {OUTPUT}")
-    add("--resume", action="store_true", help="go on where this command was stopped")
-    add("--fps", type=float, help="of the overlay, where the video does not say it")
-    add("--raw", metavar="WIDTHxHEIGHT", help="the pipe gives raw RGB frames of this size")
-    add("--device", help="default: cuda where there is one")
+    add("--resume", action="store_true", help="continue this command where it was interrupted")
+    add("--fps", type=float, help="frames per second of the overlay, where the video does not have it")
+    add("--raw", metavar="WIDTHxHEIGHT", help="size of raw RGB frames on the pipe")
+    add("--device", help="default: cuda where available")
     return parser

@@ -1,4 +1,4 @@
-"""The verb ``vot``: a method as a tracker inside the VOT toolkit, which starts it and speaks TraX to it."""
+"""The verb ``vot``: run a method as a tracker of the VOT toolkit, over the TraX protocol."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from common.errors import InputError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Follow what the toolkit gives until it says that it is done.
+    """Serve the toolkit until it ends the session.
+
+    Args:
+        argv: arguments after the verb.
 
     Raises:
         InputError: TraX is not installed, or see ``common.cli.build`` and ``common.vot.trax.serve``.
@@ -38,7 +41,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def ini_lines(method: str, weights: str | None = None, configs: Iterable[Path] = ()) -> str:
-    """The section of the toolkit's ``trackers.ini`` that starts this method, with absolute paths."""
+    """Return the section of the toolkit's ``trackers.ini`` that starts a method, with absolute paths.
+
+    Args:
+        method: short name.
+        weights: file or folder.
+        configs: YAML files.
+    """
     command = [sys.executable, str(ROOT / "cli.py"), "vot", "--method", method]
     if weights is not None:
         command += ["--weights", str(Path(weights).resolve()) if Path(weights).exists() else weights]
@@ -52,16 +61,18 @@ def _trax() -> Any:
     try:
         import trax
     except ImportError:
-        raise InputError("the package vot-trax is not here; run: pip install 'vot-trax>=4' (or .[vot])") from None
+        raise InputError("the package vot-trax is not installed; run: pip install 'vot-trax>=4' (or .[vot])") from None
     return trax
 
 
 def _parser() -> argparse.ArgumentParser:
     example = "In the toolkit's workspace: cli.py vot --method hqsmem --ini >> trackers.ini; vot evaluate vidseg_hqsmem"
-    parser = argparse.ArgumentParser(prog="cli.py vot", description="Be a tracker of the VOT toolkit.", epilog=example)
+    parser = argparse.ArgumentParser(
+        prog="cli.py vot", description="Run as a tracker of the VOT toolkit.", epilog=example
+    )
     parser.add_argument("--method", required=True, choices=list(method_folders()))
     parser.add_argument("--weights", metavar="PATH", help="file or folder of weights (default: the nano weights)")
     parser.add_argument("--config", action="append", type=Path, default=[], metavar="FILE", help="settings")
-    parser.add_argument("--device", help="default: cuda where there is one")
+    parser.add_argument("--device", help="default: cuda where available")
     parser.add_argument("--ini", action="store_true", help="print the lines for trackers.ini instead")
     return parser

@@ -28,7 +28,7 @@ PREDICTIONS = "predictions"  # folder of the submission in that of a benchmark's
 
 @dataclass
 class Tally:
-    """What one process has seen of one benchmark."""
+    """Counts of one process on one benchmark."""
 
     videos: dict[str, dict[str, float]] = field(default_factory=dict)
     scored: dict[str, int] = field(default_factory=dict)
@@ -82,10 +82,11 @@ class Scoring:
         self.failed: dict[str, str] = {}
 
     def add(self, index: int, video: Video | Exception) -> None:
-        """Track and measure one video of the benchmark ``index``. A failure is logged and kept for the end.
+        """Track and measure one video. A failure is logged and stored in ``failed``.
 
         Args:
-            video: or the error that opening it gave.
+            index: of the benchmark.
+            video: the video, or the error raised when it was opened.
         """
         name = self.names[index]
         if isinstance(video, Exception):
@@ -109,13 +110,18 @@ class Scoring:
         self.metrics[name].extend(**measured)
 
     def fail(self, video_id: str, error: Exception) -> None:
-        """Remember a video that could not be scored; a fault of ours is logged with its traceback."""
+        """Store and log a video that could not be scored; only unexpected errors are logged with their traceback.
+
+        Args:
+            video_id: of the video.
+            error: the reason.
+        """
         self.failed[video_id] = reason(error)
-        fault = None if isinstance(error, InputError) else error
-        log.error("%s failed, going on with the next video: %s", video_id, reason(error), exc_info=fault)
+        unexpected = None if isinstance(error, InputError) else error
+        log.error("%s failed, continuing with the next video: %s", video_id, reason(error), exc_info=unexpected)
 
     def finish(self) -> dict[str, Tensor]:
-        """The numbers over all processes, ``<benchmark>-<split>/<number>``; complete benchmarks get a record."""
+        """Return the numbers over all processes by ``<benchmark>-<split>/<number>``; write records where complete."""
         numbers: dict[str, Tensor] = {}
         for failures in _from_all(self.failed):
             self.failed |= failures
@@ -157,7 +163,7 @@ class Scoring:
         return None if stored is None else {key: torch.from_numpy(value) for key, value in stored.items()}
 
     def _measure(self, name: str, video: Video) -> dict[str, Tensor]:
-        """Measure while the answers stream in. The time is the method's alone: without decoding and scoring."""
+        """Measure while the answers stream in. Decoding and scoring do not count as time of the method."""
         decoding, tracking = Stopwatch(self.device), Stopwatch(self.device)
         timed = dataclasses.replace(video, frames=TimedFrames(video.frames, decoding))
         answers = tracking.watch(self.track(timed))
@@ -180,7 +186,7 @@ class Scoring:
         return measured
 
     def _pack(self, name: str) -> None:
-        """Make the file for the server, if a submission was written and some server takes it."""
+        """Pack the submission for the benchmark's server, where one was written and a server exists."""
         assert self.root is not None
         folder = self.root / name / PREDICTIONS
         packed = self.benchmarks[name].pack(folder) if folder.is_dir() else None
@@ -189,21 +195,25 @@ class Scoring:
 
 
 def _drained(answers: Iterator[FrameMasks]) -> dict[str, Tensor]:
-    """Answers that nothing is measured of."""
+    """Consume answers without measuring anything."""
     for _ in answers:
         pass
     return {}
 
 
 def reason(error: Exception) -> str:
-    """One line that says what went wrong."""
+    """Return the reason for an error in one line.
+
+    Args:
+        error: its last line is taken, which names the cause.
+    """
     lines = str(error).strip().splitlines()
     text = lines[-1] if lines else ""
     return text if isinstance(error, InputError) else f"{type(error).__name__}: {text}"
 
 
 def _from_all(mine: Any) -> list[Any]:
-    """What every process holds, in the order of ranks."""
+    """Return the objects of all processes, in the order of ranks."""
     if not (dist.is_available() and dist.is_initialized()):
         return [mine]
     everyone: list[Any] = [None] * dist.get_world_size()

@@ -1,4 +1,4 @@
-"""Score a submission that is already written, whichever tool wrote it."""
+"""Score a submission written by any tool."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,16 +27,16 @@ from common.records.record import ResultRecord
 
 @dataclass
 class VideoScores:
-    """What was measured of one video.
+    """Scores of one video.
 
     Attributes:
-        video: its name.
+        video: name of the video.
         frames: names of the scored frames.
         objects: see ``Benchmark.columns``: mostly the name of each target, the data set's own where it has one.
-        measured: what ``Benchmark.measure`` gave.
-        numbers: the table's numbers of the video by itself.
-        per_object: the same for each target by itself.
-        notes: faults that were counted as empty.
+        measured: result of ``Benchmark.measure``.
+        numbers: scores of the video.
+        per_object: scores of each target.
+        notes: errors in the submission that were counted as empty masks.
     """
 
     video: str
@@ -52,10 +53,10 @@ class Evaluation:
     """The scores of a submission.
 
     Attributes:
-        benchmark: what it was scored on.
-        numbers: of ``benchmark.metric().compute()``.
+        benchmark: with the protocol.
+        numbers: result of ``benchmark.metric().compute()``.
         videos: in the benchmark's order.
-        surplus: names in the submission that are no videos of the split.
+        surplus: names in the submission that are not videos of the split.
     """
 
     benchmark: Benchmark
@@ -65,20 +66,20 @@ class Evaluation:
 
     @property
     def notes(self) -> list[str]:
-        """All faults that were counted as empty."""
+        """All errors that were counted as empty masks."""
         return [note for scores in self.videos for note in scores.notes]
 
     @property
     def protocol_id(self) -> str:
-        """The one that a run of ``test`` on the same videos has."""
+        """Protocol id, equal to that of a run of ``test`` on the same videos."""
         return self.benchmark.protocol_id({scores.video: len(scores.frames) for scores in self.videos})
 
-    def record(self, method: str, config: dict) -> ResultRecord:
-        """For the leaderboard.
+    def record(self, method: str, config: dict[str, Any]) -> ResultRecord:
+        """Return a record for the leaderboard.
 
         Args:
-            method: who made the submission.
-            config: how it was scored.
+            method: name of the submission's method.
+            config: settings of the evaluation.
         """
         return ResultRecord(
             method=method,
@@ -93,8 +94,13 @@ class Evaluation:
             **environment(),
         )
 
-    def write(self, folder: Path, method: str, config: dict) -> Path:
-        """Write ``results.json``, ``per_object.csv`` and, where there are such numbers, ``per_frame.csv``.
+    def write(self, folder: Path, method: str, config: dict[str, Any]) -> Path:
+        """Write ``results.json``, ``per_object.csv`` and, where numbers per frame exist, ``per_frame.csv``.
+
+        Args:
+            folder: output folder.
+            method: name of the submission's method.
+            config: settings of the evaluation.
 
         Returns:
             Path of the record.
@@ -112,7 +118,7 @@ class Evaluation:
                 yield (scores.video, name), numbers
 
     def _frame_rows(self) -> Iterator[tuple[tuple[str, ...], dict[str, float]]]:
-        """Everything that was measured of each frame and object."""
+        """Yield all measurements of each frame and object."""
         for scores in self.videos:
             by_frame = {key: v.tolist() for key, v in scores.measured.items() if v.ndim == 2}
             by_frame = {key: values for key, values in by_frame.items() if len(values) == len(scores.frames)}
@@ -128,17 +134,17 @@ def evaluate(
     jobs: int = 1,
     progress: Callable[[VideoScores], None] = lambda scores: None,
 ) -> Evaluation:
-    """Score a submission. The number of processes does not change a digit.
+    """Score a submission. The result does not depend on the number of processes.
 
     Args:
         benchmark: with annotations.
         predictions: a folder or an archive, see ``open_submission``.
-        empty: what is missing or wrong in the submission counts as empty; otherwise it is an error.
-        jobs: processes, each with one thread of torch; 1 = this one.
-        progress: called with every video, in order, when it is done.
+        empty: missing or invalid masks count as empty; otherwise they are an error.
+        jobs: number of processes, each with one thread of torch; 1 = this process.
+        progress: called with the scores of every video, in order.
 
     Raises:
-        InputError: the data or the submission is not there or, unless ``empty``, something in it is wrong.
+        InputError: the data or the submission is missing or, unless ``empty``, invalid.
     """
     with open_submission(predictions, benchmark.ids) as submission:
         videos = []
@@ -155,7 +161,7 @@ def evaluate(
 
 
 def _scored(benchmark: Benchmark, submission: Submission, empty: bool, jobs: int) -> Iterator[VideoScores]:
-    """The videos in the benchmark's order; the first one in this order that fails ends it."""
+    """Yield scores in the benchmark's order; the first video in this order that fails raises its error."""
     work = partial(score_video, benchmark, submission, empty)
     jobs = min(jobs, len(benchmark))
     if jobs <= 1:
@@ -171,7 +177,9 @@ def _scored(benchmark: Benchmark, submission: Submission, empty: bool, jobs: int
             yield scores
 
 
-WORK: list[Callable[[str], VideoScores]] = []  # of a process of the pool; a benchmark may be too big to send each time
+WORK: list[
+    Callable[[str], VideoScores]
+] = []  # of a worker process; the benchmark may be too large to send with every video
 
 
 def _start(work: Callable[[str], VideoScores]) -> None:
@@ -180,7 +188,7 @@ def _start(work: Callable[[str], VideoScores]) -> None:
 
 
 def _one(id: str) -> VideoScores:
-    """Score a video in a process of the pool. Tensors would go back through shared memory, a file handle each."""
+    """Score a video in a worker process. Arrays are returned, since every tensor would need a file handle."""
     scores = WORK[0](id)
     scores.measured = {key: value.numpy() for key, value in scores.measured.items()}  # type: ignore[misc]
     return scores
@@ -188,6 +196,12 @@ def _one(id: str) -> VideoScores:
 
 def score_video(benchmark: Benchmark, submission: Submission, empty: bool, id: str) -> VideoScores:
     """Score one video of a submission.
+
+    Args:
+        benchmark: with annotations.
+        submission: opened.
+        empty: see ``evaluate``.
+        id: of the video.
 
     Raises:
         InputError: see ``evaluate``.
@@ -217,7 +231,7 @@ def score_video(benchmark: Benchmark, submission: Submission, empty: bool, id: s
 
 
 def _csv(head: Iterable[str], lines: Iterable[tuple[tuple[str, ...], dict[str, float]]]) -> str:
-    """Text of a CSV file; what is undefined is empty."""
+    """Return the text of a CSV file; undefined numbers are empty cells."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(head)

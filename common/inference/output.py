@@ -1,4 +1,4 @@
-"""Masks and an overlay for a video that nobody scores."""
+"""Output files: palette PNGs and overlay videos."""
 
 from __future__ import annotations
 
@@ -17,8 +17,13 @@ from common.video.writers import overlay, write_video
 def write_prediction(video: Video, answers: Iterable[FrameMasks], folder: Path) -> None:
     """Write ``<folder>/<video>/<frame>.png`` (palette) and ``<folder>/<video>.mp4`` (masks over frames).
 
-    The overlay reads the video a second time, so memory stays small however late the answers come; a stream, which
-    can be read once, gets no overlay.
+    The overlay reads the video a second time, so that memory stays small however late the answers come. A stream can
+    be read only once and gets no overlay.
+
+    Args:
+        video: the tracked video.
+        answers: frames in order.
+        folder: output folder.
     """
     for answer in answers:
         write_labels(answer, folder / video.id / f"{video.name(answer.frame)}.png")
@@ -27,14 +32,27 @@ def write_prediction(video: Video, answers: Iterable[FrameMasks], folder: Path) 
 
 
 def write_labels(answer: FrameMasks, path: Path) -> None:
-    """Write an answer as a palette PNG. Ids above 254, which a PNG does not hold, begin again at 1."""
+    """Write an answer as a palette PNG. Ids above 254 do not fit into a PNG and start again at 1.
+
+    Args:
+        answer: masks of one frame.
+        path: of the PNG.
+    """
     fitting = replace(answer, targets=tuple((target - 1) % (VOID - 1) + 1 for target in answer.targets))
     write_label_map(path, fitting.label_map().cpu())
 
 
 def overlays(video: Video, labels: Path, frames: Sequence[int] | None = None) -> Iterator[Tensor]:
-    """Frames uint8 (H, W, 3), all or some, with the masks of ``<labels>/<frame>.png`` over them."""
+    """Yield frames uint8 (H, W, 3) with the masks of ``<labels>/<frame>.png`` drawn over them.
+
+    Args:
+        video: the frames.
+        labels: folder of palette PNGs.
+        frames: indices; None = all.
+    """
     for index, frame in enumerate(video) if frames is None else ((index, video[index]) for index in frames):
-        found = read_label_map(labels / f"{video.name(index)}.png")
-        targets = tuple(int(target) for target in found.unique() if target)
-        yield overlay(frame, FrameMasks(index, targets, masks_from_labels(found, targets), torch.ones(len(targets))))
+        label_map = read_label_map(labels / f"{video.name(index)}.png")
+        targets = tuple(int(target) for target in torch.unique(label_map) if target)
+        yield overlay(
+            frame, FrameMasks(index, targets, masks_from_labels(label_map, targets), torch.ones(len(targets)))
+        )

@@ -1,4 +1,4 @@
-"""Inference on one video, frame by frame: what every method's session is."""
+"""Inference on one video, frame by frame."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from common.video import FrameMasks, Prompt
 class Session(ABC):
     """Inference on one video, frame by frame.
 
-    ``step`` takes the next RGB frame and any new prompts and returns the frames whose answer has just become final:
-    usually this one, sometimes none, sometimes several. ``finish`` returns the rest. Answers come in frame order, each
-    frame once. Memory is bounded however long the video is.
+    ``step`` takes the next RGB frame and new prompts, and returns the answers that have become final: usually that of
+    this frame, sometimes none, sometimes several. ``finish`` returns the rest. Answers come in frame order, one per
+    frame. Memory is bounded for any length of video.
 
     Attributes:
-        kinds: prompts that it takes on a frame of the video: ``mask``, ``box``, ``points``, ``text``, ``vocabulary``.
-        outside_kinds: prompts that it takes on an outside image.
+        kinds: prompts accepted on a frame of the video: ``mask``, ``box``, ``points``, ``text``, ``vocabulary``.
+        outside_kinds: prompts accepted on an image from outside the video.
         frame: index of the last frame taken, -1 before the first.
         size: (H, W) of the video, None before the first frame.
     """
@@ -34,36 +34,51 @@ class Session(ABC):
 
     @abstractmethod
     def step(self, frame: Tensor, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
-        """Take the next frame, uint8 RGB (H, W, 3), and prompts that hold on it (their ``frame`` is not looked at).
+        """Take the next frame and its prompts.
 
-        The frame lies on the method's device; the tensors of a prompt may lie on the CPU.
+        Args:
+            frame: uint8 RGB (H, W, 3), on the device of the method.
+            prompts: on this frame, whatever their ``frame`` says; their tensors may be on the CPU.
+
+        Returns:
+            The answers that have become final, in frame order.
 
         Raises:
-            InputError: see ``check``; the session then takes another frame in its place.
+            InputError: see ``check``; the session is unchanged and takes another frame instead.
         """
 
     @abstractmethod
     def finish(self) -> list[FrameMasks]:
-        """The answers still open; after it the session must be reset before another frame."""
+        """Return the remaining answers. The session must be reset before it takes another frame."""
 
     @abstractmethod
     def drop(self, target: int) -> None:
-        """Stop following a target from the next frame on.
+        """Stop tracking a target from the next frame on.
+
+        Args:
+            target: its id.
 
         Raises:
-            InputError: the target is not followed.
+            InputError: the target is not tracked.
         """
 
     @abstractmethod
     def reset(self) -> None:
-        """Forget everything: the session is as new."""
+        """Clear all state."""
 
     def check(self, frame: Tensor, prompts: Sequence[Prompt]) -> tuple[int, int]:
-        """Size (H, W) of the next frame; for ``step``, before it changes anything.
+        """Check a frame and its prompts, before ``step`` changes anything.
+
+        Args:
+            frame: uint8 RGB (H, W, 3).
+            prompts: on this frame.
+
+        Returns:
+            The size (H, W) of the frame.
 
         Raises:
-            InputError: a frame of another size than the first; a prompt of a kind that the method does not know, the
-                second of its target, or with a mask of another size than the frame.
+            InputError: the frame differs in size from the first one; a prompt is of a kind that the method does not
+                accept, is the second one of its target, or has a mask of another size than the frame.
         """
         size, index = (frame.shape[0], frame.shape[1]), self.frame + 1
         if self.size not in (None, size):
@@ -71,14 +86,16 @@ class Session(ABC):
         targets: set[int] = set()
         for prompt in prompts:
             where = f"prompt of target {prompt.target} at frame {index}"
-            known = self.kinds if prompt.image is None else self.outside_kinds
-            if not known or not set(prompt.kinds) <= set(known):
-                given = " and ".join(prompt.kinds) + (" on an outside image" if prompt.image is not None else "")
-                raise InputError(f"{where}: {self._name} takes {self._takes()}; this is {given}")
+            accepted = self.kinds if prompt.image is None else self.outside_kinds
+            if not accepted or not set(prompt.kinds) <= set(accepted):
+                kinds = " and ".join(prompt.kinds) + (" on an outside image" if prompt.image is not None else "")
+                raise InputError(f"{where}: {self._name} takes {self._takes()}; this is {kinds}")
             if prompt.image is None and prompt.mask is not None and prompt.mask.shape != size:
                 raise InputError(f"{where}: the mask is {tuple(prompt.mask.shape)}, the frame is {size}")
             if prompt.target in targets:
-                raise InputError(f"{where}: there is another one already; say all of a target in one prompt")
+                raise InputError(
+                    f"{where}: there is another one already; put everything about a target into one prompt"
+                )
             targets.add(prompt.target)
         return size
 
@@ -87,7 +104,7 @@ class Session(ABC):
         return type(self).__name__.removesuffix("Session")
 
     def _takes(self) -> str:
-        """What prompts the method knows, in words."""
+        """Return the accepted prompts in words."""
         outside = f" and {', '.join(self.outside_kinds)} on an outside image" if self.outside_kinds else ""
         return f"{', '.join(self.kinds)} on a frame of the video{outside}"
 

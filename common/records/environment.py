@@ -1,4 +1,4 @@
-"""Where and when a run was made."""
+"""Machine, package versions, commit and date of a run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PACKAGES = ("vidseg-suite", "torch", "lightning", "torchmetrics", "transformers"
 
 
 def environment() -> dict[str, Any]:
-    """The fields of a record that describe where and when it was made: machine, versions, commit, date."""
+    """Return the fields of a record that describe its origin: machine, versions, commit, date."""
     return {
         "machine": {"cpu": _cpu_name(), "cores": _cores(), "gpu": _gpu_name()},
         "versions": {"python": platform.python_version(), **_versions()},
@@ -25,13 +25,13 @@ def environment() -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    versions = {}
     for name in PACKAGES:
         try:
-            found[name] = importlib.metadata.version(name)
+            versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def _cpu_name() -> str:
@@ -44,17 +44,17 @@ def _cpu_name() -> str:
 
 
 def _cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _gpu_name() -> str:
-    torch = sys.modules.get("torch")  # a run that never imported it used no GPU
+    torch = sys.modules.get("torch")  # a process that never imported torch used no GPU
     return torch.cuda.get_device_name() if torch is not None and torch.cuda.is_available() else ""
 
 
 def _commit(root: Path) -> str:
-    """Commit of the checkout whose top is ``root``; empty if it is none, e.g. in an installed package."""
+    """Return the commit of a checkout with top folder ``root``, or nothing outside one (an installed package)."""
 
     def git(*words: str) -> str:
         call = ["git", "-C", str(root), *words]

@@ -17,7 +17,7 @@ FILE = "results.json"
 
 @dataclass
 class ResultRecord:
-    """What one run says about one split of one benchmark. The leaderboard reads nothing else.
+    """Result of one run on one split of one benchmark. The leaderboard reads nothing else.
 
     Attributes:
         method: class or short name of the method, e.g. ``SAM2Long``.
@@ -25,23 +25,23 @@ class ResultRecord:
         benchmark: the suite's benchmark id, e.g. ``davis2016``.
         split: e.g. ``val``.
         metrics: the metric's numbers as fractions; NaN where undefined.
-        videos: the same for each video by itself.
-        protocol: the benchmark's one line on what was scored and how it was averaged.
-        protocol_id: ``digest`` of everything that makes two numbers incomparable: benchmark, split, protocol, videos.
+        videos: the same for each video.
+        protocol: one line on which frames were scored and how they were averaged.
+        protocol_id: digest of benchmark, split, protocol and videos: only numbers with equal ids are comparable.
         config: all settings of the run, as plain data.
-        weights: path or hub id of the weights; empty = none were loaded.
-        weights_sha256: of the file.
+        weights: path or hub id of the weights; empty where none were loaded.
+        weights_sha256: SHA-256 of the weights file.
         weights_note: where they come from, for the table: ``ours nano``, ``published``, ``random``.
-        frames_per_second: frames of all videos by the time that answering them took.
-        peak_memory_mb: highest memory of the process, or of the GPU where one was used.
-        parameters: of the network.
-        gflops: floating-point operations of the first frames of the first video, a frame's mean, in 10^9.
+        frames_per_second: number of frames divided by the time of the method, without decoding and scoring.
+        peak_memory_mb: peak memory of the GPU where one was used, else of the process, in 10^6 bytes.
+        parameters: number of parameters of the network.
+        gflops: floating-point operations per frame, mean over the first frames of the first video, in 10^9.
         machine: ``cpu``, ``cores``, ``gpu``.
-        versions: of Python and of the libraries that compute.
-        commit: of this code; ends in ``+dirty`` where files were changed since; empty outside a checkout.
-        seed: of the run.
+        versions: of Python and of the packages.
+        commit: of this code; ends in ``+dirty`` where files differed from it; empty outside a checkout.
+        seed: seed of the run.
         date: UTC, ISO 8601.
-        path: the file that it was read from; not stored.
+        path: file that the record was read from; not stored.
     """
 
     method: str
@@ -73,7 +73,14 @@ class ResultRecord:
         return digest(self.config)
 
     def write(self, folder: str | Path) -> Path:
-        """Write ``<folder>/results.json`` in one step: readers see the old file or the new one, never half of it."""
+        """Write ``<folder>/results.json`` atomically.
+
+        Args:
+            folder: made where it does not exist.
+
+        Returns:
+            Path of the file.
+        """
         data = {**dataclasses.asdict(self), "config_hash": self.config_hash}
         del data["path"]
         path = Path(folder) / FILE
@@ -84,8 +91,11 @@ class ResultRecord:
     def read(cls, path: str | Path) -> ResultRecord:
         """Read a record.
 
+        Args:
+            path: of a ``results.json``.
+
         Raises:
-            InputError: the file is missing or damaged, or is no record.
+            InputError: the file is missing, damaged, or not a record.
         """
         try:
             data = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -97,7 +107,7 @@ class ResultRecord:
 
 
 def _checked(data: Any, path: str | Path) -> dict[str, Any]:
-    """The fields of a record; numbers that were undefined are NaN again."""
+    """Return the fields of a record after checks; null becomes NaN."""
     if not isinstance(data, dict):
         raise InputError(f"{path}: no record of a run, but a {type(data).__name__}")
     data.pop("config_hash", None)
@@ -116,7 +126,7 @@ def _checked(data: Any, path: str | Path) -> dict[str, Any]:
 
 
 def _numbers(values: Any, path: str | Path) -> dict[str, float]:
-    """Numbers by name; null is NaN."""
+    """Return numbers by name; null becomes NaN."""
     if not isinstance(values, dict):
         raise InputError(f"{path}: the record is damaged: {values!r} should be numbers by name")
     for name, value in values.items():
@@ -126,7 +136,7 @@ def _numbers(values: Any, path: str | Path) -> dict[str, float]:
 
 
 def _nan_to_null(data: Any) -> Any:
-    """Plain data with NaN as null, since JSON has no NaN."""
+    """Return plain data with NaN replaced by null, since JSON has no NaN."""
     if isinstance(data, dict):
         return {str(key): _nan_to_null(value) for key, value in data.items()}
     if isinstance(data, (list, tuple)):
