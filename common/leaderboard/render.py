@@ -56,7 +56,8 @@ def _markdown_grid(grid: Grid, beside: Path | None) -> str:
     lines = [[*grid.leading, *map(head, grid.heads)], ["---"] * len(grid.leading) + ["---:"] * len(grid.heads)]
     lines += [[row.method, row.weights, *(_marked(cell, beside) for cell in row.cells)] for row in grid.rows]
     body = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-    return f"### {grid.title}\n\n{body}\n\n" + "\n".join(f"- {note}" for note in grid.notes)
+    title = f"### {grid.title}\n\n" if grid.title else ""
+    return f"{title}{body}\n\n" + "\n".join(f"- {note}" for note in grid.notes)
 
 
 def head(pair: tuple[str, str]) -> str:
