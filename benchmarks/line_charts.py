@@ -1,4 +1,4 @@
-"""Line charts as SVG, for what the scripts here measure."""
+"""SVG line charts for the measurements of the scripts in this folder."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Lines = Mapping[str, Sequence[tuple[float, float]]]
 
 
 def line_charts(panels: Mapping[str, Lines], along: str) -> str:
-    """Panels side by side, from zero up, with the same lines in each and their names below.
+    """Draw panels side by side, with axes from zero, the same lines in each panel and one legend below.
 
     Args:
-        panels: points (x, y) of each line by name, by the panel's title; at most four lines.
-        along: what x is.
+        panels: by the title of the panel, the points (x, y) of each line by its name; at most four lines.
+        along: label of the horizontal axis.
     """
     names = list(next(iter(panels.values())))
     whole = HEIGHT + 20 * len(names) + 10

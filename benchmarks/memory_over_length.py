@@ -1,13 +1,13 @@
-"""Peak memory of a method on streams of several lengths: it must not grow with them.
+"""Measure the peak memory of a method on videos of several lengths, with which it must not grow.
 
     python benchmarks/memory_over_length.py
     python benchmarks/memory_over_length.py --model methods.sslvos.SSLVOS --row nano '{"weights": "random"}'
 
 Each row (a name and the method's arguments) and each length runs in a process of its own: a generated ``long`` video
-with two targets, frame by frame, answers thrown away as a consumer would. Printed are the peak resident memory, its
-ratio to that of the first length, how much of it came after the model was built, frames a second, the most frames that
-were undecided and, of HQ-SMem, the frames in its long-term memory at the end. ``--record`` keeps what was measured and
-adds to what it holds; ``--plot`` draws the record, with an empty ``--lengths`` as it is.
+with two targets, frame by frame; masks are discarded. The table has the peak resident memory, its ratio to that of the
+first length, the part of it after the model was built, frames per second, the largest number of frames without an
+answer yet and, for HQ-SMem, the frames in its long-term memory at the end. ``--record`` adds the measurements to a JSON
+file; ``--plot`` draws the file; with an empty ``--lengths`` nothing is measured.
 """
 
 from __future__ import annotations
@@ -30,12 +30,23 @@ PANELS = (("tracking", "peak MB since the model was built"), ("bank", "frames in
 
 
 def peak() -> float:
-    """Largest resident memory of this process so far, in MB."""
+    """Return the largest resident memory of this process so far, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def run(frames: int, path: str, settings: dict[str, Any], side: int) -> dict[str, float]:
-    """Track one video of that many frames; memory in MB, frames a second, largest number of open frames."""
+    """Track one generated video.
+
+    Args:
+        frames: length of the video.
+        path: class path of the method.
+        settings: constructor arguments of the method.
+        side: height and width of the frames in pixels.
+
+    Returns:
+        ``peak`` and ``tracking`` (after the model was built) in MB, ``fps``, ``lag`` (largest number of frames without
+        an answer yet) and, for HQ-SMem, ``bank`` (frames in the long-term memory).
+    """
     import time
 
     import torch
@@ -56,14 +67,18 @@ def run(frames: int, path: str, settings: dict[str, Any], side: int) -> dict[str
         lag = max(lag, open_)
     session.finish()
     seconds = time.perf_counter() - start
-    found = {"peak": peak(), "tracking": peak() - built, "fps": frames / seconds, "lag": lag}
+    measured: dict[str, float] = {"peak": peak(), "tracking": peak() - built, "fps": frames / seconds, "lag": lag}
     if hasattr(session, "tracker"):
-        found["bank"] = sum(len(group.engine.bank) for group in session.tracker.groups)
-    return {key: round(value, 1) for key, value in found.items()}
+        measured["bank"] = sum(len(group.engine.bank) for group in session.tracker.groups)
+    return {key: round(value, 1) for key, value in measured.items()}
 
 
 def svg(rows: list[dict[str, Any]]) -> str:
-    """Two panels over the length of the video, one line a row."""
+    """Draw memory over the length of the video in two panels, one line a row.
+
+    Args:
+        rows: measurements.
+    """
     names = list(dict.fromkeys(row["name"] for row in rows))
 
     def points(name: str, key: str) -> list[tuple[float, float]]:
@@ -74,7 +89,11 @@ def svg(rows: list[dict[str, Any]]) -> str:
 
 
 def show(rows: list[dict[str, Any]]) -> None:
-    """Print a table."""
+    """Print a table.
+
+    Args:
+        rows: measurements.
+    """
     print("| | frames | peak MB | ratio | of it tracking, MB | frames / s | most undecided | in the bank |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     base: dict[str, float] = {}
@@ -87,13 +106,16 @@ def show(rows: list[dict[str, Any]]) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Measure, print and plot."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--lengths", type=int, nargs="*", default=[200, 2000])
     parser.add_argument("--model", default="methods.sam2long.SAM2Long", help="class path of a method")
-    parser.add_argument("--row", nargs=2, action="append", metavar=("NAME", "JSON"), help="a name, its arguments")
-    parser.add_argument("--side", type=int, default=256, help="of the frames, in pixels")
-    parser.add_argument("--record", type=Path, help="JSON to add to")
-    parser.add_argument("--plot", type=Path, help="SVG of the record")
+    parser.add_argument(
+        "--row", nargs=2, action="append", metavar=("NAME", "JSON"), help="name and constructor arguments of a row"
+    )
+    parser.add_argument("--side", type=int, default=256, help="height and width of the frames in pixels")
+    parser.add_argument("--record", type=Path, help="JSON file that measurements are added to")
+    parser.add_argument("--plot", type=Path, help="SVG file to draw the measurements to")
     parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
@@ -101,21 +123,21 @@ def main() -> int:
         return 0
     from common.records.environment import environment
 
-    kept = json.loads(args.record.read_text("utf-8"))["rows"] if args.record and args.record.exists() else []
+    rows = json.loads(args.record.read_text("utf-8"))["rows"] if args.record and args.record.exists() else []
     for name, settings in args.row or [NANO]:
         for length in args.lengths:
             options = ["--model", args.model, "--side", str(args.side), "--row", name, settings, "--child", str(length)]
             call = subprocess.run([sys.executable, __file__, *options], stdout=subprocess.PIPE, text=True, check=True)
             row = {"name": name, "frames": length, "model": args.model, "settings": json.loads(settings)}
             row |= {"side": args.side, **json.loads(call.stdout.splitlines()[-1])}
-            kept = [old for old in kept if (old["name"], old["frames"]) != (name, length)] + [row]
+            rows = [old for old in rows if (old["name"], old["frames"]) != (name, length)] + [row]
             if args.record:
                 args.record.parent.mkdir(parents=True, exist_ok=True)
-                text = json.dumps({"rows": kept, **environment()}, indent=1, ensure_ascii=False)
+                text = json.dumps({"rows": rows, **environment()}, indent=1, ensure_ascii=False)
                 args.record.write_text(text + "\n", encoding="utf-8")
-    show(kept)
-    if args.plot and kept:
-        args.plot.write_text(svg(kept), encoding="utf-8")
+    show(rows)
+    if args.plot and rows:
+        args.plot.write_text(svg(rows), encoding="utf-8")
     return 0
 
 

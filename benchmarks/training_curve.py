@@ -16,8 +16,12 @@ from benchmarks.line_charts import line_charts
 
 
 def curves(runs: list[Path]) -> dict[str, list[tuple[int, float]]]:
-    """(step, J&F) of every validation benchmark, the runs one after the other."""
-    found: dict[str, list[tuple[int, float]]] = {}
+    """Return (step, J&F) of every validation benchmark by name, with the steps of the runs counted on.
+
+    Args:
+        runs: run folders, in the order of training.
+    """
+    points: dict[str, list[tuple[int, float]]] = {}
     before = 0
     for run in runs:
         last = 0
@@ -26,20 +30,21 @@ def curves(runs: list[Path]) -> dict[str, list[tuple[int, float]]]:
                 last = max(last, int(row["step"]) + 1)
                 for name, value in row.items():
                     if name.endswith("/J&F") and value:
-                        found.setdefault(name.removesuffix("/J&F"), []).append((before + last, float(value)))
+                        points.setdefault(name.removesuffix("/J&F"), []).append((before + last, float(value)))
         before += last
-    return found
+    return points
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Write the plot and print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("runs", type=Path, nargs="+", help="run folders, in the order of training")
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
-    found = curves(args.runs)
-    args.output.write_text(line_charts({"J&F": found}, "steps"), encoding="utf-8")
-    print(f"| step | {' | '.join(found)} |\n| ---: |{' ---: |' * len(found)}")
-    for row in zip(*found.values(), strict=True):
+    lines = curves(args.runs)
+    args.output.write_text(line_charts({"J&F": lines}, "steps"), encoding="utf-8")
+    print(f"| step | {' | '.join(lines)} |\n| ---: |{' ---: |' * len(lines)}")
+    for row in zip(*lines.values(), strict=True):
         print(f"| {row[0][0]} | {' | '.join(f'{value:.3f}' for _, value in row)} |")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 import sys
@@ -11,28 +12,33 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from jsonargparse import ArgumentParser
 from PIL import Image
 
 import cli
 from common.cli.suite import SuiteCLI
+from common.configs import ROWS, load_config, load_rows, split_row, with_rows
+from common.errors import InputError
 from common.leaderboard.runner import read_plan
 from common.nn.sam2.weights import NANO
+from common.segmenter import VideoSegmenter
 from common.synthetic import SyntheticClips
 from common.video import write_label_map
 
 ROOT = Path(__file__).resolve().parents[1]
 YAMLS = sorted((ROOT / "configs").rglob("*.yaml"))
-PLANS = [path for path in YAMLS if "rows" in yaml.safe_load(path.read_text())]
-CONFIGS = [path for path in YAMLS if path not in PLANS]
+PLANS = [path for path in YAMLS if "output" in yaml.safe_load(path.read_text())]
+ROW_FILES = [path for path in YAMLS if path.name == ROWS]
+CONFIGS = [path for path in YAMLS if path not in PLANS + ROW_FILES]
 VERBS = {"train": "fit", "test": "test", "predict": "predict"}
 
 
 def content(path: Path) -> dict[str, Any]:
-    return yaml.safe_load(path.read_text())
+    return load_config(path)
 
 
 def stands_alone(path: Path) -> bool:
-    """Whether a file names a model and data; the others are put after one that does."""
+    """Whether a file names a model and data; the others are given after one that does."""
     return {"model", "data"} <= content(path).keys()
 
 
@@ -40,17 +46,26 @@ def run_of(path: Path) -> list[Path]:
     """The configs to give, in order: a file that stands alone, or one after the base that it is named after or nano."""
     if stands_alone(path):
         return [path]
-    folder = path.parent if path.parent.parent.name == "configs" else path.parent.parent
-    bases = [base for base in folder.glob("*.yaml") if stands_alone(base) and path.stem.startswith(base.stem)]
-    nano = [folder / "nano.yaml", ROOT / "configs" / "sam2long" / "nano.yaml"]
+    bases = [base for base in path.parent.glob("*.yaml") if base.name != ROWS and stands_alone(base)]
+    bases = [base for base in bases if path.stem.startswith(base.stem)]
+    nano = [path.parent / "nano.yaml", ROOT / "configs" / "sam2long" / "nano.yaml"]
     return [(bases or [base for base in nano if base.is_file()])[0], path]
+
+
+def runs_of_rows(file: Path) -> list[list[Path]]:
+    """The configs of each row of a file, after each sequence of configs that the row may be given after."""
+    return [
+        [*(file.parent / f"{config}.yaml" for config in configs), Path(f"{file}:{name}")]
+        for name, row in load_rows(file).items()
+        for configs in row.after
+    ]
 
 
 def flags(paths: list[Path]) -> list[str]:
     return [word for path in paths for word in ("--config", str(path))]
 
 
-class Parsed(Exception):
+class Parsed(Exception):  # noqa: N818 no error
     """The command line went through; carries the settings of the verb."""
 
 
@@ -68,7 +83,8 @@ def parse(verb: str, paths: list[Path]) -> Any:
     return parsed.value.args[0]
 
 
-CASES = [run_of(path) for path in CONFIGS]
+ROW_CASES = [paths for file in ROW_FILES for paths in runs_of_rows(file)]
+CASES = [run_of(path) for path in CONFIGS] + ROW_CASES
 HERE = ("common.synthetic.", "common.benchmarks.davis.")  # sets that the tests have, or can make
 
 
@@ -79,10 +95,9 @@ def trainable(path: Path) -> bool:
 
 
 TRAINABLE = [path for path in CONFIGS if trainable(path)]
-# The others are slow: one row of an ablation stands for all of them, three nano recipes for all trainings.
-FIRST_ROWS = {min(path.parent.glob("*.yaml")) for path in CONFIGS if path.parent.name == "ablations"}
-QUICK = [path for path in CONFIGS if path.parent.name != "ablations" and path not in TRAINABLE]
-QUICK += [*FIRST_ROWS, *(ROOT / "configs" / name / "nano.yaml" for name in ("sam2long", "sslvos", "vqsam"))]
+# The others are slow: one row of a method stands for all of them, three nano recipes for all trainings.
+QUICK = [path for path in CONFIGS if path not in TRAINABLE] + [runs_of_rows(file)[0][-1] for file in ROW_FILES]
+QUICK += [*(ROOT / "configs" / name / "nano.yaml" for name in ("sam2long", "sslvos", "vqsam"))]
 
 
 def quick(values: list) -> list:
@@ -129,6 +144,86 @@ def assert_says(got: Any, wanted: Any) -> None:
             assert_says(one, other)
     else:
         assert got == wanted
+
+
+@functools.cache
+def arguments(*configs: str) -> dict[str, Any]:
+    """The constructor arguments by dotted name that configs (JSON) result in, as the command line merges them."""
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--config", action="config")
+    parser.add_subclass_arguments(VideoSegmenter, "model")
+    words = [word for config in configs for word in ("--config", config)]
+    return flat(parser.parse_args(words).as_dict()["model"]["init_args"])
+
+
+def flat(value: Any, name: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {name: value}
+    return {key: leaf for part in value for key, leaf in flat(value[part], f"{name}.{part}".strip(".")).items()}
+
+
+def model_of(*paths: Path) -> list[str]:
+    return [json.dumps({"model": content(path)["model"]}) for path in paths if "model" in content(path)]
+
+
+NAMED_ROWS = [
+    pytest.param(file, name, id=f"{file.parent.name}:{name}") for file in ROW_FILES for name in load_rows(file)
+]
+
+
+@pytest.mark.parametrize(("file", "name"), NAMED_ROWS)
+def test_a_row_differs_from_its_config_in_its_overrides_and_in_nothing_else(file: Path, name: str) -> None:
+    """Every override changes a setting of one of the configs, at least, that the row may be given after."""
+    row = load_rows(file)[name]
+    overrides, effective = flat(row.model) if row.model else {}, set()
+    for *configs, path in (paths for paths in runs_of_rows(file) if split_row(paths[-1])[1] == name):
+        # An argument whose value is None stands for the default settings, which a row may change in part.
+        defaults = {key: {} for key, value in row.model.items() if isinstance(value, dict)}
+        base = model_of(*configs)
+        base += [json.dumps({"model": content(path)["model"] | {"init_args": defaults}})] if defaults else []
+        before, after = arguments(*base), arguments(*base, *model_of(path))
+        changed = {key for key in before.keys() | after.keys() if before.get(key, ...) != after.get(key, ...)}
+        assert changed <= overrides.keys()
+        assert_says(after, overrides)
+        effective |= changed
+        contents = [content(config) for config in configs]
+        for change, parts in (
+            (row.data, [part.get("data", {}).get("init_args", {}) for part in contents]),
+            (row.trainer, [part.get("trainer", {}) for part in contents]),
+        ):
+            merged = {option: value for part in parts for option, value in part.items()}
+            assert all(merged.get(option, ...) != value for option, value in change.items())
+    assert effective == overrides.keys()
+
+
+def test_an_unknown_row_is_answered_with_the_nearest() -> None:
+    file = ROOT / "configs" / "sam2long" / ROWS
+    with pytest.raises(InputError, match=r"rows\.yaml: no row 'table5_p22'; did you mean 'table5_p2'\?"):
+        ParseOnly(["test", *flags([file.parent / "nano.yaml", Path(f"{file}:table5_p22")])])
+    with pytest.raises(InputError, match=r"name one of its rows, e\.g\. .*rows\.yaml:table5_p1"):
+        load_config(file)
+    with pytest.raises(InputError, match="a file of rows has class_path, after and rows"):
+        load_rows(ROOT / "configs" / "sam2long" / "nano.yaml")
+
+
+def test_a_row_is_named_with_or_without_an_equals_sign(tmp_path: Path) -> None:
+    (tmp_path / ROWS).write_text(
+        "class_path: a.B\nafter: [nano]\nrows:\n  one: {model: {p: 2}}\n  bad: {settings: {}}\n"
+    )
+    with pytest.raises(InputError, match="row bad: its keys are about, after, data, model, trainer"):
+        load_rows(tmp_path / ROWS)
+    (tmp_path / ROWS).write_text(
+        "class_path: a.B\nafter: [nano]\nrows:\n  one: {model: {p: 2}, trainer: {max_steps: 3}}\n"
+    )
+    row = f"{tmp_path / ROWS}:one"
+    config = {
+        "trainer": {"default_root_dir": f"runs/{tmp_path.name}_one", "max_steps": 3},
+        "model": {"class_path": "a.B", "init_args": {"p": 2}},
+    }
+    assert load_config(row) == config
+    spelled = with_rows(["fit", "--config", "x.yaml", "--config", row, f"--config={row}", "--other", row])
+    assert spelled[:4] + spelled[6:] == ["fit", "--config", "x.yaml", "--config", "--other", row]
+    assert json.loads(spelled[4]) == json.loads(spelled[5].removeprefix("--config=")) == config
 
 
 @pytest.mark.slow

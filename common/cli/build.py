@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from common.cli.methods import ROOT
+from common.configs import load_config
 from common.errors import InputError
 
 if TYPE_CHECKING:
@@ -51,11 +52,8 @@ def nano_weights(name: str) -> str:
 
 
 def _model(config: Path) -> dict[str, Any]:
-    try:
-        settings = yaml.safe_load(config.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise InputError(f"{config}: cannot be read ({' '.join(str(error).split())})") from None
-    if not isinstance(settings, dict) or not isinstance(settings.get("model"), dict):
+    settings = load_config(config)
+    if not isinstance(settings.get("model"), dict):
         raise InputError(f"{config}: it has no model; give a config of the verbs fit and test")
     return settings["model"]
 

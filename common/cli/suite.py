@@ -19,6 +19,7 @@ from lightning.pytorch.loggers import CSVLogger
 
 from common.checkpoints import load_pickled
 from common.cli.messages import one_line, unwrapped
+from common.configs import with_rows
 from common.data.datamodule import VideoDataModule
 from common.errors import InputError
 from common.records.run import class_path
@@ -74,7 +75,7 @@ class SuiteCLI(LightningCLI):
             save_config_callback=SaveConfig,
             save_config_kwargs={"save_to_log_dir": False, "config_filename": config_filename},
             parser_kwargs={verb: {"exit_on_error": False} for verb in self.subcommands()} | {"exit_on_error": False},
-            args=list(argv),
+            args=with_rows(argv),
         )
 
     def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:

@@ -1,1 +1,1 @@
-"""Records and published numbers, made into tables."""
+"""Tables of records and of published numbers, and the plans that make the records."""

@@ -1,4 +1,4 @@
-"""Where the numbers of a table come from: records of runs, and what the papers print."""
+"""Load what a table is made of: records of runs, and the numbers that papers print."""
 
 from __future__ import annotations
 
@@ -12,22 +12,25 @@ import yaml
 from common.errors import InputError
 from common.records.record import FILE, ResultRecord
 
+LINES = ".jsonl"  # suffix of a file with one record a line
 METHODS = Path(__file__).resolve().parents[2] / "methods"
 KEYS = ("table", "method", "variant", "dataset", "split", "metric", "value")
 
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """One printed number of one paper.
+    """One number in a table of a paper.
 
     Attributes:
-        paper: id of the paper, which is the folder of its method.
-        table: number of the table in print.
-        method, variant: as printed.
-        benchmark, split: the suite's ids.
-        metric: as printed.
-        value: as printed: percent, unless the metric's name or the benchmark says otherwise.
-        doubtful: the print is damaged there.
+        paper: id of the paper, equal to the name of its method's folder.
+        table: number of the table in the paper, e.g. ``5`` or ``Supp. 1``.
+        method: name of the method as printed.
+        variant: size or setting as printed.
+        benchmark: id of the benchmark in this suite.
+        split: split of the benchmark, e.g. ``val``.
+        metric: name of the metric as printed.
+        value: as printed, in percent unless the metric or the benchmark has another unit.
+        doubtful: whether the print is illegible there.
     """
 
     paper: str
@@ -42,7 +45,14 @@ class PublishedRow:
 
 
 def collect(paths: Iterable[str | Path]) -> list[ResultRecord]:
-    """Records in the given files and below the given folders, in the order of their paths.
+    """Load records from files and folders.
+
+    Args:
+        paths: ``results.json`` files, ``.jsonl`` files, or folders: of a folder, every ``results.json`` at any depth
+            and the ``.jsonl`` files directly in it.
+
+    Returns:
+        The records in the order of ``paths``, within a folder in the order of file names. A file counts once.
 
     Raises:
         InputError: a path does not exist or a record is damaged.
@@ -51,13 +61,20 @@ def collect(paths: Iterable[str | Path]) -> list[ResultRecord]:
     for path in map(Path, paths):
         if not path.exists():
             raise InputError(f"{path}: no such file or folder of results")
-        found = sorted(path.rglob(FILE)) if path.is_dir() else [path]
-        files.update(dict.fromkeys(file.resolve() for file in found))
-    return [ResultRecord.read(file) for file in files]
+        inside = sorted([*path.rglob(FILE), *path.glob(f"*{LINES}")]) if path.is_dir() else [path]
+        files.update(dict.fromkeys(file.resolve() for file in inside))
+    return [record for file in files for record in _read(file)]
+
+
+def _read(file: Path) -> list[ResultRecord]:
+    return ResultRecord.read_lines(file) if file.suffix == LINES else [ResultRecord.read(file)]
 
 
 def published(methods: str | Path = METHODS) -> list[PublishedRow]:
-    """All numbers in ``<methods>/*/paper.yaml``.
+    """Load the numbers of all ``<methods>/*/paper.yaml``.
+
+    Args:
+        methods: folder with one folder a method.
 
     Raises:
         InputError: a file is not YAML or a row lacks a key.

@@ -9,14 +9,14 @@ from pathlib import Path
 from common.errors import InputError
 from common.files import write_text
 from common.leaderboard.claims import claims, claims_grid
-from common.leaderboard.collect import collect, published
+from common.leaderboard.collect import LINES, collect, published
 from common.leaderboard.formats import csv_text, html, json_text, latex
 from common.leaderboard.grid import Grid
 from common.leaderboard.render import markdown, terminal
 from common.leaderboard.runner import run_plan
 from common.leaderboard.table import table
 
-RUNS, RECORDS = Path("runs"), Path(__file__).resolve().parents[2] / "docs" / "records"
+RUNS, RESULTS = Path("runs"), Path(__file__).resolve().parents[2] / "results"
 FORMATS: dict[str, Callable[[Sequence[Grid]], str]] = {
     "terminal": terminal,
     "markdown": markdown,
@@ -29,34 +29,40 @@ SUFFIXES = {".md": "markdown", ".html": "html", ".tex": "latex", ".csv": "csv", 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the table of some runs, and write it where ``--output`` says.
+    """Print the table of some runs, and write it to ``--output``.
+
+    Args:
+        argv: arguments after the verb; default: those of the process.
 
     Raises:
         InputError: nothing to show, a damaged record or plan, or a run that failed.
     """
     args = _parser().parse_args(argv)
     runs = [*args.runs, *([run_plan(args.run, args.jobs)] if args.run else [])]
+    runs = runs or ([RESULTS] if args.claims else [path for path in (RUNS,) if path.is_dir()])
+    records = collect(runs)
     if args.claims:
-        asked = [claim for claim in claims() if not args.benchmark or claim.benchmark in args.benchmark]
-        found = [claim for claim in asked if not args.method or _named(claim.method, args.method)]
-        grids = [claims_grid(found, collect(runs or [RECORDS]))]
+        selected = [claim for claim in claims() if not args.benchmark or claim.benchmark in args.benchmark]
+        grids = [claims_grid([claim for claim in selected if _matches(claim.method, args.method)], records)]
     else:
-        runs = runs or [path for path in (RUNS,) if path.is_dir()]
-        grids = table(collect(runs), published() if args.papers else (), args.benchmark, args.method)
+        grids = table(records, published() if args.papers else (), args.benchmark, args.method)
     if not grids or not grids[0].rows:
         where = ", ".join(map(str, runs or [RUNS]))
         raise InputError(f"{where}: no results to show; run the verb test first, add --papers, or ask for less")
     print(FORMATS[args.format](grids), end="")
     if args.output:
-        write_text(args.output, _for_file(grids, args.output))
+        lines = args.output.suffix == LINES
+        write_text(args.output, "".join(r.line() for r in records) if lines else _for_file(grids, args.output))
     return 0
 
 
-def _named(name: str, wanted: Sequence[str]) -> bool:
-    return any(part.lower() in name.lower() for part in wanted)
+def _matches(name: str, parts: Sequence[str]) -> bool:
+    """Return whether a name contains one of the parts, in any case; true without parts."""
+    return not parts or any(part.lower() in name.lower() for part in parts)
 
 
 def _for_file(grids: Sequence[Grid], path: Path) -> str:
+    """Return tables in the format that the name of a file stands for."""
     form = SUFFIXES.get(path.suffix)
     if form is None:
         return terminal(grids, plain=True)
@@ -65,21 +71,34 @@ def _for_file(grids: Sequence[Grid], path: Path) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="cli.py leaderboard", description="Tables of measured results beside the published numbers."
+        prog="cli.py leaderboard", description="Tables of measured numbers and published ones."
     )
     add = parser.add_argument
-    add("runs", nargs="*", type=Path, metavar="RUNS", help=f"folders or results.json files (default: {RUNS})")
+    add(
+        "runs",
+        nargs="*",
+        type=Path,
+        metavar="RUNS",
+        help=f"run folders, results.json or .jsonl files (default: {RUNS})",
+    )
     add("--papers", action="store_true", help="add the numbers that the papers print")
-    add("--claims", action="store_true", help="the papers' claims, held against records (default: docs/records)")
+    add("--claims", action="store_true", help="compare the papers' claims with records (default: results)")
     add(
         "--run",
         type=Path,
         metavar="PLAN",
-        help="first run what is missing of a plan, e.g. configs/leaderboards/tiny.yaml",
+        help="first run the missing runs of a plan, e.g. configs/leaderboards/tiny.yaml",
     )
-    add("--jobs", type=int, default=1, metavar="N", help="runs of the plan at a time")
-    add("--format", choices=list(FORMATS), default="terminal", help="of what is printed")
-    add("--output", type=Path, metavar="FILE", help=f"write it too, in the format of its name: {', '.join(SUFFIXES)}")
-    add("--benchmark", action="append", default=[], metavar="ID", help="only this benchmark; may be repeated")
-    add("--method", action="append", default=[], metavar="NAME", help="only methods named like this; may be repeated")
+    add("--jobs", type=int, default=1, metavar="N", help="number of runs of the plan at the same time")
+    add("--format", choices=list(FORMATS), default="terminal", help="format of the printed tables")
+    kinds = f"{', '.join(SUFFIXES)}; {LINES}: the records themselves, one a line"
+    add("--output", type=Path, metavar="FILE", help=f"also write the tables, in the format of its name: {kinds}")
+    add("--benchmark", action="append", default=[], metavar="ID", help="show only this benchmark; repeatable")
+    add(
+        "--method",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="show only methods whose name contains this; repeatable",
+    )
     return parser

@@ -1,4 +1,4 @@
-"""A table as text, whatever it is drawn with later."""
+"""Tables as text, before they are rendered in a format."""
 
 from __future__ import annotations
 
@@ -10,14 +10,21 @@ HEADLINE = (
     *("Quality", "Accuracy", "Robustness", "NRE", "DRE", "ADQ"),
     *("AP", "AP50", "AP75", "AR1", "AR10", "mIoU", "mVC8", "mVC16", "VPQ", "STQ", "HOTA", "DetA", "AssA"),
 )
-LOWER = {"NRE", "DRE"}  # of these the lowest is the best
-MARK = "†"  # of a row that was printed and not measured
+LOWER = {"NRE", "DRE"}  # metrics of which the lowest value is the best
+MARK = "†"  # marks a row of numbers from a paper
 MARK_NOTE = f"{MARK} as printed in the paper, not measured here."
 
 
 @dataclass
 class Cell:
-    """One number as text; ``best`` or ``second`` of its column among what was measured, and the records behind it."""
+    """One number of a table.
+
+    Attributes:
+        text: the number as shown; empty where there is none.
+        best: whether it is the best measured number of its column.
+        second: whether it is the second best measured number of its column.
+        records: paths of the records it was computed from; a line of a ``.jsonl`` file ends in ``#L<number>``.
+    """
 
     text: str = ""
     best: bool = False
@@ -27,7 +34,14 @@ class Cell:
 
 @dataclass
 class Row:
-    """One line: who, with which weights (or from which paper), the numbers."""
+    """One row of a table.
+
+    Attributes:
+        method: method and variant.
+        weights: where the weights come from, or the paper of a published row.
+        cells: one a column.
+        published: whether the numbers come from a paper.
+    """
 
     method: str
     weights: str
@@ -37,7 +51,15 @@ class Row:
 
 @dataclass
 class Grid:
-    """A table and what must be read with it. The head of a column of cells is (what was measured on, the number)."""
+    """A table with its notes.
+
+    Attributes:
+        title: title of the table.
+        heads: (benchmark and split, metric) of each column of cells.
+        rows: rows from top to bottom.
+        notes: sentences below the table.
+        leading: heads of the two columns before the cells.
+    """
 
     title: str
     heads: list[tuple[str, str]]
@@ -46,7 +68,7 @@ class Grid:
     leading: tuple[str, str] = ("method", "weights / paper")
 
     def by_place(self) -> list[Grid]:
-        """A narrow grid for each place, with the rows that say something there."""
+        """Split the table into one for each benchmark, with the rows that have a number there."""
         grids = []
         for place in dict.fromkeys(place for place, _ in self.heads):
             columns = [n for n, head in enumerate(self.heads) if head[0] == place]
@@ -58,6 +80,10 @@ class Grid:
         return grids
 
 
-def shown(metrics: set[str]) -> list[str]:
-    """The headline metrics, or all where a benchmark has none of them."""
+def headline(metrics: set[str]) -> list[str]:
+    """Return the metrics that a table shows: those of ``HEADLINE``, or all where none is among them.
+
+    Args:
+        metrics: names of the metrics of a benchmark.
+    """
     return [metric for metric in HEADLINE if metric in metrics] or sorted(metrics)

@@ -1,25 +1,26 @@
-"""What was measured, as a grid."""
+"""The table of measured numbers."""
 
 from __future__ import annotations
 
 import math
 import re
 import statistics
-from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from common.leaderboard.collect import PublishedRow
-from common.leaderboard.grid import LOWER, MARK_NOTE, Cell, Grid, Row, shown
-from common.leaderboard.printed import printed_rows
+from common.leaderboard.grid import LOWER, MARK_NOTE, Cell, Grid, Row, headline
+from common.leaderboard.printed import Column, printed_rows
+from common.leaderboard.settings import by_settings, differences, settings_id
 from common.records.record import ResultRecord
 
-AS_PRINTED = {"as listed", "default", ""}  # variants in print that say no more than the method's name
+AS_PRINTED = {"as listed", "default", ""}  # variants in print that add nothing to the method's name
 NANO = "nano: a few million parameters, trained here; it says little about the published network."
 
 
 class Place(NamedTuple):
-    """What numbers must share, but for the metric, to stand in one column."""
+    """What the numbers of one column have in common, apart from the metric."""
 
     benchmark: str
     split: str
@@ -27,7 +28,7 @@ class Place(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """A column that no video decides."""
+    """A column of speed, memory or size, which does not depend on the benchmark."""
 
     head: str
     of: Callable[[ResultRecord], float | None]
@@ -43,47 +44,65 @@ COSTS = (
 )
 
 
-def measured_grid(records: Sequence[ResultRecord], beside: Sequence[PublishedRow]) -> Grid:
-    """Measured rows, best first, and under them the published numbers of the same benchmarks.
+@dataclass
+class Line:
+    """One measured row in the making.
 
-    Where a measured row is also in print, a column of its own says how far the number is from the printed one.
+    Attributes:
+        means: mean of each column in percent; NaN where the row has no number.
+        row: the row as it is shown.
+        runs: records behind it.
+    """
+
+    means: list[float]
+    row: Row
+    runs: list[ResultRecord]
+
+
+def measured_grid(records: Sequence[ResultRecord], beside: Sequence[PublishedRow]) -> Grid:
+    """Return the table of measured numbers, best first, with published numbers of the same benchmarks below.
+
+    Where a measured row is also in a paper, an additional column has the difference of the two numbers.
+
+    Args:
+        records: records of runs.
+        beside: published numbers of the same benchmarks.
     """
     places = sorted({_place(record) for record in records})
     marks = _protocol_marks(places)
-    columns = [(p, m) for p in places for m in shown({m for r in records if _place(r) == p for m in r.metrics})]
-    rows = _by_row(records)
-    lines = []
-    for (name, weights), runs in rows.items():
-        found = [[r for r in runs if _place(r) == p and m in r.metrics] for p, m in columns]
-        values = [[100 * r.metrics[m] for r in some] for some, (_, m) in zip(found, columns, strict=True)]
-        means = [statistics.fmean(some) if some else math.nan for some in values]
-        paths = [tuple(r.path for r in some if r.path) for some in found]
-        cells = [Cell(_text(some), records=path) for some, path in zip(values, paths, strict=True)]
-        lines.append((means, Row(name, weights, cells), runs))
+    columns = [(p, m) for p in places for m in headline({m for r in records if _place(r) == p for m in r.metrics})]
+    rows, split_notes = _rows(records)
+    lines = [_line(name, runs, columns) for name, runs in rows]
     for number, (_, metric) in enumerate(columns):
         _mark_best(number, metric, lines)
-    lines.sort(key=lambda line: -math.inf if math.isnan(line[0][0]) else line[0][0], reverse=True)
+    lines.sort(key=lambda line: -math.inf if math.isnan(line.means[0]) else line.means[0], reverse=True)
     heads = [(f"{p.benchmark} {p.split}{marks[p]}", m) for p, m in columns]
-    # What papers print stands under the first protocol of its benchmark, once.
+    # Published numbers stand in the columns of the first protocol of their benchmark only.
     first = {(p.benchmark, p.split): p for p in reversed(places)}
     at = [(p.benchmark, p.split, m) if first[p.benchmark, p.split] == p else None for p, m in columns]
     for number in reversed(range(len(columns))):
         _add_difference(number, at, heads, lines, beside)
     costs = [cost for cost in COSTS if any(cost.of(record) is not None for record in records)]
-    for _, row, runs in lines:
-        row.cells += [_cost(cost, runs) for cost in costs]
-    printed = printed_rows(beside, [*at, *[None] * len(costs)])
-    notes = _notes(records, marks) + [NANO] * any("nano" in record.variant for record in records)
+    for line in lines:
+        line.row.cells += [_cost(cost, line.runs) for cost in costs]
+    published = printed_rows(beside, [*at, *[None] * len(costs)])
+    notes = _notes(records, marks) + split_notes + [NANO] * any("nano" in record.variant for record in records)
     return Grid(
         "Measured",
         heads + [("", cost.head) for cost in costs],
-        [row for _, row, _ in lines] + printed,
+        [line.row for line in lines] + published,
         notes + [MARK_NOTE] * bool(beside),
     )
 
 
-Line = tuple[list[float], Row, list[ResultRecord]]
-Column = tuple[str, str, str]
+def _line(name: str, runs: list[ResultRecord], columns: Sequence[tuple[Place, str]]) -> Line:
+    means, cells = [], []
+    for place, metric in columns:
+        counted = [run for run in runs if _place(run) == place and metric in run.metrics]
+        values = [100 * run.metrics[metric] for run in counted]
+        means.append(statistics.fmean(values) if values else math.nan)
+        cells.append(Cell(_text(values), records=tuple(run.path for run in counted if run.path)))
+    return Line(means, Row(name, runs[0].weights_note, cells), runs)
 
 
 def _add_difference(
@@ -93,24 +112,23 @@ def _add_difference(
     lines: Sequence[Line],
     beside: Sequence[PublishedRow],
 ) -> None:
-    """Put a column after this one that says how far measured numbers are from the same row in print, if any is."""
-    printed = {
+    """Insert a column after column ``number`` with measured less published numbers, if any row is in a paper too."""
+    published = {
         _name(row.method, "" if row.variant in AS_PRINTED else row.variant): row.value
         for row in beside
         if (row.benchmark, row.split, row.metric) == at[number]
     }
-    differences = [
-        means[number] - printed[_name(row.method)]
-        if _name(row.method) in printed and not math.isnan(means[number])
-        else None
-        for means, row, _ in lines
-    ]
-    if all(difference is None for difference in differences):
+    values: list[float | None] = []
+    for line in lines:
+        name = _name(line.runs[0].method, line.runs[0].variant)
+        mean = line.means[number]
+        values.append(mean - published[name] if name in published and not math.isnan(mean) else None)
+    if all(value is None for value in values):
         return
     heads.insert(number + 1, (heads[number][0], f"{heads[number][1]} − paper"))
     at.insert(number + 1, None)
-    for (_, row, _), difference in zip(lines, differences, strict=True):
-        row.cells.insert(number + 1, Cell("" if difference is None else f"{difference:+.1f}"))
+    for line, value in zip(lines, values, strict=True):
+        line.row.cells.insert(number + 1, Cell("" if value is None else f"{value:+.1f}"))
 
 
 def _name(*parts: str) -> str:
@@ -121,19 +139,34 @@ def _place(record: ResultRecord) -> Place:
     return Place(record.benchmark, record.split, record.protocol_id)
 
 
-def _by_row(records: Sequence[ResultRecord]) -> dict[tuple[str, str], list[ResultRecord]]:
-    """Records by method and weights; of runs that differ in nothing but their date, the last one."""
-    last = {}
+def _rows(records: Sequence[ResultRecord]) -> tuple[list[tuple[str, list[ResultRecord]]], list[str]]:
+    """Return the name and the records of each row, and a note for each row that was split.
+
+    A row has the records of one method, variant and kind of weights; of runs that differ only in their date, the last
+    one counts. Where a benchmark was run with several settings, each of the settings is a row of its own.
+    """
+    last: dict[tuple[object, ...], ResultRecord] = {}
     for record in sorted(records, key=lambda record: record.date):
-        last[record.method, record.variant, record.weights_note, _place(record), record.seed] = record
-    rows = defaultdict(list)
+        key = (record.method, record.variant, record.weights_note, _place(record), record.seed, settings_id(record))
+        last[key] = record
+    grouped: dict[tuple[str, str], list[ResultRecord]] = {}
     for record in last.values():
-        rows[f"{record.method} {record.variant}".strip(), record.weights_note].append(record)
-    return rows
+        grouped.setdefault((f"{record.method} {record.variant}".strip(), record.weights_note), []).append(record)
+    rows, notes = [], []
+    for (name, _), runs in grouped.items():
+        groups = list(by_settings(runs).values())
+        if len({(_place(run), settings_id(run)) for run in runs}) == len({_place(run) for run in runs}):
+            rows.append((name, runs))
+            continue
+        marks = [f"({chr(ord('a') + number)})" for number in range(len(groups))]
+        rows += [(f"{name} {mark}", group) for mark, group in zip(marks, groups, strict=True)]
+        described = "; ".join(map(" ".join, zip(marks, differences(groups), strict=True)))
+        notes.append(f"{name}: runs whose settings differ are rows of their own: {described}.")
+    return rows, notes
 
 
 def _text(values: Sequence[float]) -> str:
-    """Mean, and the standard deviation where there is more than one seed."""
+    """Return the mean in percent, with the standard deviation where there are several seeds."""
     if not values or any(map(math.isnan, values)):
         return "undefined" if values else ""
     spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
@@ -141,28 +174,27 @@ def _text(values: Sequence[float]) -> str:
 
 
 def _cost(cost: Cost, runs: Sequence[ResultRecord]) -> Cell:
-    """One number for all runs of a row."""
+    """Return the cell of a cost over all runs of a row."""
     values = [value for run in runs if (value := cost.of(run)) is not None]
     return Cell(cost.form.format(cost.join(values)) if values else "")
 
 
 def _mark_best(column: int, metric: str, lines: Sequence[Line]) -> None:
-    """Mark the best and the second best of a column as printed, if there is anything to compare them with."""
-    present = {round(means[column], 1) for means, _, _ in lines if not math.isnan(means[column])}
-    ranked = sorted(present, reverse=metric not in LOWER)
-    alone = sum(not math.isnan(means[column]) for means, _, _ in lines) < 2
-    for means, row, _ in lines:
-        if not alone and not math.isnan(means[column]):
-            rank = ranked.index(round(means[column], 1))
-            row.cells[column].best, row.cells[column].second = rank == 0, rank == 1
+    """Mark the best and the second best number of a column, as rounded for print; a single number is not marked."""
+    numbers = [round(line.means[column], 1) for line in lines if not math.isnan(line.means[column])]
+    ranked = sorted(set(numbers), reverse=metric not in LOWER)
+    for line in lines:
+        if len(numbers) > 1 and not math.isnan(line.means[column]):
+            rank = ranked.index(round(line.means[column], 1))
+            line.row.cells[column].best, line.row.cells[column].second = rank == 0, rank == 1
 
 
 def _protocol_marks(places: Sequence[Place]) -> dict[Place, str]:
-    """A number for each protocol of a benchmark that was measured by several."""
+    """Number the protocols of each benchmark that was measured by several."""
     marks = {}
     for place in places:
-        alike = [other for other in places if other[:2] == place[:2]]
-        marks[place] = f" [{alike.index(place) + 1}]" if len(alike) > 1 else ""
+        siblings = [other for other in places if other[:2] == place[:2]]
+        marks[place] = f" [{siblings.index(place) + 1}]" if len(siblings) > 1 else ""
     return marks
 
 

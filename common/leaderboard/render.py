@@ -1,10 +1,14 @@
-"""Grids as Markdown and on the terminal."""
+"""Tables as Markdown and for the terminal."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
+from common.leaderboard.collect import LINES
 from common.leaderboard.grid import Cell, Grid
 
 if TYPE_CHECKING:
@@ -13,15 +17,24 @@ if TYPE_CHECKING:
 WIDTH = 240  # characters of a line in a file
 
 
-def markdown(grids: Sequence[Grid]) -> str:
-    """GitHub's pipe tables; the best measured number of a column is bold, the second in italics."""
-    return "\n\n".join(_markdown_grid(grid) for grid in grids) + "\n"
+def markdown(grids: Sequence[Grid], beside: Path | None = None) -> str:
+    """Return GitHub's pipe tables: the best measured number of a column is bold, the second in italics.
+
+    Args:
+        grids: the tables.
+        beside: folder of the page; where given, numbers link to their records with paths relative to it.
+    """
+    return "\n\n".join(_markdown_grid(grid, beside) for grid in grids) + "\n"
 
 
 def terminal(grids: Sequence[Grid], plain: bool = False) -> str:
-    """What ``rich`` draws for this terminal; ``plain`` = for a file: no colours, as wide as it needs to be.
+    """Return tables as ``rich`` draws them for this terminal.
 
-    A grid that is wider than the terminal becomes one for each benchmark.
+    A table that is wider than the terminal becomes one for each benchmark.
+
+    Args:
+        grids: the tables.
+        plain: draw for a file: without colours, ``WIDTH`` characters wide.
     """
     from rich.console import Console
 
@@ -30,8 +43,8 @@ def terminal(grids: Sequence[Grid], plain: bool = False) -> str:
         console = Console(highlight=False, width=WIDTH, color_system=None, force_terminal=False)
     with console.capture() as capture:
         for grid in grids:
-            wanted = console.measure(_rich_grid(grid), options=console.options.update(max_width=10_000)).maximum
-            for part in [grid] if wanted <= console.width else grid.by_place():
+            needed = console.measure(_rich_grid(grid), options=console.options.update(max_width=10_000)).maximum
+            for part in [grid] if needed <= console.width else grid.by_place():
                 console.print(_rich_grid(part))
                 for note in part.notes:
                     console.print(note, style="dim", markup=False)
@@ -39,20 +52,40 @@ def terminal(grids: Sequence[Grid], plain: bool = False) -> str:
     return "\n".join(line.rstrip() for line in capture.get().split("\n"))
 
 
-def _markdown_grid(grid: Grid) -> str:
+def _markdown_grid(grid: Grid, beside: Path | None) -> str:
     lines = [[*grid.leading, *map(head, grid.heads)], ["---"] * len(grid.leading) + ["---:"] * len(grid.heads)]
-    lines += [[row.method, row.weights, *map(_marked, row.cells)] for row in grid.rows]
+    lines += [[row.method, row.weights, *(_marked(cell, beside) for cell in row.cells)] for row in grid.rows]
     body = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-    return f"### {grid.title}\n\n{body}\n\n" + "\n".join(f"- {note}" for note in grid.notes)
+    title = f"### {grid.title}\n\n" if grid.title else ""
+    return f"{title}{body}\n\n" + "\n".join(f"- {note}" for note in grid.notes)
 
 
 def head(pair: tuple[str, str]) -> str:
-    """The head of a column in one line."""
+    """Return the head of a column as one line.
+
+    Args:
+        pair: (benchmark and split, metric).
+    """
     return " ".join(pair).strip()
 
 
-def _marked(cell: Cell) -> str:
-    return f"**{cell.text}**" if cell.best else f"_{cell.text}_" if cell.second else cell.text
+def link(record: str, beside: Path) -> str:
+    """Return the URL of a record, relative to a folder; of a line of a ``.jsonl`` file it ends in ``#L<number>``.
+
+    Args:
+        record: path of the record.
+        beside: folder of the page with the link.
+    """
+    path, mark, line = record.partition(f"{LINES}#")
+    relative = Path(os.path.relpath(f"{path}{LINES}" if mark else path, beside.resolve()))
+    return quote(relative.as_posix()) + (f"#{line}" if mark else "")
+
+
+def _marked(cell: Cell, beside: Path | None) -> str:
+    links = [link(record, beside) for record in cell.records] if beside else []
+    text = f"[{cell.text}]({links[0]})" if len(links) == 1 else cell.text
+    text = f"**{text}**" if cell.best else f"_{text}_" if cell.second else text
+    return text + "".join(f" [{number}]({url})" for number, url in enumerate(links, 1) if len(links) > 1)
 
 
 def _rich_grid(grid: Grid) -> Table:

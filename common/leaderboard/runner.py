@@ -1,16 +1,16 @@
-"""Runs what is missing of a plan: every row, every seed; goes on where it was interrupted.
+"""Run a plan: every row with every seed; what is done is not run again, and an interrupted run is continued.
 
 A plan is YAML:
 
-    output: runs/tiny          # where everything goes
+    output: runs/tiny          # folder of all runs
     seeds: [1, 2, 3]
     rows:
       sam2long:
         fit: --config configs/sam2long/nano.yaml --trainer.max_steps 300     # optional
         test: --config configs/sam2long/nano.yaml
-      sam2:
-        weights_of: sam2long   # tested with what that row trained
-        test: --config configs/sam2long/nano.yaml --config configs/sam2long/sam2.yaml
+      p2:
+        weights_of: sam2long   # tested with the weights that this row trained
+        test: --config configs/sam2long/nano.yaml --config configs/sam2long/rows.yaml:table5_p2
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from typing import Any
 
 import yaml
 
+from common.configs import load_config, split_row
 from common.errors import InputError
 from common.files import digest, write_text
 from common.records.record import FILE
@@ -35,13 +36,13 @@ KEYS = {"fit", "test", "weights_of"}
 
 @dataclass(frozen=True)
 class Step:
-    """One command of a plan and the folder that it fills.
+    """One command of a plan.
 
     Attributes:
         verb: ``fit`` or ``test``.
-        arguments: what follows the verb, but for the seed, the folder and the checkpoint.
-        seed: of ``seed_everything``.
-        folder: of the run.
+        arguments: arguments after the verb, without seed, folder and checkpoint.
+        seed: value of ``seed_everything``.
+        folder: folder of the run.
         trained: folder of the training whose checkpoint is tested.
     """
 
@@ -53,31 +54,31 @@ class Step:
 
     @property
     def key(self) -> str:
-        """Changes with the command and with what its config files say."""
-        files = [path for path in map(Path, self.arguments) if path.suffix == ".yaml" and path.is_file()]
-        return digest(self.verb, self.arguments, self.seed, [path.read_text(encoding="utf-8") for path in files])
+        """A hash of the command and the content of its configs."""
+        configs = [word for word in self.arguments if split_row(word)[0].suffix == ".yaml"]
+        return digest(self.verb, self.arguments, self.seed, [_content(config) for config in configs])
 
     @property
     def done(self) -> bool:
-        """Whether this very command has ended well here."""
+        """Whether the folder holds the finished run of this command."""
         mark = self.folder / f".{self.verb}"
-        kept = self.verb == "fit" or any(self.folder.rglob(FILE))
-        return kept and mark.is_file() and mark.read_text(encoding="utf-8") == self.key
+        complete = self.verb == "fit" or any(self.folder.rglob(FILE))
+        return complete and mark.is_file() and mark.read_text(encoding="utf-8") == self.key
 
     def command(self) -> list[str]:
-        """The command line; a training that was interrupted goes on from its last checkpoint."""
+        """Return the command line; an interrupted training continues from its last checkpoint."""
         checkpoint = (self.folder if self.verb == "fit" else self.trained or self.folder) / "checkpoints" / "last.ckpt"
-        given = self.trained is not None or (self.verb == "fit" and checkpoint.is_file())
-        where = ["--trainer.default_root_dir", str(self.folder), "--seed_everything", str(self.seed)]
-        where += ["--data.seed", str(self.seed)] if self.verb == "fit" else []  # a seed's clips, too, are its own
-        flags = ["--ckpt_path", str(checkpoint)] if given else []
-        return [sys.executable, str(CLI), self.verb, *self.arguments, *where, *flags]
+        from_checkpoint = self.trained is not None or (self.verb == "fit" and checkpoint.is_file())
+        options = ["--trainer.default_root_dir", str(self.folder), "--seed_everything", str(self.seed)]
+        options += ["--data.seed", str(self.seed)] if self.verb == "fit" else []  # each seed has its own clips
+        options += ["--ckpt_path", str(checkpoint)] if from_checkpoint else []
+        return [sys.executable, str(CLI), self.verb, *self.arguments, *options]
 
     def run(self) -> None:
-        """Run it if it is not done; its words go to ``<folder>/<verb>.log``.
+        """Run the command if it is not done; its output goes to ``<folder>/<verb>.log``.
 
         Raises:
-            InputError: it failed; names the log.
+            InputError: the command failed; names the log.
         """
         if self.done:
             return
@@ -85,10 +86,10 @@ class Step:
         self.folder.mkdir(parents=True, exist_ok=True)
         log = self.folder / f"{self.verb}.log"
         with log.open("w", encoding="utf-8") as file:
-            done = subprocess.run(self.command(), stdout=file, stderr=subprocess.STDOUT)
-        if done.returncode:
-            said = log.read_text(encoding="utf-8").strip() or "nothing said"
-            raise InputError(f"{self.folder}: {self.verb} failed ({said.splitlines()[-1][:200]}); see {log}")
+            process = subprocess.run(self.command(), stdout=file, stderr=subprocess.STDOUT)
+        if process.returncode:
+            output = log.read_text(encoding="utf-8").strip() or "no output"
+            raise InputError(f"{self.folder}: {self.verb} failed ({output.splitlines()[-1][:200]}); see {log}")
         write_text(self.folder / f".{self.verb}", self.key)
 
 
@@ -96,20 +97,21 @@ def run_plan(path: Path, jobs: int = 1) -> Path:
     """Run every step that is not done.
 
     Args:
-        jobs: at a time.
+        path: the plan.
+        jobs: number of steps that run at the same time.
 
     Returns:
         The folder with all records.
 
     Raises:
-        InputError: a plan that cannot be read, or runs that failed; the others are done all the same.
+        InputError: the plan cannot be read, or a run failed; the other runs are completed first.
     """
     output, fits, tests = read_plan(path)
     faults: list[str] = []
     with ThreadPoolExecutor(jobs) as pool:
-        trained = {step.folder: pool.submit(step.run) for step in fits}
-        measured = [pool.submit(_after, trained.get(step.trained) if step.trained else None, step) for step in tests]
-        for future in [*trained.values(), *measured]:
+        trainings = {step.folder: pool.submit(step.run) for step in fits}
+        runs = [pool.submit(_after, trainings.get(step.trained) if step.trained else None, step) for step in tests]
+        for future in [*trainings.values(), *runs]:
             try:
                 future.result()
             except InputError as error:
@@ -120,10 +122,16 @@ def run_plan(path: Path, jobs: int = 1) -> Path:
 
 
 def read_plan(path: Path) -> tuple[Path, list[Step], list[Step]]:
-    """Folder, trainings and tests of a plan.
+    """Load a plan.
+
+    Args:
+        path: the plan.
+
+    Returns:
+        Its output folder, its trainings and its tests.
 
     Raises:
-        InputError: not YAML, or a key or row that is not known.
+        InputError: the file is not YAML or has an unknown key, or ``weights_of`` names no row with ``fit``.
     """
     try:
         plan = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -146,11 +154,20 @@ def read_plan(path: Path) -> tuple[Path, list[Step], list[Step]]:
     return output, fits, tests
 
 
-def _words(command: Any) -> tuple[str, ...]:
-    return tuple(shlex.split(str(command)))
+def _words(command: str) -> tuple[str, ...]:
+    return tuple(shlex.split(command))
 
 
-def _after(first: Future | None, step: Step) -> None:
-    if first is not None:
-        first.result()
+def _content(config: str) -> str | dict[str, Any]:
+    """Return what a run takes from a config: the text of a file, or the settings of a row."""
+    file, row = split_row(config)
+    if row:
+        return load_config(config)
+    return file.read_text(encoding="utf-8") if file.is_file() else ""
+
+
+def _after(training: Future[None] | None, step: Step) -> None:
+    """Run a step after a training; where the training failed, its error is raised."""
+    if training is not None:
+        training.result()
     step.run()

@@ -1,4 +1,4 @@
-"""Records and published numbers as grids."""
+"""Tables of records and published numbers."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ def table(
     benchmark: Collection[str] = (),
     method: Collection[str] = (),
 ) -> list[Grid]:
-    """One grid of what was measured, beside the published numbers of the same benchmarks; one more for each other.
+    """Return one table of all records and the published numbers of their benchmarks, and one for each other benchmark.
 
-    Runs that differ only in their seed are one row, mean ± standard deviation; a run made again counts once. Numbers of
-    different protocols never share a column, and published ones never a row with measured ones. Fractions become
-    percent with one decimal.
+    Runs that differ only in their seed are one row, mean ± standard deviation; of repeated runs the last counts. Runs
+    with different settings are different rows. Numbers of different protocols never share a column, measured and
+    published numbers never a row. Fractions become percent with one decimal.
 
     Args:
-        records: what was measured.
-        published: what papers print.
-        benchmark: only these benchmark ids; none = all.
-        method: only methods whose name contains one of these, in any case; none = all.
+        records: records of runs.
+        published: numbers of papers.
+        benchmark: ids of the benchmarks to show; empty = all.
+        method: parts of the names of the methods to show, in any case; empty = all.
     """
 
-    def asked(row: ResultRecord | PublishedRow) -> bool:
+    def selected(row: ResultRecord | PublishedRow) -> bool:
         named = not method or any(name.lower() in row.method.lower() for name in method)
         return named and (not benchmark or row.benchmark in benchmark)
 
-    records, published = [r for r in records if asked(r)], [p for p in published if asked(p)]
+    records, published = [r for r in records if selected(r)], [p for p in published if selected(p)]
     measured_at = {(r.benchmark, r.split) for r in records}
     printed_at = dict.fromkeys((p.benchmark, p.split) for p in published)
     beside = [p for p in published if (p.benchmark, p.split) in measured_at]

@@ -13,6 +13,7 @@ from common.errors import InputError
 from common.files import digest, write_text
 
 FILE = "results.json"
+DIGITS = 6  # significant digits of metrics in a .jsonl file; tables show at most four
 
 
 @dataclass
@@ -41,7 +42,7 @@ class ResultRecord:
         commit: of this code; ends in ``+dirty`` where files differed from it; empty outside a checkout.
         seed: seed of the run.
         date: UTC, ISO 8601.
-        path: file that the record was read from; not stored.
+        path: the file that it was read from, with ``#L<number>`` for a line of a ``.jsonl`` file; not stored.
     """
 
     method: str
@@ -73,41 +74,67 @@ class ResultRecord:
         return digest(self.config)
 
     def write(self, folder: str | Path) -> Path:
-        """Write ``<folder>/results.json`` atomically.
+        """Write ``<folder>/results.json`` in one step: readers see the old file or the new one, never half of it."""
+        path = Path(folder) / FILE
+        write_text(path, json.dumps(_nan_to_null(self._stored()), indent=1, default=str, allow_nan=False) + "\n")
+        return path
 
-        Args:
-            folder: made where it does not exist.
+    def line(self) -> str:
+        """Return the record as one line of JSON: sorted keys, metrics with ``DIGITS`` significant digits."""
+        data = self._stored()
+        data |= {key: _rounded(data[key]) for key in ("metrics", "videos")}
+        text = json.dumps(_nan_to_null(data), sort_keys=True, ensure_ascii=False, default=str, allow_nan=False)
+        return text + "\n"
 
-        Returns:
-            Path of the file.
-        """
+    def _stored(self) -> dict[str, Any]:
+        """Return the fields that are written, with ``config_hash``."""
         data = {**dataclasses.asdict(self), "config_hash": self.config_hash}
         del data["path"]
-        path = Path(folder) / FILE
-        write_text(path, json.dumps(_nan_to_null(data), indent=1, default=str, allow_nan=False) + "\n")
-        return path
+        return data
 
     @classmethod
     def read(cls, path: str | Path) -> ResultRecord:
         """Read a record.
 
         Args:
-            path: of a ``results.json``.
+            path: the file.
 
         Raises:
             InputError: the file is missing, damaged, or not a record.
         """
+        return cls._parse(_text(path), str(path))
+
+    @classmethod
+    def read_lines(cls, path: str | Path) -> list[ResultRecord]:
+        """Read the records of a ``.jsonl`` file, one a line; empty lines are skipped.
+
+        Args:
+            path: the file.
+
+        Raises:
+            InputError: the file is missing, or a line is damaged or is no record; names the line.
+        """
+        lines = enumerate(_text(path).split("\n"), 1)
+        return [cls._parse(line, f"{path}#L{number}") for number, line in lines if line.strip()]
+
+    @classmethod
+    def _parse(cls, text: str, path: str) -> ResultRecord:
         try:
-            data = json.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise InputError(f"{path}: cannot read the record ({error.strerror})") from error
+            data = json.loads(text)
         except ValueError as error:
             raise InputError(f"{path}: the record is damaged ({error}); remove it and run the test again") from error
-        return cls(**_checked(data, path), path=str(path))
+        return cls(**_checked(data, path), path=path)
 
 
-def _checked(data: Any, path: str | Path) -> dict[str, Any]:
-    """Return the fields of a record after checks; null becomes NaN."""
+def _text(path: str | Path) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the record ({error.strerror})") from error
+
+
+def _checked(data: object, path: str) -> dict[str, Any]:
+    """The fields of a record; numbers that were undefined are NaN again."""
     if not isinstance(data, dict):
         raise InputError(f"{path}: no record of a run, but a {type(data).__name__}")
     data.pop("config_hash", None)
@@ -125,8 +152,8 @@ def _checked(data: Any, path: str | Path) -> dict[str, Any]:
     return data
 
 
-def _numbers(values: Any, path: str | Path) -> dict[str, float]:
-    """Return numbers by name; null becomes NaN."""
+def _numbers(values: object, path: str) -> dict[str, float]:
+    """Numbers by name; null is NaN."""
     if not isinstance(values, dict):
         raise InputError(f"{path}: the record is damaged: {values!r} should be numbers by name")
     for name, value in values.items():
@@ -135,8 +162,17 @@ def _numbers(values: Any, path: str | Path) -> dict[str, float]:
     return {name: math.nan if value is None else float(value) for name, value in values.items()}
 
 
-def _nan_to_null(data: Any) -> Any:
-    """Return plain data with NaN replaced by null, since JSON has no NaN."""
+def _rounded(data: object) -> object:
+    """Return plain data with all floats rounded to ``DIGITS`` significant digits."""
+    if isinstance(data, dict):
+        return {key: _rounded(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_rounded(value) for value in data]
+    return float(f"{data:.{DIGITS}g}") if isinstance(data, float) else data
+
+
+def _nan_to_null(data: object) -> object:
+    """Plain data with NaN as null, since JSON has no NaN."""
     if isinstance(data, dict):
         return {str(key): _nan_to_null(value) for key, value in data.items()}
     if isinstance(data, (list, tuple)):

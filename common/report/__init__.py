@@ -1,1 +1,1 @@
-"""One self-contained page that shows what runs have in them."""
+"""One self-contained HTML page about runs: tables, plots and frames."""

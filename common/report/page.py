@@ -1,4 +1,4 @@
-"""The page: one file without a server."""
+"""The report page: one HTML file that needs no server."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def page(
     notes: Sequence[str],
     beside: Path,
 ) -> str:
-    """The whole page as text.
+    """Return the page as HTML.
 
     Args:
-        records: what was measured.
-        grids: the tables.
+        records: records of runs.
+        grids: tables of them.
         figures: sequences with frames.
-        notes: why others have none.
-        beside: folder of the page, where links start.
+        notes: reasons why benchmarks are without frames.
+        beside: folder of the page, which links are relative to.
     """
     parts = [
         '<nav><a href="#tables">tables</a> <a href="#speed">speed</a> <a href="#sequences">sequences</a> '
@@ -58,7 +58,7 @@ def _note(text: str) -> str:
 
 
 def _speeds(records: Sequence[ResultRecord]) -> list[str]:
-    """A plot for each benchmark that has speeds."""
+    """Return a plot of quality over speed for each benchmark with measured speeds."""
     plots = []
     for (name, split, _), rows in by_benchmark(records).items():
         number = main_number(rows)
@@ -80,7 +80,7 @@ def _legend(names: Sequence[str]) -> str:
 
 
 def _tables(records: Sequence[ResultRecord]) -> list[str]:
-    """Scores of every sequence, for each benchmark."""
+    """Return a table of the scores of every sequence for each benchmark."""
     tables = []
     for (name, split, protocol), rows in by_benchmark(records).items():
         number = main_number(rows)

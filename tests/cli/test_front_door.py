@@ -24,6 +24,13 @@ def test_help_imports_nothing_heavy(repository: Path) -> None:
     assert all(verb in done.stdout for verb in cli.VERBS)
 
 
+def test_the_rows_of_a_method_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["methods", "sam2long"]) == 0
+    assert "configs/sam2long/rows.yaml:table5_p2" in capsys.readouterr().out
+    assert cli.main(["methods", "sam3"]) == 2
+    assert "the methods with rows are" in capsys.readouterr().err
+
+
 def test_methods_imports_no_torch(repository: Path) -> None:
     code = "import sys, cli; cli.main(['methods']); sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True)

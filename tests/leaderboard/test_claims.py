@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from common.errors import InputError
-from common.leaderboard.claims import by_seed, claims, claims_grid, judge
+from common.leaderboard.claims import claims, claims_grid, compare, judge
 from common.leaderboard.collect import collect
-from common.leaderboard.command import RECORDS, main
+from common.leaderboard.command import RESULTS, main
 from common.records.record import ResultRecord
 
 CLAIM = """
@@ -29,19 +29,19 @@ def folder(tmp_path: Path, text: str) -> Path:
 
 
 def record(
-    method: str, value: float, seed: int, protocol: str = "p", date: str = "", weights: str = ""
+    method: str, value: float, seed: int, protocol: str = "p", date: str = "", weights: str = "", **options: object
 ) -> ResultRecord:
-    scores = {"Q": value}
-    return ResultRecord(
-        method, "tiny", "test", scores, "nano", protocol_id=protocol, seed=seed, date=date, weights_sha256=weights
-    )
+    config = {"model": {"init_args": options}}
+    made = ResultRecord(method, "tiny", "test", {"Q": value}, "nano", protocol_id=protocol, seed=seed, date=date)
+    made.config, made.weights_sha256 = config, weights
+    return made
 
 
 def test_interval_and_verdict_by_hand(tmp_path: Path) -> None:
     (claim,) = claims(folder(tmp_path, CLAIM % "higher"))
     pairs = [(0.50, 0.44), (0.52, 0.45), (0.54, 0.46)]  # differences 6, 7, 8: mean 7, deviation 1
     records = [record(m, v, seed) for seed, pair in enumerate(pairs) for m, v in zip("AB", pair, strict=True)]
-    differences = by_seed(claim, records)
+    differences = compare(claim, records).differences
     assert differences == pytest.approx([6, 7, 8])
     mean, half, verdict = judge(claim, differences)
     assert (mean, half, verdict) == (pytest.approx(7), pytest.approx(4.303 / math.sqrt(3)), "reproduced")
@@ -80,7 +80,7 @@ def test_only_the_last_record_of_a_seed_under_one_protocol_counts(tmp_path: Path
         record("B", 0.4, 2, protocol="other"),
         record("A", 0.9, 3),
     ]
-    assert by_seed(claim, records) == pytest.approx([10])
+    assert compare(claim, records).differences == pytest.approx([10])
 
 
 def test_records_of_one_network_are_compared_rather_than_later_ones(tmp_path: Path) -> None:
@@ -90,7 +90,19 @@ def test_records_of_one_network_are_compared_rather_than_later_ones(tmp_path: Pa
         record("A", 0.9, 1, date="2026-02-01", weights="y"),
         record("B", 0.4, 1, date="2026-01-01", weights="x"),
     ]
-    assert by_seed(claim, records) == pytest.approx([10])
+    assert compare(claim, records).differences == pytest.approx([10])
+
+
+def test_of_runs_with_several_settings_those_with_the_most_seeds_are_compared_and_a_note_says_so(
+    tmp_path: Path,
+) -> None:
+    (claim,) = claims(folder(tmp_path, CLAIM % "higher"))
+    records = [record("A", 0.5, seed, queries=8) for seed in (1, 2)] + [record("B", 0.4, seed) for seed in (1, 2)]
+    records.append(record("A", 0.9, 1, date="2026-02-01", queries=32))  # a later run of seed 1 with other settings
+    grid = claims_grid([claim], records)
+    assert [cell.text for cell in grid.rows[0].cells][2:4] == ["+10.0 ± 0.0", "2"]
+    assert grid.notes[-1] == "A nano on tiny: compared are the runs with queries=8; other runs have queries=32."
+    assert len(claims_grid([claim], records[:-1]).notes) == len(grid.notes) - 1
 
 
 @pytest.mark.parametrize(
@@ -102,8 +114,8 @@ def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
 
 
 def test_every_claim_of_the_suite_names_records_that_are_there(capsys: pytest.CaptureFixture[str]) -> None:
-    records = collect([RECORDS])
-    unmeasured = [claim.text for claim in claims() if not by_seed(claim, records)]
+    records = collect([RESULTS])
+    unmeasured = [claim.text for claim in claims() if not compare(claim, records).differences]
     assert not unmeasured
     assert main(["--claims"]) == 0
     assert "verdict" in capsys.readouterr().out

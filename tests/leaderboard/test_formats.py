@@ -8,6 +8,7 @@ from pathlib import Path
 from common.leaderboard.collect import PublishedRow, collect
 from common.leaderboard.command import main
 from common.leaderboard.formats import csv_text, html, json_text, latex
+from common.leaderboard.render import markdown
 from common.leaderboard.table import table
 from tests.leaderboard.test_leaderboard import record
 
@@ -53,6 +54,17 @@ def test_html_links_from_its_folder_and_escapes(tmp_path: Path) -> None:
     assert '<a href="a/results.json"><u>50.0</u></a>' in text
     assert '<b>60.5 ± 0.7</b><sup><a href="b/results.json">1</a></sup>' in text
     assert "Rival &lt;1&gt;" in text
+
+
+def test_a_number_leads_to_the_line_of_its_record(tmp_path: Path) -> None:
+    grids(tmp_path)
+    lines = tmp_path / "results #1" / "plan.jsonl"
+    assert main([str(tmp_path), "--output", str(lines)]) == 0
+    made = table(collect([lines]))
+    assert '<a href="../results%20%231/plan.jsonl#L1"><u>50.0</u></a>' in html(made, tmp_path / "docs")
+    text = markdown(made, tmp_path / "docs")
+    assert "_[50.0](../results%20%231/plan.jsonl#L1)_" in text
+    assert "**60.5 ± 0.7** [1](../results%20%231/plan.jsonl#L2) [2](../results%20%231/plan.jsonl#L3)" in text
 
 
 def test_latex_escapes_and_marks(tmp_path: Path) -> None:

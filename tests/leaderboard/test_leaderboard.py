@@ -1,5 +1,7 @@
 """The table of known records, and what must never be mixed in it."""
 
+import json
+import math
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ from common.benchmarks.registry import BENCHMARKS, make_benchmark
 from common.errors import InputError
 from common.leaderboard.collect import METHODS, PublishedRow, collect, published
 from common.leaderboard.command import main
-from common.leaderboard.grid import shown
+from common.leaderboard.grid import headline
 from common.leaderboard.render import markdown, terminal
 from common.leaderboard.table import table
 from common.records.record import ResultRecord
@@ -88,6 +90,32 @@ def test_other_weights_are_another_row() -> None:
     assert [row.cells[0].text for row in grid.rows] == ["50.0", "50.0"]
 
 
+def test_other_settings_are_another_row_and_a_note_says_what_differs() -> None:
+    def run(seed: int, note: str = "trained here", **options: object) -> ResultRecord:
+        return record(seed=seed, weights_note=note, config={"model": {"init_args": options}, "precision": "32-true"})
+
+    # paths of weights, predictions and options without a value are not compared
+    same = [run(1, lr=0.1, weights="a.pt", mask=None), run(2, lr=0.1, weights="b.pt", save_predictions=True)]
+    (grid,) = table(same)
+    assert [row.cells[0].text for row in grid.rows] == ["50.0 ± 0.0"]
+    assert not any("settings" in note for note in grid.notes)
+    (grid,) = table([*same, run(1, lr=0.2, memory={"size": 3})])
+    assert [(row.method, row.cells[0].text) for row in grid.rows] == [
+        ("SAM2 nano (a)", "50.0 ± 0.0"),
+        ("SAM2 nano (b)", "50.0"),
+    ]
+    assert (
+        "SAM2 nano: runs whose settings differ are rows of their own: (a) lr=0.1; (b) lr=0.2, memory.size=3."
+        in grid.notes
+    )
+    # what was not trained does not depend on the optimiser
+    assert len(table([run(1, "published", lr=0.1), run(2, "published", lr=0.2)])[0].rows) == 1
+    # one row has other settings on other benchmarks, as long as no cell mixes them
+    elsewhere = run(1, lr=0.2)
+    elsewhere.benchmark = "tiny-easy"
+    assert [row.method for row in table([*same, elsewhere])[0].rows] == ["SAM2 nano"]
+
+
 def test_a_benchmark_without_jandf_shows_its_own_metrics_and_nan_is_never_best() -> None:
     grids = table([record("A", metrics={"Q": 0.4, "A": float("nan")}), record("B", metrics={"Q": 0.3, "A": 0.2})])
     assert grids[0].heads[:2] == [("davis2016 val", "A"), ("davis2016 val", "Q")]
@@ -138,6 +166,28 @@ def test_records_are_found_once_below_folders(tmp_path: Path) -> None:
         collect([tmp_path])
 
 
+def test_records_one_a_line_make_the_same_table_as_run_folders(tmp_path: Path) -> None:
+    record("B", 0.5, metrics={"J&F": 1 / 3, "J": math.nan, "F": 1e-7 / 3}, frames_per_second=1 / 3).write(
+        tmp_path / "b"
+    )
+    record("A", 0.6, config={"model": {"init_args": {"lr": 1 / 3}}}).write(tmp_path / "a")
+    lines = tmp_path / "lines" / "plan.jsonl"
+    assert main([str(tmp_path / "a"), str(tmp_path / "b"), "--output", str(lines)]) == 0
+    first, second = lines.read_text().splitlines()
+    assert list(json.loads(first)) == sorted(json.loads(first))
+    assert json.loads(second)["metrics"] == {"J&F": 0.333333, "J": None, "F": 3.33333e-08}
+    folders, read = collect([tmp_path / "a", tmp_path / "b"]), collect([lines.parent])
+    assert [r.path for r in read] == [f"{lines}#L1", f"{lines}#L2"]
+    assert [(r.config_hash, r.frames_per_second) for r in read] == [
+        (r.config_hash, r.frames_per_second) for r in folders
+    ]
+    assert markdown(table(read)) == markdown(table(folders))
+    assert collect([lines, lines.parent]) == read
+    lines.write_text(f"{first}\n\n{second[:-1]}\n")
+    with pytest.raises(InputError, match=r"plan\.jsonl#L3: the record is damaged"):
+        collect([lines])
+
+
 def test_command_prints_and_writes(
     tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,10 +198,10 @@ def test_command_prints_and_writes(
     assert "77.0" in capsys.readouterr().out
     record("SAM2Long", 0.6).write(Path("runs/one"))
     assert main(["--output", "out/table.md"]) == 0
-    shown = capsys.readouterr().out
-    assert "SAM2Long nano" in shown
-    assert "60.0" in shown
-    assert "| --- |" not in shown
+    printed = capsys.readouterr().out
+    assert "SAM2Long nano" in printed
+    assert "60.0" in printed
+    assert "| --- |" not in printed
     assert Path("out/table.md").read_text().startswith("### Measured\n")
     assert main(["runs", "--format", "markdown", "--output", "table.txt"]) == 0
     assert capsys.readouterr().out == Path("out/table.md").read_text()
@@ -187,9 +237,9 @@ def test_a_table_shows_the_main_number_of_every_benchmark_and_no_crowd(name: str
     try:
         metric = benchmark.metric()
     except InputError:  # what is a thing, or common, is said by the data, which is not here
-        columns = shown(set(benchmark.numbers))
+        columns = headline(set(benchmark.numbers))
     else:
         with pytest.warns(UserWarning, match="before the ``update``"):
-            columns = shown(set(metric.compute()))
+            columns = headline(set(metric.compute()))
     assert benchmark.numbers[0] in columns
     assert len(columns) <= 12

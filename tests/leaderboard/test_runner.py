@@ -42,6 +42,20 @@ def test_a_plan_becomes_steps(plan: Path) -> None:
     assert toy.command()[-2:] == again.command()[-2:] == ["--ckpt_path", checkpoint]
 
 
+def test_a_step_is_run_again_when_its_row_changes_and_not_when_another_does(tmp_path: Path, plan: Path) -> None:
+    rows = {"one": {"model": {"p": 1}}, "two": {"model": {"p": 2}}}
+    file = tmp_path / "rows.yaml"
+    settings = yaml.safe_load(plan.read_text())
+    settings["rows"] = {"toy": {"test": f"--config {tmp_path / 'toy.yaml'} --config {file}:one"}}
+    plan.write_text(yaml.safe_dump(settings))
+    keys = []
+    for change in ({}, {"two": {}}, {"one": {"model": {"p": 3}}}):
+        file.write_text(yaml.safe_dump({"class_path": "a.B", "after": ["toy"], "rows": rows | change}))
+        (step,) = read_plan(plan)[2]
+        keys.append(step.key)
+    assert keys[0] == keys[1] != keys[2]
+
+
 @pytest.mark.slow
 def test_what_is_missing_is_run_and_nothing_else(
     plan: Path, monkeypatch: pytest.MonkeyPatch, repository: Path, capsys: pytest.CaptureFixture[str]

@@ -90,7 +90,7 @@ def test_figures_hold_the_worst_and_agree_with_the_records(runs: Path) -> None:
 def test_runs_without_predictions_or_with_other_settings_are_told() -> None:
     record = ResultRecord("A", "tiny-easy", "test", {"Q": 0.5}, videos={"v": {"Q": 0.5}}, protocol="other")
     assert figures([record], 1, 6)[1] == [
-        "tiny-easy test: no frames are shown: no run kept its predictions (--model.save_predictions true)"
+        "tiny-easy test: no frames are shown: no run saved its predictions (--model.save_predictions true)"
     ]
 
 

@@ -6,6 +6,7 @@ import pytest
 import yaml
 from jsonargparse import ArgumentParser
 
+from common.configs import load_config
 from common.data import VideoDataModule
 from tests.support.miniatures import burst_layout, davis, mose, ovis, youtube_vos
 
@@ -31,7 +32,7 @@ def module(*names: str, **changes: object) -> VideoDataModule:
     """The data module that the configs give one after the other, without the sets that are tested on."""
     settings: dict = {}
     for name in names:
-        settings |= yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())["data"]["init_args"]
+        settings |= load_config(CONFIGS / name)["data"]["init_args"]
     parser = ArgumentParser()
     parser.add_class_arguments(VideoDataModule, "data")
     return parser.instantiate(parser.parse_object({"data": settings | {"test": None} | changes})).data
@@ -40,9 +41,9 @@ def module(*names: str, **changes: object) -> VideoDataModule:
 @pytest.mark.parametrize(
     ("names", "kinds"),
     [
-        (["paper", "paper_train"], ["YouTubeVOS", "DAVIS"]),
-        (["paper", "paper_train", "paper_train_mega"], ["YouTubeVOS", "DAVIS", "OVIS", "MOSE", "BURST"]),
-        (["paper", "paper_train", "ablations/tableA3_mose"], ["MOSE"]),
+        (["paper.yaml", "paper_train.yaml"], ["YouTubeVOS", "DAVIS"]),
+        (["paper.yaml", "paper_train.yaml", "paper_train_mega.yaml"], ["YouTubeVOS", "DAVIS", "OVIS", "MOSE", "BURST"]),
+        (["paper.yaml", "paper_train.yaml", "rows.yaml:tableA3_mose"], ["MOSE"]),
     ],
 )
 def test_sets_steps_and_clips(sets: Path, names: list[str], kinds: list[str]) -> None:

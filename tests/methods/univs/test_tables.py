@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from common.configs import load_config, load_rows
 from methods.univs import UniVS
 from methods.univs.inference.settings import InferenceSettings
 from methods.univs.module import _variant
@@ -18,13 +19,13 @@ ROOT = Path(__file__).resolve().parents[3]
 ROWS = yaml.safe_load((ROOT / "methods/univs/paper.yaml").read_text())["rows"]
 CLAIMS = yaml.safe_load((ROOT / "methods/univs/claims.yaml").read_text())
 NAMES = {
-    "nano": "nano",
-    "ablations/table3a_proca": "nano",
-    "ablations/table3a_prompts": "nano, proca=false",
-    "ablations/table3a_queries": "nano, proca=false, prompts=false, tracking=similarity",
-    "ablations/table3b_prompts": "nano",
-    "ablations/table3b_similarity": "nano, tracking=similarity",
-    "ablations/table3b_stage3": "nano, stage=3",
+    "nano.yaml": "nano",
+    "rows.yaml:table3a_proca": "nano",
+    "rows.yaml:table3a_prompts": "nano, proca=false",
+    "rows.yaml:table3a_queries": "nano, proca=false, prompts=false, tracking=similarity",
+    "rows.yaml:table3b_prompts": "nano",
+    "rows.yaml:table3b_similarity": "nano, tracking=similarity",
+    "rows.yaml:table3b_stage3": "nano, stage=3",
 }
 STAGE_2 = {"prompt_as_query": True, "proca": True, "stage3": False}
 # what the settings of a row in print are called here
@@ -41,10 +42,10 @@ METRICS = {"tiny-vis": "mAP", "tiny-easy": "G_th"}
 
 @pytest.mark.parametrize("config", NAMES)
 def test_records_of_a_row_are_told_apart_by_name(config: str) -> None:
-    given = yaml.safe_load((ROOT / "configs/univs" / f"{config}.yaml").read_text())["model"]["init_args"]
-    recipe, inference = given.get("recipe", {}), given.get("inference", {})
+    arguments = load_config(ROOT / "configs/univs" / config)["model"]["init_args"]
+    recipe, inference = arguments.get("recipe", {}), arguments.get("inference", {})
     module = UniVS(
-        proca=given.get("proca"),
+        proca=arguments.get("proca"),
         recipe=TrainingSettings(**recipe),
         inference=InferenceSettings(**inference),
     )
@@ -58,8 +59,8 @@ def test_a_published_networks_name_is_the_papers() -> None:
 
 
 def test_every_config_of_table_3_is_one_of_these() -> None:
-    files = (ROOT / "configs/univs/ablations").iterdir()
-    assert {f"ablations/{file.stem}" for file in files} == NAMES.keys() - {"nano"}
+    rows = load_rows(ROOT / "configs/univs/rows.yaml")
+    assert {f"rows.yaml:{row}" for row in rows} == NAMES.keys() - {"nano.yaml"}
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: f"{claim['claim']}, {claim['number']} {claim['benchmark']}")

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 import yaml
 
+from common.configs import Row, load_rows
 from common.leaderboard.collect import collect
 
 ROOT = Path(__file__).resolve().parents[3]
 PAPER = yaml.safe_load((ROOT / "configs/vqsam/paper.yaml").read_text())["model"]["init_args"]
 ROWS = yaml.safe_load((ROOT / "methods/vqsam/paper.yaml").read_text())["rows"]
+CONFIG_ROWS = load_rows(ROOT / "configs/vqsam/rows.yaml")
 ABLATIONS = ("5", "6", "7", "8", "9", "10", "12")
 
 
@@ -28,25 +30,26 @@ def of_row(settings: dict[str, Any]) -> dict[str, Any]:
     return out
 
 
-def of_file(path: Path) -> dict[str, Any]:
-    """The same of a config that is put after the paper's; without λ where they are left to the number of stages."""
-    given = yaml.safe_load(path.read_text())["model"]["init_args"]
-    made = {"stt_layers": 2} | PAPER | given
-    names = {"stages", "fusion", "targets", "distractors", "stt_layers"} | given.keys()
-    return {name: made[name] for name in names if made[name] is not None}
+def of_config(row: Row) -> dict[str, Any]:
+    """Return the same of a row after the paper's config; λ of the paper's table on λ only."""
+    arguments = {"stt_layers": 2} | PAPER | row.model
+    names = ["stages", "fusion", "targets", "distractors", "stt_layers"]
+    names += ["stage_weights"] if row.about.startswith("Table 12") else []
+    return {name: arguments[name] for name in names}
 
 
 @pytest.mark.parametrize("table", ABLATIONS)
 def test_every_row_of_an_ablation_has_one_config_and_every_config_a_row(table: str) -> None:
     rows = [row["settings"] for row in ROWS if row["table"] == table and row["metric"] == "stAP"]
-    files = sorted((ROOT / "configs/vqsam/ablations").glob(f"table{table}_*.yaml"))
-    key = lambda made: sorted(made.items(), key=str)  # noqa: E731
-    assert sorted(map(key, map(of_row, rows)), key=str) == sorted(map(key, map(of_file, files)), key=str)
+    configs = [row for name, row in CONFIG_ROWS.items() if name.startswith(f"table{table}_")]
+    printed, configured = (
+        [sorted(one.items(), key=str) for one in both] for both in (map(of_row, rows), map(of_config, configs))
+    )
+    assert sorted(printed, key=str) == sorted(configured, key=str)
 
 
 def test_no_other_ablations() -> None:
-    tables = {path.stem.split("_")[0] for path in (ROOT / "configs/vqsam/ablations").iterdir()}
-    assert tables == {f"table{table}" for table in ABLATIONS}
+    assert {name.split("_")[0] for name in CONFIG_ROWS} == {f"table{table}" for table in ABLATIONS}
 
 
 CLAIMS = yaml.safe_load((ROOT / "methods/vqsam/claims.yaml").read_text())
@@ -65,7 +68,7 @@ def test_a_claim_is_in_print(claim: dict[str, Any]) -> None:
 def test_claims_are_about_records_that_are_there() -> None:
     """Of the paper's settings three seeds, of what they are compared with some of these."""
     seeds: dict[Any, set[int]] = defaultdict(set)
-    for record in collect([ROOT / "docs/records/vqsam"]):
+    for record in collect([ROOT / "results/vqsam.jsonl"]):
         seeds[record.benchmark, record.method, record.variant, record.weights_note].add(record.seed)
     for claim in CLAIMS:
         ours, other = (
