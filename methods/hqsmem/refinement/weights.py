@@ -22,13 +22,12 @@ from transformers import (
 )
 from transformers.models.sam_hq.configuration_sam_hq import SamHQMaskDecoderConfig, SamHQVisionConfig
 
-from common.checkpoints import load_state, load_strict
+from common.checkpoints import PROJECT, load_state, load_strict, rename, weights_file
 from common.errors import InputError
 from common.nn.vit_weights import common_names
 
-WEIGHTS = Path(__file__).parents[3] / "weights"
-NANO_SAM, NANO_DINO = WEIGHTS / "sam_hq_nano", WEIGHTS / "dino_nano"
-"""Ours, trained on generated clips only, as transformers folders; the records that made them lie beside."""
+NANO_SAM, NANO_DINO = PROJECT / "weights" / "sam_hq_nano", PROJECT / "weights" / "dino_nano"
+"""Trained here on generated clips only, as transformers folders; the records that made them lie beside."""
 
 SAM_HINT = "sam_hq_vit_b.pth, _l, _h are linked at github.com/SysCV/sam-hq, folders are syscv-community/sam-hq-vit-*"
 DINO_HINT = (
@@ -38,7 +37,7 @@ DINO_HINT = (
 # SAM's trunks by width: blocks, heads, blocks with global attention.
 _TRUNKS = {768: (12, 12, (2, 5, 8, 11)), 1024: (24, 16, (5, 11, 17, 23)), 1280: (32, 16, (7, 15, 23, 31))}
 # Name in SAM-HQ's files -> transformers', applied in order to every key.
-_RENAME = [
+_RULES = [
     (r"^image_encoder\.patch_embed\.proj\.", "vision_encoder.patch_embed.projection."),
     (r"^image_encoder\.blocks\.", "vision_encoder.layers."),
     (r"^image_encoder\.neck\.0\.", "vision_encoder.neck.conv1."),
@@ -76,11 +75,7 @@ _RENAME = [
 
 def from_sam_hq(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A ``sam_hq_vit_*.pth`` state dict with transformers' names; unknown names stay."""
-    out = {}
-    for key, value in state.items():
-        for pattern, name in _RENAME:
-            key = re.sub(pattern, name, key)
-        out[key] = value.float()
+    out = {key: value.float() for key, value in rename(state, _RULES).items()}
     fourier = "shared_image_embedding.positional_embedding"
     if fourier in out:  # transformers holds it twice
         out["prompt_encoder.shared_embedding.positional_embedding"] = out[fourier]
@@ -114,6 +109,12 @@ def load_sam_hq(path: str | Path) -> SamHQModel:
     return net.eval().requires_grad_(False)
 
 
+# Name in ``common_names`` -> that of transformers' ViTModel.
+_VIT_RULES = [
+    (r"encoder\.layer\.", "layers."),
+    (r"\.norm1\.", ".layernorm_before."),
+    (r"\.norm2\.", ".layernorm_after."),
+]
 _VITS: dict[str, tuple[Any, Any]] = {
     "vit": (ViTConfig, ViTModel),
     "dinov2": (Dinov2Config, Dinov2Model),
@@ -136,12 +137,7 @@ def load_dino(path: str | Path) -> PreTrainedModel:
     kind = _VITS[config.model_type][1]
     if kind is ViTModel:
         net = ViTModel(config, add_pooling_layer=False)
-        for old, new in (
-            ("encoder.layer.", "layers."),
-            (".norm1.", ".layernorm_before."),
-            (".norm2.", ".layernorm_after."),
-        ):
-            state = {key.replace(old, new): value for key, value in state.items()}
+        state = rename(state, _VIT_RULES)
     else:
         net = kind(config)
     load_strict(net, state, file)
@@ -166,23 +162,6 @@ def _hub_config(state: Mapping[str, Tensor], file: Path) -> Any:
     if "embeddings.register_tokens" in state:
         return Dinov2WithRegistersConfig(num_register_tokens=state["embeddings.register_tokens"].shape[1], **common)
     return Dinov2Config(**common)
-
-
-def weights_file(path: str | Path, hint: str) -> Path:
-    """The file that holds the weights: ``path`` itself or that of a folder.
-
-    Raises:
-        InputError: neither; ``hint`` says where the published ones come from.
-    """
-    path = Path(path)
-    if path.is_dir():
-        for name in ("model.safetensors", "pytorch_model.bin"):
-            if (path / name).is_file():
-                return path / name
-        raise InputError(f"{path}: no model.safetensors or pytorch_model.bin in this folder")
-    if not path.is_file():
-        raise InputError(f"{path}: no such weights; {hint}; put one on disk and give its path")
-    return path
 
 
 def _config(folder: str | Path, kinds: Mapping[str, Any]) -> Any:
