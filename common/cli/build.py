@@ -59,7 +59,7 @@ def _model(config: Path) -> dict[str, Any] | None:
 
 def _instantiate(args: list[str]) -> VideoSegmenter:
     """Build the model that the arguments of a command line describe, as ``fit`` and ``test`` would."""
-    from jsonargparse import ActionConfigFile
+    from jsonargparse import ActionConfigFile  # type: ignore[attr-defined]  # documented, but not in __all__
     from lightning.pytorch.cli import LightningArgumentParser
 
     from common.cli.messages import one_line, unwrapped

@@ -53,13 +53,13 @@ def measured_grid(records: Sequence[ResultRecord], beside: Sequence[PublishedRow
     columns = [(p, m) for p in places for m in shown({m for r in records if _place(r) == p for m in r.metrics})]
     rows = _by_row(records)
     lines = []
-    for (name, weights), runs in rows.items():
+    for (name, _), runs in rows.items():
         found = [[r for r in runs if _place(r) == p and m in r.metrics] for p, m in columns]
         values = [[100 * r.metrics[m] for r in some] for some, (_, m) in zip(found, columns, strict=True)]
         means = [statistics.fmean(some) if some else math.nan for some in values]
         paths = [tuple(r.path for r in some if r.path) for some in found]
         cells = [Cell(_text(some), records=path) for some, path in zip(values, paths, strict=True)]
-        lines.append((means, Row(name, weights, cells), runs))
+        lines.append((means, Row(name, runs[0].weights_note, cells), runs))
     for number, (_, metric) in enumerate(columns):
         _mark_best(number, metric, lines)
     lines.sort(key=lambda line: -math.inf if math.isnan(line[0][0]) else line[0][0], reverse=True)
@@ -125,10 +125,10 @@ def _by_row(records: Sequence[ResultRecord]) -> dict[tuple[str, str], list[Resul
     """Records by method and weights; of runs that differ in nothing but their date, the last one."""
     last = {}
     for record in sorted(records, key=lambda record: record.date):
-        last[record.method, record.variant, record.weights_note, _place(record), record.seed] = record
+        last[record.method, record.variant, record.standard_note, _place(record), record.seed] = record
     rows = defaultdict(list)
     for record in last.values():
-        rows[f"{record.method} {record.variant}".strip(), record.weights_note].append(record)
+        rows[f"{record.method} {record.variant}".strip(), record.standard_note].append(record)
     return rows
 
 

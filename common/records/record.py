@@ -17,6 +17,16 @@ from common.records.per_video import load_video, save_video
 __all__ = ["ResultRecord", "digest", "environment", "file_sha256", "load_video", "save_video"]
 
 FILE = "results.json"
+WEIGHTS_NOTES = {
+    "nano": "the method's own nano weights, which are in this repository",
+    "published": "weights of the authors' release, recognised by their layout",
+    "partial": "weights of a part of the network, to start a training from; the rest has initial values",
+    "trained here": "a checkpoint of a training run, or a file exported from one",
+    "random": "an untrained network, on purpose",
+    "predictions": "a submission was scored, whose weights are not known",
+    "": "a method without weights",
+}
+"""The values of ``weights_note``, as a table shows them, and what they mean."""
 
 
 @dataclass
@@ -35,7 +45,7 @@ class ResultRecord:
         config: all settings of the run, as plain data.
         weights: path or hub id of the weights; empty = none were loaded.
         weights_sha256: of the file.
-        weights_note: where they come from, for the table: ``ours nano``, ``published``, ``random``.
+        weights_note: where they come from, for the table: one of ``WEIGHTS_NOTES``; see ``standard_note``.
         frames_per_second: frames of all videos by the time that answering them took.
         peak_memory_mb: highest memory of the process, or of the GPU where one was used.
         parameters: of the network.
@@ -70,6 +80,21 @@ class ResultRecord:
     seed: int | None = None
     date: str = ""
     path: str = field(default="", compare=False)
+
+    @property
+    def standard_note(self) -> str:
+        """``weights_note`` as one of ``WEIGHTS_NOTES``.
+
+        Up to version 0.1 records have ``ours``, ``ours nano`` or the name of the file. An unknown note stays as it is.
+        """
+        if self.weights_note in WEIGHTS_NOTES:
+            return self.weights_note
+        if self.weights_note == "ours" and self.method == "VQ-SAM":  # the weights of the nano SAM 2
+            return "partial"
+        if self.weights_note.startswith("ours") or self.weights_note.endswith("_nano.safetensors"):
+            return "nano"
+        endings = {".ckpt": "trained here", ".pt": "published", ".pth": "published", ".pkl": "published"}
+        return endings.get(Path(self.weights_note).suffix, self.weights_note)
 
     @property
     def config_hash(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import lightning as L
 from lightning.pytorch.trainer.states import TrainerFn
@@ -75,7 +75,7 @@ class HQSMem(VideoSegmenter):
     """
 
     published_weights = PUBLISHED
-    start_files = {"start": None}
+    start_files: ClassVar[dict[str, str | None]] = {"start": None}
     decay = "poly"
     network: DeAOT
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -53,7 +53,7 @@ class SSLVOS(VideoSegmenter):
     """
 
     published_weights = PUBLISHED
-    start_files = {"backbone": "random", "mask_backbone": None}
+    start_files: ClassVar[dict[str, str | None]] = {"backbone": "random", "mask_backbone": None}
     network: SSLVOSNetwork
 
     def __init__(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -53,7 +53,7 @@ class UniVS(VideoSegmenter):
     """
 
     published_weights = PUBLISHED
-    start_files = {"text": None}
+    start_files: ClassVar[dict[str, str | None]] = {"text": None}
     network: UniVSNetwork
 
     def __init__(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 from transformers import (
@@ -22,12 +22,14 @@ from transformers import (
 )
 from transformers.models.sam_hq.configuration_sam_hq import SamHQMaskDecoderConfig, SamHQVisionConfig
 
-from common.checkpoints import PROJECT, load_state, load_strict, rename, weights_file
+from common.checkpoints import PROJECT, find_weights, load_state, load_strict, rename, weights_file
 from common.errors import InputError
 from common.nn.vit_weights import common_names
 
 NANO_SAM, NANO_DINO = PROJECT / "weights" / "sam_hq_nano", PROJECT / "weights" / "dino_nano"
 """Trained here on generated clips only, as transformers folders; the records that made them lie beside."""
+
+Config = TypeVar("Config", bound=PreTrainedConfig)
 
 SAM_HINT = "sam_hq_vit_b.pth, _l, _h are linked at github.com/SysCV/sam-hq, folders are syscv-community/sam-hq-vit-*"
 DINO_HINT = (
@@ -88,9 +90,10 @@ def load_sam_hq(path: str | Path) -> SamHQModel:
     Raises:
         InputError: nothing there (with where the published ones come from), or keys and sizes that do not fit.
     """
+    path = find_weights(path)
     file = weights_file(path, SAM_HINT)
     state = load_state(file)
-    if Path(path).is_dir():
+    if path.is_dir():
         net = SamHQModel(_config(path, {"sam_hq": SamHQConfig}))
     else:
         width = _of(state, "image_encoder.patch_embed.proj.bias", file).shape[0]
@@ -106,7 +109,8 @@ def load_sam_hq(path: str | Path) -> SamHQModel:
     if shared not in state and "shared_image_embedding.positional_embedding" in state:  # tied, written once
         state[shared] = state["shared_image_embedding.positional_embedding"]
     load_strict(net, {key: value.float() for key, value in state.items()}, file)
-    return net.eval().requires_grad_(False)
+    net.eval().requires_grad_(False)  # type: ignore[no-untyped-call]
+    return net
 
 
 # Name in ``common_names`` -> that of transformers' ViTModel.
@@ -128,23 +132,24 @@ def load_dino(path: str | Path) -> PreTrainedModel:
     Raises:
         InputError: nothing there (with where the published ones come from), or keys and sizes that do not fit.
     """
+    path = find_weights(path)
     file = weights_file(path, DINO_HINT)
     inside = re.compile(r"^(vit|dinov2|dinov2_with_registers)\.")
     left_out = re.compile(r"^(pooler|classifier)\.")  # of a ViT that was saved with a head
     names = {inside.sub("", key): value for key, value in load_state(file).items()}
     state = common_names({key: value for key, value in names.items() if not left_out.match(key)})
-    config = _config(path, {k: v[0] for k, v in _VITS.items()}) if Path(path).is_dir() else _hub_config(state, file)
-    kind = _VITS[config.model_type][1]
-    if kind is ViTModel:
+    config = _config(path, {k: v[0] for k, v in _VITS.items()}) if path.is_dir() else _hub_config(state, file)
+    if isinstance(config, ViTConfig):
         net = ViTModel(config, add_pooling_layer=False)
         state = rename(state, _VIT_RULES)
     else:
-        net = kind(config)
+        net = _VITS[config.model_type][1](config)
     load_strict(net, state, file)
-    return net.eval().requires_grad_(False)
+    net.eval().requires_grad_(False)  # type: ignore[no-untyped-call]
+    return net
 
 
-def _hub_config(state: Mapping[str, Tensor], file: Path) -> Any:
+def _hub_config(state: Mapping[str, Tensor], file: Path) -> PreTrainedConfig:
     """Widths and counts of a hub file, read from its sizes; heads are 64 wide, as all of DINO's and DINOv2's."""
     kernel = _of(state, "embeddings.patch_embeddings.projection.weight", file)
     places = _of(state, "embeddings.position_embeddings", file).shape[1] - 1
@@ -164,7 +169,7 @@ def _hub_config(state: Mapping[str, Tensor], file: Path) -> Any:
     return Dinov2Config(**common)
 
 
-def _config(folder: str | Path, kinds: Mapping[str, Any]) -> Any:
+def _config(folder: str | Path, kinds: Mapping[str, type[Config]]) -> Config:
     """The configuration in a transformers folder, of one of ``kinds`` by ``model_type``."""
     file = Path(folder) / "config.json"
     if not file.is_file():
