@@ -26,8 +26,9 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from common.checkpoints import load_state, load_strict
 from common.video import Video
-from methods.hqsmem.deaot.weights import load_released
+from methods.hqsmem.deaot.weights import released_state
 from methods.hqsmem.preprocessing import prepare
 from tests.support.seeded_deaot import (
     CASES,
@@ -124,7 +125,7 @@ def compare(name: str, case: Case) -> tuple[bool, dict]:
         torch.save({"state_dict": state}, file := Path(folder) / "official.pth")
         for value in ours.parameters():
             value.data.fill_(float("nan"))
-        load_released(ours, file)
+        load_strict(ours, released_state(ours, load_state(file), file), file)
     theirs, their_labels, _ = official_run(case, video, network)
     mine, labels, _ = our_run(case, video, ours)
     differ = max(float((a - b).abs().max()) for a, b in zip(theirs, mine, strict=True))

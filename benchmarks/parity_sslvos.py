@@ -22,10 +22,11 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from common.checkpoints import load_state, load_strict
 from common.video import Video
 from methods.sslvos.settings import LongTermSettings
 from methods.sslvos.tracker import Tracker
-from methods.sslvos.weights import load_cutie
+from methods.sslvos.weights import cutie_state
 from tests.support.seeded_sslvos import CASES, Case, case_video, prompts_at, seed_official, seed_ours, summarise
 
 
@@ -121,7 +122,7 @@ def compare(name: str, case: Case) -> tuple[bool, dict]:
         torch.save(state, file := Path(folder) / "cutie.pth")
         for value in ours.parameters():
             value.data.fill_(float("nan"))
-        load_cutie(ours, file)
+        load_strict(ours, cutie_state(ours, load_state(file)), file)
     theirs = official_run(case, video, official)
     mine = our_run(case, video, ours)
     differ = max(float((a - b).abs().max()) for a, b in zip(theirs, mine, strict=True))

@@ -29,12 +29,13 @@ from torch import nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from common.checkpoints import load_state, load_strict
 from methods.univs.network.backbone import _SWIN, ImageBackbone
 from methods.univs.network.model import UniVSNetwork
 from methods.univs.network.text_tower import TextTower
 from methods.univs.network.tokenizer import Tokenizer, clean, templates
 from methods.univs.settings import TextSettings
-from methods.univs.weights.loading import load_published
+from methods.univs.weights.loading import published_state
 from methods.univs.weights.renaming import from_published
 from methods.univs.weights.text_weights import from_clip
 from tests.support.seeded_univs import (
@@ -246,7 +247,7 @@ def compare(name: str, case: Case) -> tuple[bool, list]:
         torch.save({"model": state, "iteration": 1}, file := Path(folder) / "model_final.pth")
         for value in core.parameters():
             value.data.fill_(float("nan"))
-        load_published(core, file)
+        load_strict(core, published_state(core, load_state(file))[0], file)
     theirs, ours = official_run(case), our_run(core, case)
     compared = ["masks", "embeddings"] + ["logits"] * (case.prompts != "expression")
     differ = {

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from common.checkpoints import load_state, load_strict, state_digest
+from common.checkpoints import PROJECT, find_weights, load_state, load_strict, rename, state_digest, weights_file
 from common.errors import InputError
 
 STATE = {"weight": torch.arange(6.0).view(2, 3), "bias": torch.tensor([1.0, -1.0])}
@@ -93,3 +95,45 @@ def test_digest_follows_values_and_sizes_alone() -> None:
         same.weight[0, 0] = torch.nextafter(same.weight[0, 0], torch.tensor(1.0))
     assert state_digest(module) != state_digest(same)
     assert state_digest(nn.Linear(3, 2).half()) != state_digest(module)
+
+
+def test_detectron2s_pickles(tmp_path: Path) -> None:
+    arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array(2.0), "c": np.ones(2, np.float16)}
+    for protocol in (2, 4):
+        (file := tmp_path / "zoo.pkl").write_bytes(pickle.dumps({"model": arrays, "__author__": "someone"}, protocol))
+        state = load_state(file)
+        assert {key: value.numpy().tolist() for key, value in state.items()} == {
+            k: v.tolist() for k, v in arrays.items()
+        }
+        assert state["c"].dtype == torch.float16
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{"model": {"a": Harmful()}}, {"weights": {}}, [1], {"model": {"a": np.array([None])}}],
+    ids=["code", "no model", "a list", "objects"],
+)
+def test_a_pickle_that_is_more_than_arrays_is_refused(
+    tmp_path: Path, content: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (file := tmp_path / "odd.pkl").write_bytes(pickle.dumps(content))
+    with pytest.raises(InputError, match=r"odd\.pkl"):
+        load_state(file)
+    assert "must not be run" not in capsys.readouterr().out
+
+
+def test_rules_are_applied_in_order_to_every_name() -> None:
+    rules = [(r"^a\.(\d)", lambda match: f"b.{int(match[1]) + 1}"), (r"^b\.", "c."), (r"x$", "y")]
+    state = {"a.1.x": torch.zeros(1), "b.x": torch.ones(1), "other": torch.ones(2)}
+    assert list(rename(state, rules)) == ["c.2.y", "c.y", "other"]
+
+
+def test_a_path_is_looked_for_in_the_project_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert find_weights("weights/README.md") == PROJECT / "weights" / "README.md"
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "README.md").write_text("mine")
+    assert find_weights("weights/README.md") == Path("weights/README.md")
+    assert find_weights("weights/none") == Path("weights/none")
+    with pytest.raises(InputError, match="weights/none: no such weights; somewhere; put one on disk"):
+        weights_file("weights/none", "somewhere")

@@ -16,11 +16,11 @@ from jsonargparse import ArgumentParser
 from PIL import Image
 
 import cli
+from common.checkpoints import find_weights
 from common.cli.suite import SuiteCLI
 from common.configs import ROWS, load_config, load_rows, split_row, with_rows
 from common.errors import InputError
 from common.leaderboard.runner import read_plan
-from common.nn.sam2.weights import NANO
 from common.segmenter import VideoSegmenter
 from common.synthetic import SyntheticClips
 from common.video import write_label_map
@@ -276,7 +276,9 @@ def test_trains_and_tests(
     monkeypatch.setenv("VIDSEG_DATA", str(miniature))
     data, model = (content(path)[key]["init_args"] for key in ("data", "model"))
     common = ["--config", str(path), "--trainer.accelerator=cpu", f"--trainer.default_root_dir={tmp_path}"]
-    if model.get("weights") and not (model["weights"] == "nano" and NANO.is_file()):  # those of a run before this one
+    if (
+        model.get("weights", "nano") != "nano" and not find_weights(model["weights"]).exists()
+    ):  # those of a run before this one
         common.append("--model.weights=random")
     frames = model.get("clip_length", 2)  # VQ-SAM refuses shorter clips
     small = ["--data.batch_size=1", "--data.clips_per_epoch=2", f"--data.frames={frames}", "--data.num_workers=0"]

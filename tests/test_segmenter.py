@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from lightning.pytorch import Trainer
 
 from common import optim
 from common.benchmarks.tiny.videos import Tiny
+from common.checkpoints import read_weights
 from common.data.clip import Clip
 from common.data.datamodule import VideoDataModule
 from common.errors import InputError
@@ -28,6 +29,8 @@ from tests.support.toy import BrokenVideo, Toy
 
 SMALL: dict[str, Any] = {"videos": 3, "frames": 6, "size": (32, 32)}
 FOLDER = "tiny-easy-test"
+ROOT = Path(__file__).resolve().parents[1]
+NANO_METHODS = {"sam2long": "SAM2Long", "vqsam": "VQSAM", "sslvos": "SSLVOS", "univs": "UniVS", "hqsmem": "HQSMem"}
 
 
 def trainer(root: Path, **kwargs: Any) -> Trainer:
@@ -170,31 +173,90 @@ class TestTraining:
             method.training_step(batch, 0)
 
     def test_biases_are_not_decayed_and_layers_are_scaled(self) -> None:
-        groups = optim.parameter_groups(Toy(), 0.1, 0.01, lambda name: 0.5 if name.startswith("net.0") else 1.0)
+        groups = optim.parameter_groups(Toy(), 0.1, 0.01, lambda name: 0.5 if name.startswith("network.0") else 1.0)
         found = {(group["lr"], group["weight_decay"], group["params"][0].ndim) for group in groups}
         assert found == {(0.05, 0.01, 4), (0.05, 0.0, 1), (0.1, 0.01, 4), (0.1, 0.0, 1)}
 
     def test_frozen_parameters_are_left_out(self) -> None:
         method = Toy()
-        method.net[0].requires_grad_(False)
+        method.network[0].requires_grad_(False)
         assert sum(len(group["params"]) for group in method.parameter_groups()) == 2
 
-    def test_learning_rate_warms_up_and_ends_at_its_fraction(self) -> None:
-        chosen = optim.adamw(Toy().parameter_groups(), 1.0, warmup_steps=4, total_steps=10, final_fraction=0.1)
-        schedule, rates = chosen["lr_scheduler"]["scheduler"], []
-        for _ in range(11):
-            rates.append(schedule.get_last_lr()[0] / 1e-4)
-            chosen["optimizer"].step()
-            schedule.step()
-        assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
-        assert rates[7] == pytest.approx(0.1 + 0.9 * 0.5)  # half of the cosine
-        assert rates[10] == pytest.approx(0.1)
+    def test_learning_rate_follows_the_methods_settings(self) -> None:
+        method = Toy(lr=0.2, warmup_steps=1, final_lr=0.5, milestones=[2])
+        chosen = method.configure_optimizers()
+        assert chosen["lr_scheduler"]["interval"] == "step"
+        assert rates(chosen, 4) == pytest.approx([0.1, 0.2, 0.02, 0.02])
+        method.milestones = None
+        assert rates(method.configure_optimizers(), 4) == pytest.approx([0.1, 0.2, 0.2, 0.2])  # no trainer, no end
 
-    def test_without_an_end_the_rate_stays(self) -> None:
-        schedule = optim.warmup_cosine(torch.optim.SGD(Toy().parameters(), 1.0), 0, math.inf, 0.1)
-        schedule.optimizer.step()
-        schedule.step()
-        assert schedule.get_last_lr() == [1.0]
+
+def rates(chosen: dict[str, Any], steps: int) -> list[float]:
+    """The learning rate of each step."""
+    found = []
+    for _ in range(steps):
+        found.append(chosen["optimizer"].param_groups[0]["lr"])
+        chosen["optimizer"].step()
+        chosen["lr_scheduler"]["scheduler"].step()
+    return found
+
+
+class TestWeights:
+    def test_a_file_carries_the_settings_that_it_depends_on(self, tmp_path: Path) -> None:
+        Toy(width=6).export(file := tmp_path / "toy.safetensors", data="nothing")
+        stored = read_weights(file)
+        assert (stored.class_path, stored.settings) == ("tests.support.toy.Toy", {"width": 6})
+        assert stored.state.keys() == Toy(width=6).state_dict().keys()
+        first = file.read_bytes()
+        torch.manual_seed(0)
+        Toy(width=6, weights=str(file)).export(file, data="nothing")
+        assert file.read_bytes() == first  # and so its checksum
+
+    def test_a_mismatch_is_one_line_that_names_both(self, tmp_path: Path) -> None:
+        Toy(width=6).export(file := tmp_path / "toy.safetensors")
+        with pytest.raises(InputError, match="trained with width 6, but the model has width 4") as error:
+            Toy(weights=str(file))
+        assert "\n" not in str(error.value)
+        assert "toy.safetensors: does not fit" in str(error.value)
+
+    def test_settings_that_leave_the_shapes_alone_are_a_warning(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        Toy().export(file := tmp_path / "toy.safetensors")
+        assert not caplog.messages
+        monkeypatch.setattr(Toy, "architecture", lambda self: {"width": 5})
+        Toy(weights=str(file))
+        assert caplog.messages == [f"{file}: trained with width 4, but the model has width 5"]
+
+    def test_a_checkpoint_carries_them_too(self, tmp_path: Path) -> None:
+        data = VideoDataModule(train=[Tiny(**SMALL)], batch_size=2, frames=2, clips_per_epoch=2)
+        runner = trainer(tmp_path, max_steps=1)
+        runner.fit(Toy(width=6), datamodule=data)
+        runner.save_checkpoint(file := tmp_path / "last.ckpt")
+        assert read_weights(file).settings == {"width": 6}
+        loaded = Toy(width=6, weights=str(file))
+        assert (loaded.weights_note, loaded.weights_file) == ("trained here", file)
+        with pytest.raises(InputError, match="trained with width 6"):
+            Toy(weights=str(file))
+
+    @pytest.mark.parametrize("name", NANO_METHODS)
+    def test_nano_means_the_methods_own(self, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.chdir(tmp_path)
+        kind = getattr(import_module(f"methods.{name}"), NANO_METHODS[name])
+        file = ROOT / yaml.safe_load((ROOT / "methods" / name / "method.yaml").read_text())["nano"]
+        module = kind(weights="nano")
+        assert (module.weights_file, module.weights_note) == (file, "nano")
+        stored = read_weights(file)
+        assert stored.class_path == class_path(kind)
+        assert stored.settings.keys() == module.architecture().keys()
+        for key, value in module.state_dict().items():
+            assert torch.equal(value, stored.state[key].to(value.dtype)), key
+        relative = kind(weights=file.relative_to(ROOT).as_posix())
+        assert (relative.weights_file, relative.weights_note) == (file, "nano")
+
+    def test_a_method_without_nano_weights_says_so(self) -> None:
+        with pytest.raises(InputError, match="weights nano: Toy has none; give a file"):
+            Toy(weights="nano")
 
 
 class TestContracts:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import yaml
 
 from common.cli.methods import ROOT
 from common.configs import load_config
@@ -18,17 +17,19 @@ if TYPE_CHECKING:
 
 
 def method_folders() -> dict[str, Path]:
-    """Short name of every method and its folder."""
+    """Return the short name of every method and its folder."""
     return {path.parent.name: path.parent for path in sorted((ROOT / "methods").glob("*/method.yaml"))}
 
 
 def build_method(name: str, weights: str | None = None, configs: Sequence[Path] = ()) -> VideoSegmenter:
-    """A method as its configs say, ready to track.
+    """Build a method as its configs say, ready to track.
+
+    The configs are merged by the parser of the verbs ``fit`` and ``test``: in order, nested settings key by key.
 
     Args:
         name: folder below ``methods``.
-        weights: a file or folder; default: what ``configs`` name, and where there are none the method's nano weights.
-        configs: YAML files of the verbs ``fit`` and ``test``, read in order; only their ``model`` counts. Default:
+        weights: a file or folder; default: the weights that ``configs`` name, or ``nano`` where there are no configs.
+        configs: YAML files of the verbs ``fit`` and ``test``, of which only ``model`` counts. Default:
             ``configs/<name>/nano.yaml``.
 
     Raises:
@@ -36,39 +37,36 @@ def build_method(name: str, weights: str | None = None, configs: Sequence[Path] 
     """
     if name not in method_folders():
         raise InputError(f"--method {name}: unknown; choose from {', '.join(method_folders())}")
-    model: dict[str, Any] = {}
-    for config in configs or [ROOT / "configs" / name / "nano.yaml"]:
-        said = _model(config)
-        model = {**model, **said, "init_args": {**model.get("init_args", {}), **said.get("init_args", {})}}
-    named = model["init_args"].get("weights") if configs else nano_weights(name)
-    model["init_args"]["weights"] = weights or named
-    return _instantiate(model)
+    if not configs:
+        configs, weights = [ROOT / "configs" / name / "nano.yaml"], weights or "nano"
+    models = [model for config in configs if (model := _model(config)) is not None]
+    if not models:
+        raise InputError(f"{configs[0]}: it has no model; give a config of the verbs fit and test")
+    args = [word for model in models for word in ("--config", json.dumps({"model": model}))]
+    return _instantiate([*args, *(["--model.weights", weights] if weights else [])])
 
 
-def nano_weights(name: str) -> str:
-    """The weights of a method that were made here: ``nano`` of its ``method.yaml``."""
-    method = yaml.safe_load((method_folders()[name] / "method.yaml").read_text(encoding="utf-8"))
-    return str(ROOT / method["nano"])
+def _model(config: Path) -> dict[str, Any] | None:
+    """Return the ``model`` of a config; None where it has none, as a config of data."""
+    model = load_config(config).get("model")
+    return model if isinstance(model, dict) else None
 
 
-def _model(config: Path) -> dict[str, Any]:
-    settings = load_config(config)
-    if not isinstance(settings.get("model"), dict):
-        raise InputError(f"{config}: it has no model; give a config of the verbs fit and test")
-    return settings["model"]
-
-
-def _instantiate(model: dict[str, Any]) -> VideoSegmenter:
-    from jsonargparse import ArgumentParser
+def _instantiate(args: list[str]) -> VideoSegmenter:
+    """Build the model that the arguments of a command line describe, as ``fit`` and ``test`` would."""
+    from jsonargparse import ActionConfigFile  # type: ignore[attr-defined]  # documented, but not in __all__
+    from lightning.pytorch.cli import LightningArgumentParser
 
     from common.cli.messages import one_line, unwrapped
     from common.segmenter import VideoSegmenter
 
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_subclass_arguments(VideoSegmenter, "model")
+    parser = LightningArgumentParser(exit_on_error=False)
+    parser.add_argument("--config", action=ActionConfigFile)
+    parser.add_lightning_class_args(VideoSegmenter, "model", subclass_mode=True)
     try:
-        return parser.instantiate(parser.parse_object({"model": model})).model
+        model: VideoSegmenter = parser.instantiate(parser.parse_args(args)).model
     except argparse.ArgumentError as error:
-        raise InputError(one_line(str(error), model["init_args"])) from None
+        raise InputError(one_line(str(error), parser.get_defaults().keys())) from None
     except ValueError as error:
         raise unwrapped(error) from None
+    return model

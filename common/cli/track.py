@@ -10,7 +10,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from common.cli.build import build_method, method_folders, nano_weights
+from common.cli.build import build_method, method_folders
 from common.errors import InputError
 
 OUTPUT = Path("runs/track")
@@ -95,7 +95,7 @@ def _size(raw: str) -> tuple[int, int]:
 
 
 def _report_weights(method: str, segmenter: Any) -> None:
-    if segmenter.weights == nano_weights(method):
+    if segmenter.weights_note == "nano":
         print(
             "weights: nano, small and trained here on generated clips, mostly from masks: a box or a click may find "
             f"nothing; for published ones see: python cli.py weights {method}",

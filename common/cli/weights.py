@@ -14,14 +14,16 @@ import yaml
 from common.cli.build import build_method, method_folders
 from common.cli.methods import ROOT
 from common.errors import InputError
-from common.files import file_sha256, whole_file
+from common.files import file_sha256
 
 VARIABLE = "VIDSEG_WEIGHTS"
 USAGE = f"""usage: python cli.py weights [METHOD]                  what can be loaded, and whether it is here
        python cli.py weights convert METHOD FILE OUTPUT.safetensors [--config FILE ...] [--half]
+                             [--data TEXT]
 
-Weights are looked for in weights/ and below ${VARIABLE}. convert reads any of them into the method that the
-configs describe and writes the whole of it; --model.weights, --weights and track take the result."""
+Weights are looked for in weights/ and below ${VARIABLE}. convert reads any of them, or a checkpoint of a training run,
+into the method that the configs describe and writes the whole of it with the settings that it depends on;
+--model.weights, --weights and track take the result."""
 
 
 @dataclass(frozen=True)
@@ -123,19 +125,12 @@ def _convert(argv: Sequence[str]) -> int:
     parser.add_argument("output", type=Path, help="a name that ends in .safetensors")
     parser.add_argument("--config", action="append", type=Path, default=[], help="what the weights are of")
     parser.add_argument("--half", action="store_true", help="in half precision")
+    parser.add_argument("--data", default="", help="a note on what they were trained on, for the file")
     args = parser.parse_args(argv)
     if args.output.suffix != ".safetensors":
         raise InputError(f"{args.output}: the name must end in .safetensors")
-    from safetensors.torch import save_file
-
     module = build_method(args.method, args.file, args.config)
-    state = {
-        key: value.half() if args.half and value.is_floating_point() else value
-        for key, value in module.state_dict().items()
-    }
-    with whole_file(args.output) as part:
-        save_file({key: value.contiguous().clone() for key, value in state.items()}, part)
-    print(
-        f"{args.output}  {sum(value.numel() for value in state.values()):,} numbers  SHA-256 {file_sha256(args.output)}"
-    )
+    module.export(args.output, args.half, args.data)
+    numbers = sum(value.numel() for value in module.network.state_dict().values())
+    print(f"{args.output}  {numbers:,} numbers  SHA-256 {file_sha256(args.output)}")
     return 0

@@ -147,11 +147,11 @@ def _rows(records: Sequence[ResultRecord]) -> tuple[list[tuple[str, list[ResultR
     """
     last: dict[tuple[object, ...], ResultRecord] = {}
     for record in sorted(records, key=lambda record: record.date):
-        key = (record.method, record.variant, record.weights_note, _place(record), record.seed, settings_id(record))
+        key = (record.method, record.variant, record.standard_note, _place(record), record.seed, settings_id(record))
         last[key] = record
     grouped: dict[tuple[str, str], list[ResultRecord]] = {}
     for record in last.values():
-        grouped.setdefault((f"{record.method} {record.variant}".strip(), record.weights_note), []).append(record)
+        grouped.setdefault((f"{record.method} {record.variant}".strip(), record.standard_note), []).append(record)
     rows, notes = [], []
     for (name, _), runs in grouped.items():
         groups = list(by_settings(runs).values())

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.checkpoints import load_state, load_strict
+from common.checkpoints import load_state, load_strict, with_counters
 
 
 class ResidualBlock(nn.Module):
@@ -103,13 +103,15 @@ def load_imagenet(trunk: ResNet, path: str | Path) -> None:
 
     Input channels beyond the file's three start at zero.
 
+    Args:
+        trunk: the network.
+        path: the file.
+
     Raises:
         InputError: no such file, or keys that do not fit.
     """
     state = {k: v for k, v in load_state(path).items() if not k.startswith(("layer4.", "fc."))}
-    for name, value in trunk.state_dict().items():
-        if name.endswith("num_batches_tracked"):  # files of old releases lack them
-            state.setdefault(name, value)
+    state = with_counters(trunk, state)
     first, wanted = state.get("conv1.weight"), trunk.conv1.weight
     if first is not None and first.shape[1] < wanted.shape[1]:
         extra = torch.zeros(len(first), wanted.shape[1] - first.shape[1], *first.shape[2:])

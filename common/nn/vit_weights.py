@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from torch import Tensor
 
+from common.checkpoints import rename
+
 # Published name -> that of transformers' Dinov2Model, applied in order to every key.
-_RENAME = [
+_RULES = [
     (r"^layers\.", "encoder.layer."),
     (r"^blocks\.", "encoder.layer."),
     (r"^(cls_token|mask_token|register_tokens)$", r"embeddings.\1"),
@@ -29,14 +30,15 @@ _RENAME = [
 
 
 def common_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A ViT's state dict in float32 with the names of transformers' ``Dinov2Model``; unknown names stay.
+    """Return a ViT's state dict in float32 with the names of transformers' ``Dinov2Model``; unknown names stay.
 
     Joint query-key-value matrices are split into thirds.
+
+    Args:
+        state: tensors by their published names.
     """
     out: dict[str, Tensor] = {}
-    for key, value in state.items():
-        for pattern, name in _RENAME:
-            key = re.sub(pattern, name, key)
+    for key, value in rename(state, _RULES).items():
         if ".attn.qkv." in key:
             for part, third in zip("qkv", value.chunk(3), strict=True):
                 out[key.replace(".attn.qkv.", f".attention.{part}_proj.")] = third.float()

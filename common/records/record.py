@@ -14,6 +14,16 @@ from common.files import digest, write_text
 
 FILE = "results.json"
 DIGITS = 6  # significant digits of metrics in a .jsonl file; tables show at most four
+WEIGHTS_NOTES = {
+    "nano": "the method's own nano weights, which are in this repository",
+    "published": "weights of the authors' release, recognised by their layout",
+    "partial": "weights of a part of the network, to start a training from; the rest has initial values",
+    "trained here": "a checkpoint of a training run, or a file exported from one",
+    "random": "an untrained network, on purpose",
+    "predictions": "a submission was scored, whose weights are not known",
+    "": "a method without weights",
+}
+"""The values of ``weights_note``, as a table shows them, and what they mean."""
 
 
 @dataclass
@@ -32,7 +42,7 @@ class ResultRecord:
         config: all settings of the run, as plain data.
         weights: path or hub id of the weights; empty where none were loaded.
         weights_sha256: SHA-256 of the weights file.
-        weights_note: where they come from, for the table: ``ours nano``, ``published``, ``random``.
+        weights_note: origin of the weights, for the table: one of ``WEIGHTS_NOTES``; see ``standard_note``.
         frames_per_second: number of frames divided by the time of the method, without decoding and scoring.
         peak_memory_mb: peak memory of the GPU where one was used, else of the process, in 10^6 bytes.
         parameters: number of parameters of the network.
@@ -67,6 +77,21 @@ class ResultRecord:
     seed: int | None = None
     date: str = ""
     path: str = field(default="", compare=False)
+
+    @property
+    def standard_note(self) -> str:
+        """``weights_note`` as one of ``WEIGHTS_NOTES``.
+
+        Up to version 0.1 records have ``ours``, ``ours nano`` or the name of the file. An unknown note stays as it is.
+        """
+        if self.weights_note in WEIGHTS_NOTES:
+            return self.weights_note
+        if self.weights_note == "ours" and self.method == "VQ-SAM":  # the weights of the nano SAM 2
+            return "partial"
+        if self.weights_note.startswith("ours") or self.weights_note.endswith("_nano.safetensors"):
+            return "nano"
+        endings = {".ckpt": "trained here", ".pt": "published", ".pth": "published", ".pkl": "published"}
+        return endings.get(Path(self.weights_note).suffix, self.weights_note)
 
     @property
     def config_hash(self) -> str:

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
-from math import inf
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar
 
 import lightning as L
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
+from common import optim
+from common.checkpoints import weights_file
 from common.data.clip import Clip
+from common.ema import AveragedWeights
 from common.nn.memory_policy import KeepAll, LeastRelevant, MemoryPolicy, Oldest
 from common.nn.smart_memory import SmartMemory
 from common.segmenter import VideoSegmenter
-from methods.hqsmem.deaot.ema import AveragedWeights
+from common.settings import changed, restore
 from methods.hqsmem.deaot.network import DeAOT
-from methods.hqsmem.deaot.schedule import optimisation, parameter_groups
-from methods.hqsmem.deaot.training import clip_losses
-from methods.hqsmem.deaot.weights import load_start, load_weights
+from methods.hqsmem.deaot.training import OWN, clip_losses
+from methods.hqsmem.deaot.weights import PUBLISHED, load_start, released_state
 from methods.hqsmem.preprocessing import LONG_EDGE
 from methods.hqsmem.refinement.dino import DINO, nano_dino
 from methods.hqsmem.refinement.gate import Refiner, RefineSettings
@@ -31,7 +32,6 @@ from methods.hqsmem.refinement.weights import (
     SAM_HINT,
     load_dino,
     load_sam_hq,
-    weights_file,
 )
 from methods.hqsmem.session import Feature, HQSMemSession
 from methods.hqsmem.settings import VARIANTS, MemorySettings, Variant, memory_of
@@ -39,8 +39,8 @@ from methods.hqsmem.tracker import Tracker
 
 NAMES = {"nano": "DeAOT nano", "r50-deaot-l": "R50_DeAOT-L", "swinb-deaot-l": "Swin_DeAOT"}  # as Table 4 has them
 LOSS_WEIGHTS = dict.fromkeys(("ce", "jaccard", "reference_ce", "reference_jaccard"), 0.5)
+UNDECAYED = r"relative_position_bias_table|(^|\.)decoder\.predict\."
 CAPACITY = 10  # frames of a bank, references included
-T = TypeVar("T")
 
 
 class HQSMem(VideoSegmenter):
@@ -74,6 +74,11 @@ class HQSMem(VideoSegmenter):
         InputError: settings that do not fit each other, or weights that are not there or do not fit.
     """
 
+    published_weights = PUBLISHED
+    start_files: ClassVar[dict[str, str | None]] = {"start": None}
+    decay = "poly"
+    network: DeAOT
+
     def __init__(
         self,
         variant: Variant = "nano",
@@ -96,28 +101,34 @@ class HQSMem(VideoSegmenter):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.net = DeAOT(replace(VARIANTS[variant], temporal=temporal))
-        self.memory = _restored(MemorySettings, memory) or _default_memory(variant, smem)
-        self.policy, self.refinement = _restored(SmartMemory, policy), _restored(RefineSettings, refinement)
+        self.network = DeAOT(replace(VARIANTS[variant], temporal=temporal))
+        self.memory = restore(MemorySettings, memory) or _default_memory(variant, smem)
+        self.policy, self.refinement = restore(SmartMemory, policy), restore(RefineSettings, refinement)
         self.smem, self.hqtf, self.feature, self.overlap = smem, hqtf, feature, overlap
         self.long_edge, self.scale = long_edge, scale
         self.loss_weights = LOSS_WEIGHTS | self.loss_weights
         self.encoder_lr, self.training_gap = encoder_lr, training_gap
-        self.steps = inf
         gated = hqtf and (self.refinement is None or self.refinement.threshold is not None)
         self.sources = {"sam_hq": sam_hq if hqtf else None, "dino": dino if gated or feature == "dino" else None}
         self.dino_side = dino_side or (128 if dino in ("nano", "random") else 480)
         self._borrowed: list[tuple[Refiner | None, DINO | None]] = []  # a list, so that no checkpoint holds them
         self.method_name, self.variant = self._row(variant)
         if start is not None:
-            load_start(self.net, start)
-        if self.weights not in (None, "random"):
-            self.weights_file = load_weights(self.net, self.weights)
-            self.weights_note = self.weights_file.name
+            load_start(self.network, start)
+        self.load_weights()
+
+    def architecture(self) -> dict[str, Any]:
+        """Return the settings of the base tracker's network."""
+        dropped = ("drop_path", "dropout")  # of training only
+        return {name: value for name, value in asdict(self.network.settings).items() if name not in dropped}
+
+    def from_published(self, state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+        """Return DeAOT's or RMem's weights under the network's names."""
+        return released_state(self.network, state, path)
 
     def session(self, length: int | None = None) -> HQSMemSession:
         """A session with this module's settings; ``length`` sets the gap between memory updates where it is to."""
-        tracker = Tracker(self.net, self.memory.at(length), self._memory_policy(), self.long_edge, self.scale)
+        tracker = Tracker(self.network, self.memory.at(length), self._memory_policy(), self.long_edge, self.scale)
         refiner, dino = self._load()
         return HQSMemSession(tracker, refiner, self.feature, dino, self.overlap)
 
@@ -145,27 +156,24 @@ class HQSMem(VideoSegmenter):
 
     def losses(self, clip: Clip) -> dict[str, Tensor]:
         """Bootstrapped cross-entropy and soft Jaccard; see ``clip_losses``."""
-        progress = self.trainer.global_step / self.steps if self._trainer else 0.0
-        return clip_losses(self.net, clip, progress, None if self.memory.gap is None else self.training_gap)
+        progress = self.trainer.global_step / self.total_steps if self._trainer else 0.0
+        return clip_losses(self.network, clip, progress, None if self.memory.gap is None else self.training_gap)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Encoder, ID bank and the rest; see ``schedule``."""
-        return parameter_groups(self.net, self.lr, self.weight_decay)
+        """Return groups for the encoder, the ID bank and the rest.
 
-    def configure_optimizers(self) -> Any:
-        """AdamW with warm-up and polynomial decay to ``final_lr`` of the rate, in place of the cosine."""
-        self.steps = float(self.trainer.estimated_stepping_batches)
-        lowest = self.final_lr * self.lr
-        return optimisation(self.parameter_groups(), self.lr, lowest, self.warmup_steps, self.steps, self.encoder_lr)
+        The encoder's rate above the lowest is scaled by ``encoder_lr``; the ID bank is frozen from ``training.OWN`` on.
+        Biases, norms, the tables of relative positions and the layer that makes the logits do not decay.
+        """
+        options = {"encoder": {"rate_scale": self.encoder_lr}, "id_bank": {"frozen_from": OWN}}
+        groups = optim.parameter_groups(
+            self.network, self.lr, self.weight_decay, undecayed=UNDECAYED, part=lambda name: name.split(".")[0]
+        )
+        return [group | options.get(group["part"], {}) for group in groups]
 
     def configure_callbacks(self) -> list[L.Callback]:
         """Training validates and saves averaged weights."""
         return [AveragedWeights()] if self.trainer.state.fn == TrainerFn.FITTING else []
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The file that training started from is not asked for again: the checkpoint holds all weights."""
-        super().on_save_checkpoint(checkpoint)
-        checkpoint["hyper_parameters"]["start"] = None
 
     def _memory_policy(self) -> MemoryPolicy:
         if self.smem:
@@ -195,15 +203,15 @@ class HQSMem(VideoSegmenter):
     def _row(self, variant: Variant) -> tuple[str, str]:
         """Method and variant as the paper's tables name them, and the settings that are not the defaults."""
         own = NAMES.get(variant, variant.removeprefix("deaot-").upper().join(("DeAOT-", "")))
-        base = f"{'DM_' * self.memory.per_object}{own}{'+TPE' * self.net.settings.temporal}"
+        base = f"{'DM_' * self.memory.per_object}{own}{'+TPE' * self.network.settings.temporal}"
         ungated = self.refinement is not None and self.refinement.threshold is None
-        changed = _changed(self.policy, SmartMemory()) if self.smem else []
-        changed += [f"feature={self.feature}"] if self.smem and self.feature != "lstt_kv" else []
-        changed += _changed(self.refinement, RefineSettings()) if self.hqtf and not ungated else []
+        settings = changed(self.policy, SmartMemory()) if self.smem else []
+        settings += [f"feature={self.feature}"] if self.smem and self.feature != "lstt_kv" else []
+        settings += changed(self.refinement, RefineSettings()) if self.hqtf and not ungated else []
         if self.smem and self.hqtf and not ungated:
-            return "HQ-SMem", ", ".join([f"base={base}", *changed])
+            return "HQ-SMem", ", ".join([f"base={base}", *settings])
         parts = ["SMem"] * self.smem + ["SAM ungated" if ungated else "HQTF"] * self.hqtf
-        return base, ", ".join(["+".join(["", *parts])] * bool(parts) + changed)
+        return base, ", ".join(["+".join(["", *parts])] * bool(parts) + settings)
 
 
 def _default_memory(variant: Variant, smem: bool) -> MemorySettings:
@@ -211,17 +219,5 @@ def _default_memory(variant: Variant, smem: bool) -> MemorySettings:
     return replace(memory, capacity=CAPACITY) if smem else memory
 
 
-def _restored(kind: type[T], value: Any) -> T | None:
-    """Settings that a checkpoint holds as plain data, as what they were."""
-    return kind(**value) if isinstance(value, dict) else value
-
-
 def _path(source: str, nano: Path) -> str | Path:
     return nano if source == "nano" else source
-
-
-def _changed(value: Any, default: Any) -> list[str]:
-    """The fields of a settings object that are not the defaults'."""
-    if value is None:
-        return []
-    return [f"{name}={part}" for name, part in asdict(value).items() if part != getattr(default, name)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -11,11 +11,13 @@ from torch import Tensor
 from common import optim
 from common.data.clip import Clip
 from common.nn.sam2 import SAM2
+from common.nn.sam2.config import TRUNK_NAMES
 from common.nn.sam2.prompts import PromptSampling
 from common.nn.sam2.rates import encoder_rates
 from common.nn.sam2.training import ClipPass
-from common.nn.sam2.weights import load_sam2
+from common.nn.sam2.weights import PUBLISHED, sam2_state
 from common.segmenter import VideoSegmenter
+from common.settings import changed, restore
 from methods.sam2long.picks import TreeSettings
 from methods.sam2long.session import SAM2LongSession
 
@@ -42,8 +44,11 @@ class SAM2Long(VideoSegmenter):
         layer_decay: factor on the learning rate per trunk block towards the input.
         checkpoint_activations: recompute trunk and memory attention in the backward pass, for memory.
         compile: ``torch.compile`` the image encoder.
-        kwargs: see ``VideoSegmenter``; ``weights`` may be ``nano``.
+        kwargs: see ``VideoSegmenter``; ``weights`` may be a file or transformers folder of SAM 2.
     """
+
+    published_weights = PUBLISHED
+    network: SAM2
 
     def __init__(
         self,
@@ -68,48 +73,46 @@ class SAM2Long(VideoSegmenter):
     ) -> None:
         super().__init__(**kwargs)
         self.loss_weights = {"mask": 20.0, "dice": 1.0, "iou": 1.0, "occlusion": 1.0} | self.loss_weights
-        self.core = SAM2(size, version, image_size)
+        self.network = SAM2(size, version, image_size)
         pair = None if modulation is None else (modulation[0], modulation[1])
         self.tree = TreeSettings(pathways, iou_threshold, confidence, pair, selection, reading)
-        # a checkpoint holds it as plain data
-        self.prompting = PromptSampling(**prompting) if isinstance(prompting, dict) else prompting or PromptSampling()
+        self.prompting = restore(PromptSampling, prompting) or PromptSampling()
         self.max_lag, self.loss_options = max_lag, {"iou_l1": iou_l1, "others": others}
         self.encoder_lr, self.layer_decay = encoder_lr, layer_decay
         if encoder_lr == 0:
-            self.core.net.vision_encoder.requires_grad_(False)
+            self.network.net.vision_encoder.requires_grad_(False)
         self.method_name, self.variant = _row(size, version, self.tree)
-        if self.weights not in (None, "random"):
-            self.weights_file = load_sam2(self.core, self.weights)
-            self.weights_note = "ours" if self.weights == "nano" else self.weights_file.name
-        self.core.checkpoint_activations = checkpoint_activations
+        self.load_weights()
+        self.network.checkpoint_activations = checkpoint_activations
         if compile:
-            self.core.encode = torch.compile(self.core.encode)  # type: ignore[method-assign]
+            self.network.encode = torch.compile(self.network.encode)  # type: ignore[method-assign]
+
+    def architecture(self) -> dict[str, Any]:
+        """Return the size, version and side of the input of SAM 2."""
+        return {name: getattr(self.network, name) for name in ("size", "version", "image_size")}
+
+    def from_published(self, state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+        """Return a SAM 2 state dict, official or transformers', under the network's names."""
+        return {f"net.{key}": value for key, value in sam2_state(state).items()}
 
     def session(self, length: int | None = None) -> SAM2LongSession:
         """A session with this module's tree settings."""
-        return SAM2LongSession(self.core, self.tree, self.max_lag, length)
+        return SAM2LongSession(self.network, self.tree, self.max_lag, length)
 
     def losses(self, clip: Clip) -> dict[str, Tensor]:
         """SAM 2's four terms, per object, summed over frames and prediction steps."""
-        return ClipPass(self.core, clip, self.prompting, **self.loss_options).run()
+        return ClipPass(self.network, clip, self.prompting, **self.loss_options).run()
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Lower rates for the image encoder, as in SAM 2's recipe."""
-        rates = encoder_rates(self.core, self.encoder_lr, self.layer_decay)
+        rates = encoder_rates(self.network, self.encoder_lr, self.layer_decay)
         return optim.parameter_groups(self, self.lr, self.weight_decay, rates)
 
 
 def _row(size: str, version: str, tree: TreeSettings) -> tuple[str, str]:
-    """Method and variant of a table's row: the paper's names, and the settings that are not its defaults."""
-    trunk = {"tiny": "Hiera-T", "small": "Hiera-S", "base_plus": "Hiera-B+", "large": "Hiera-L"}.get(size, size)
-    base = "SAM2.1" if version == "2.1" else "SAM2"
+    """Return method and variant of a table's row: the paper's names, and the settings that are not its defaults."""
+    trunk, base = TRUNK_NAMES.get(size, size), "SAM2.1" if version == "2.1" else "SAM2"
     if tree == TreeSettings(pathways=1, modulation=None, selection=False):
         return base, trunk
-    default = TreeSettings()
     labels = {"pathways": "P", "iou_threshold": "δ_IoU", "confidence": "δ_conf", "modulation": "w"}
-    changed = [
-        f"{labels.get(field.name, field.name)}={getattr(tree, field.name)}"
-        for field in fields(tree)
-        if getattr(tree, field.name) != getattr(default, field.name)
-    ]
-    return f"{base}Long", ", ".join([trunk, *changed])
+    return f"{base}Long", ", ".join([trunk, *changed(tree, TreeSettings(), labels)])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_type_hints
+from typing import Literal
 
 from common.errors import InputError
 from common.nn.resnet import load_imagenet
+from common.settings import changed
 from methods.sslvos.cutie.core import SSLVOSNetwork
 from methods.sslvos.encoders.adapter import AdapterSettings
 from methods.sslvos.encoders.base import FeatureEncoder, ResNetEncoder, resnet18, resnet50, resnet_nano
@@ -18,7 +19,6 @@ from methods.sslvos.settings import CoreSettings, DiscriminativeSettings, nano
 
 Size = Literal["nano", "cutie-small", "cutie-base", "sslvos"]
 EncoderKind = Literal["resnet", "pyramid", "spatial", "full", "vit-adapter", "vit-comer"]
-T = TypeVar("T")
 
 _COMPONENT = {"pyramid": "+ViT", "spatial": "+Spatial", "full": "+Semantic (Full)"}
 _COMPONENT |= {"vit-adapter": "adapter=ViT-Adapter", "vit-comer": "adapter=ViT-CoMer"}
@@ -63,17 +63,15 @@ class Parts:
         return replace(base, queries=queries, blocks=blocks, discriminative=reading)
 
     def row(self) -> tuple[str, str]:
-        """Method and variant: the paper's names of the components, and the settings that are not its defaults."""
+        """Return method and variant: the paper's names of the components, and the settings that differ from it."""
         settings, default = self.settings, replace(self, queries=None, blocks=None).settings
         own = [_TRUNK_NAME[self.size] if self.kind == "resnet" else _VIT_NAME[self.vit_size]]
         if self.kind != "resnet":
             own.append(_COMPONENT[self.kind] + ("" if self.freeze_vit else ", ViT trained"))
         elif settings.discriminative:
             own.append("+Discriminative Query")
-        own += [
-            f"{name}={getattr(settings, name)}" for name in ("queries", "blocks") if _differs(name, settings, default)
-        ]
-        own += _changed(self.reading, DiscriminativeSettings()) + _changed(self.adapter, AdapterSettings())
+        own += changed(settings, default)  # of the counts: queries and blocks
+        own += changed(self.reading, DiscriminativeSettings()) + changed(self.adapter, AdapterSettings())
         if self.kind != "resnet" and not settings.discriminative:
             own.append("masked attention")
         cutie = self.kind == "resnet" and not settings.discriminative
@@ -111,27 +109,3 @@ def load_backbone(encoder: FeatureEncoder, path: str | Path) -> None:
         load_imagenet(encoder.trunk, path)
     elif isinstance(encoder, PyramidEncoder | TwoBranchEncoder):
         load_vit(encoder.vit, path)
-
-
-def restored(kind: type[T], value: Any) -> T | None:
-    """Settings that a checkpoint holds as plain data, as what they were; anything else as it is."""
-    if not isinstance(value, dict):
-        return value
-    hints = get_type_hints(kind)
-    return kind(**{name: restored(_settings_in(hints[name]), part) for name, part in value.items()})
-
-
-def _settings_in(hint: Any) -> Any:
-    """The dataclass of a field's type, which may be optional."""
-    return next((kind for kind in (hint, *get_args(hint)) if is_dataclass(kind)), hint)
-
-
-def _differs(name: str, settings: CoreSettings, default: CoreSettings) -> bool:
-    return getattr(settings, name) != getattr(default, name)
-
-
-def _changed(settings: Any, default: Any) -> list[str]:
-    if settings is None:
-        return []
-    names = [field.name for field in fields(default)]
-    return [f"{name}={getattr(settings, name)}" for name in names if getattr(settings, name) != getattr(default, name)]

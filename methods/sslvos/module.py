@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any, ClassVar
 
 from torch import Tensor
-from torch.optim.lr_scheduler import MultiStepLR
 
 from common import optim
 from common.data.clip import Clip
 from common.errors import InputError
 from common.nn.resnet import load_imagenet
 from common.segmenter import VideoSegmenter
-from methods.sslvos.build import EncoderKind, Parts, Size, build_core, load_backbone, restored
+from common.settings import restore
+from methods.sslvos.build import EncoderKind, Parts, Size, build_core, load_backbone
+from methods.sslvos.cutie.core import SSLVOSNetwork
 from methods.sslvos.encoders.adapter import AdapterSettings
 from methods.sslvos.encoders.vit import VitSize
 from methods.sslvos.session import SessionSettings, SSLVOSSession
 from methods.sslvos.settings import DiscriminativeSettings
 from methods.sslvos.training import TrainingSettings, clip_losses
-from methods.sslvos.weights import load_weights
+from methods.sslvos.weights import PUBLISHED, cutie_state
 
 AUXILIARY = 0.01  # weight of the losses of the auxiliary heads
 
@@ -43,12 +46,15 @@ class SSLVOS(VideoSegmenter):
             folder; or ``random``, without which a frozen ViT is not trained upon.
         mask_backbone: a torchvision ResNet-18 file for the mask encoder.
         encoder_lr: factor on the learning rate of the image encoder.
-        milestones: steps at which the learning rate falls to a tenth; null = warm-up and cosine.
-        kwargs: see ``VideoSegmenter``; ``weights`` may be a published Cutie checkpoint or one of ours.
+        kwargs: see ``VideoSegmenter``; ``weights`` may be a published Cutie checkpoint.
 
     Raises:
         InputError: settings that do not fit each other, or files that do not fit.
     """
+
+    published_weights = PUBLISHED
+    start_files: ClassVar[dict[str, str | None]] = {"backbone": "random", "mask_backbone": None}
+    network: SSLVOSNetwork
 
     def __init__(
         self,
@@ -66,31 +72,43 @@ class SSLVOS(VideoSegmenter):
         backbone: str | None = None,
         mask_backbone: str | None = None,
         encoder_lr: float = 0.1,
-        milestones: list[int] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.loss_weights = {"sensory": AUXILIARY, "queries": AUXILIARY} | self.loss_weights
-        # a checkpoint holds settings as plain data
-        queried, adapted = restored(DiscriminativeSettings, reading), restored(AdapterSettings, adapter)
-        parts = Parts(size, encoder, discriminative, queried, queries, blocks, vit, freeze_vit, adapted)
-        self.core = build_core(parts)
-        self.inference = restored(SessionSettings, inference) or SessionSettings()
-        self.recipe = restored(TrainingSettings, recipe) or TrainingSettings()
-        self.encoder_lr, self.milestones = encoder_lr, milestones
+        queried, adapted = restore(DiscriminativeSettings, reading), restore(AdapterSettings, adapter)
+        self.parts = parts = Parts(size, encoder, discriminative, queried, queries, blocks, vit, freeze_vit, adapted)
+        self.network = build_core(parts)
+        self.inference = restore(SessionSettings, inference) or SessionSettings()
+        self.recipe = restore(TrainingSettings, recipe) or TrainingSettings()
+        self.encoder_lr = encoder_lr
         self.method_name, self.variant = parts.row()
         self.needs_backbone = parts.kind != "resnet" and freeze_vit and backbone is None
         if backbone not in (None, "random"):
-            load_backbone(self.core.encoder, backbone)
+            load_backbone(self.network.encoder, backbone)
         if mask_backbone is not None:
-            load_imagenet(self.core.mask_encoder.trunk, mask_backbone)
-        if self.weights not in (None, "random"):
-            self.weights_file = load_weights(self.core, self.weights)
-            self.weights_note = self.weights_file.name
+            load_imagenet(self.network.mask_encoder.trunk, mask_backbone)
+        self.load_weights()
+
+    def architecture(self) -> dict[str, Any]:
+        """Return the size, the encoders and the settings of the core."""
+        vit = self.parts.vit_size if self.parts.kind != "resnet" else None
+        names = {"size": self.parts.size, "encoder": self.parts.kind, "vit": vit}
+        core, adapter = self.parts.settings, self.parts.adapter
+        return names | {
+            "queries": core.queries,
+            "blocks": core.blocks,
+            "reading": asdict(core.discriminative) if core.discriminative else None,
+            "adapter": asdict(replace(adapter or AdapterSettings(), drop_path=0.0)) if vit else None,
+        }
+
+    def from_published(self, state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+        """Return Cutie's weights under the network's names."""
+        return cutie_state(self.network, state)
 
     def session(self, length: int | None = None) -> SSLVOSSession:
         """A session with this module's test settings, whatever the length."""
-        return SSLVOSSession(self.core, self.inference)
+        return SSLVOSSession(self.network, self.inference)
 
     def on_fit_start(self) -> None:
         """Refuse to train on a frozen ViT that knows nothing.
@@ -106,33 +124,14 @@ class SSLVOS(VideoSegmenter):
 
     def losses(self, clip: Clip) -> dict[str, Tensor]:
         """Cross-entropy and dice on points, and both of the auxiliary heads; see ``clip_losses``."""
-        return clip_losses(self.core, clip, self.recipe)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The files that training started from are not asked for again: the checkpoint holds all weights."""
-        super().on_save_checkpoint(checkpoint)
-        stored = checkpoint.get("hyper_parameters", {})
-        if stored.get("backbone") is not None:
-            stored["backbone"] = "random"
-        if stored.get("mask_backbone") is not None:
-            stored["mask_backbone"] = None
+        return clip_losses(self.network, clip, self.recipe)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """A lower rate for the image encoder; no decay of biases, norms and query embeddings."""
-        groups = optim.parameter_groups(
-            self, self.lr, self.weight_decay, lambda name: self.encoder_lr if ".encoder." in f".{name}" else 1.0
+        """Return groups with a lower rate for the image encoder; no decay of biases, norms and query embeddings."""
+        return optim.parameter_groups(
+            self,
+            self.lr,
+            self.weight_decay,
+            lambda name: self.encoder_lr if ".encoder." in name else 1.0,
+            undecayed=r"\.transformer\.query_(init|pe)$",
         )
-        transformer = self.core.transformer
-        queries = [transformer.query_init, transformer.query_pe]
-        kept = {id(parameter) for parameter in queries}
-        for group in groups:
-            group["params"] = [parameter for parameter in group["params"] if id(parameter) not in kept]
-        return [*groups, {"params": queries, "lr": self.lr, "weight_decay": 0.0}]
-
-    def configure_optimizers(self) -> Any:
-        """AdamW; with ``milestones`` in steps, as published, else with warm-up and cosine."""
-        chosen = super().configure_optimizers()
-        if self.milestones:
-            schedule = MultiStepLR(chosen["optimizer"], self.milestones, gamma=0.1)
-            chosen["lr_scheduler"] = {"scheduler": schedule, "interval": "step"}
-        return chosen

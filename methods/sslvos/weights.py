@@ -1,20 +1,19 @@
-"""Published Cutie checkpoints (``cutie-base-mega.pth``, ``cutie-small-mega.pth``) into the core."""
+"""Published Cutie checkpoints (``cutie-base-mega.pth``, ``cutie-small-mega.pth``)."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from common.checkpoints import load_state, load_strict
-from common.errors import InputError
+from common.checkpoints import rename
 from methods.sslvos.cutie.core import SSLVOSNetwork
 
+PUBLISHED = "Cutie's are linked at github.com/hkchengrex/Cutie (cutie-base-mega.pth, cutie-small-mega.pth)"
+
 # Published name -> ours, applied in order to every key.
-_RENAME = [
+_RULES = [
     (r"^pixel_encoder\.res2\.", "encoder.trunk.layer1."),
     (r"^pixel_encoder\.", "encoder.trunk."),
     (r"^pix_feat_proj\.", "pixel_proj."),
@@ -61,64 +60,31 @@ _RENAME = [
     (r"\.read_from_query\.cross_attn\.", ".write."),
     (r"\.pixel_ffn\.conv\.(conv\d?)\.", r".pixel_mlp.\1."),
 ]
-OURS = "core."  # where the network lies in a Lightning checkpoint
 _TABLES = ("object_transformer.spatial_pe.inv_freq", "object_summarizer.pos_enc.inv_freq")  # computed, not learned
 _SINGLE = ("mask_encoder.trunk.conv1.weight", "fuser.sensory.weight")
 
 
 def from_cutie(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A published state dict with our names (527 entries of the base model become 525); unknown names stay."""
-    return {_rename(key): value for key, value in state.items() if key not in _TABLES}
+    """Return a published state dict with the network's names (527 entries of the base model become 525).
+
+    Args:
+        state: tensors by their published names; unknown names stay.
+    """
+    return rename({key: value for key, value in state.items() if key not in _TABLES}, _RULES)
 
 
-def load_cutie(core: SSLVOSNetwork, path: str | Path) -> Path:
-    """Load a published checkpoint into ``core``; every key and size must fit.
+def cutie_state(network: SSLVOSNetwork, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return a published state dict that fits the network.
 
     Weights of single-object pre-training lack the channel of the other targets' masks; it starts at zero.
 
-    Returns:
-        The file that was read.
-
-    Raises:
-        InputError: no such file (with where the published ones come from), or keys that do not fit.
+    Args:
+        network: the network.
+        state: tensors by their published names.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(
-            f"{path}: no such weights. The published files are linked at github.com/hkchengrex/Cutie "
-            "(cutie-base-mega.pth, cutie-small-mega.pth); put one on disk and give its path"
-        )
-    state = from_cutie(load_state(path))
-    wanted = core.state_dict()
+    renamed, wanted = from_cutie(state), network.state_dict()
     for key in _SINGLE:
-        if key in state and state[key].ndim == 4 and state[key].shape[1] == wanted[key].shape[1] - 1:
-            value = state[key]
-            state[key] = torch.cat([value, torch.zeros_like(value[:, :1])], 1)
-    load_strict(core, state, path)
-    return path
-
-
-def _rename(key: str) -> str:
-    for pattern, name in _RENAME:
-        key = re.sub(pattern, name, key)
-    return key
-
-
-def load_weights(core: SSLVOSNetwork, path: str | Path) -> Path:
-    """Load a published Cutie checkpoint or one of ours (``.ckpt``, ``.safetensors``); every key and size must fit.
-
-    Returns:
-        The file that was read.
-
-    Raises:
-        InputError: no such file, or keys that do not fit, by name.
-    """
-    path = Path(path)
-    if not path.is_file():
-        return load_cutie(core, path)  # says where to find the published ones
-    state = load_state(path)
-    own = {key.removeprefix(OURS): value for key, value in state.items() if key.startswith(OURS)}
-    if not own:
-        return load_cutie(core, path)
-    load_strict(core, own, path)
-    return path
+        value = renamed.get(key)
+        if value is not None and value.ndim == 4 and value.shape[1] == wanted[key].shape[1] - 1:
+            renamed[key] = torch.cat([value, torch.zeros_like(value[:, :1])], 1)
+    return renamed

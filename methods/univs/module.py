@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import re
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
-from torch.optim import AdamW
-from torch.optim.lr_scheduler import LambdaLR
 
 from common import optim
 from common.data.clip import Clip
 from common.segmenter import VideoSegmenter
-from methods.univs.inference.settings import InferenceSettings, inference_settings
+from common.settings import changed, restore
+from methods.univs.inference.settings import InferenceSettings
 from methods.univs.network.freezing import frozen_parts
 from methods.univs.network.model import UniVSNetwork
 from methods.univs.session import UniVSSession
 from methods.univs.settings import Backbone, SelfAttention, Temporal, UniVSSettings, preset
 from methods.univs.training.step import TrainingSettings, batch_losses
-from methods.univs.weights.loading import load_weights
+from methods.univs.weights.loading import PUBLISHED, published_state
 from methods.univs.weights.text_weights import load_text
 
-NANO = Path(__file__).resolve().parents[2] / "weights" / "univs_nano.safetensors"
 WEIGHTS = {"class": 5.0, "mask": 5.0, "dice": 5.0, "semantic": 5.0}
 REID = ("reid", "reid_aux", "reid_prompt", "reid_prompt_aux", "reid_clips", "reid_clips_aux")
-_SIZES = ("queries", "points", "self_attention", "temporal", "proca")
 _NAMES = {"resnet50": "ResNet50", "swin-tiny": "Swin-T", "swin-base": "Swin-B", "swin-large": "Swin-L"}
 _EMBEDDING = r"\.(level|level_embed|query|query_code|relative_position_bias_table)$|\.task\.|_embedding\.weight$"
 
@@ -48,13 +45,16 @@ class UniVS(VideoSegmenter):
         frozen_stages: stages of the backbone that are not trained; 4 = none is.
         freeze_pixel_decoder: the pixel decoder is not trained.
         backbone_lr: factor on the learning rate of the backbone.
-        milestones: steps at which the learning rate falls to a tenth; null = warm-up and cosine.
-        kwargs: see ``VideoSegmenter``; ``weights`` may be ``nano``, a published UniVS or Mask2Former checkpoint, or
-            one of ours.
+        kwargs: see ``VideoSegmenter``; ``weights`` may be a published UniVS checkpoint, or Mask2Former's to start a
+            training from.
 
     Raises:
         InputError: settings that do not fit each other, or files that do not fit.
     """
+
+    published_weights = PUBLISHED
+    start_files: ClassVar[dict[str, str | None]] = {"text": None}
+    network: UniVSNetwork
 
     def __init__(
         self,
@@ -72,34 +72,40 @@ class UniVS(VideoSegmenter):
         frozen_stages: int = 0,
         freeze_pixel_decoder: bool = False,
         backbone_lr: float = 0.1,
-        milestones: list[int] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         sizes = dict(queries=queries, points=points, self_attention=self_attention, temporal=temporal, proca=proca)
-        self.core = UniVSNetwork(preset(backbone, **sizes), tokenizer)
+        self.network = UniVSNetwork(preset(backbone, **sizes), tokenizer)
         if inference is None and backbone == "nano":
             inference = InferenceSettings(short_side=None)
-        self.inference = inference_settings(inference)
-        # a checkpoint holds settings as plain data
-        self.recipe = TrainingSettings(**recipe) if isinstance(recipe, dict) else recipe or TrainingSettings()
+        self.inference = restore(InferenceSettings, inference) or InferenceSettings()
+        self.recipe = restore(TrainingSettings, recipe) or TrainingSettings()
         self.loss_weights = WEIGHTS | dict.fromkeys(REID, reid) | self.loss_weights
-        self.backbone_lr, self.milestones = backbone_lr, milestones
-        self._still = frozen_parts(self.core, frozen_stages, freeze_pixel_decoder)
-        self.method_name, self.variant = "UniVS", _variant(self.core.settings, self.recipe, self.inference)
-        if self.weights not in (None, "random"):
-            self.weights_file = load_weights(self.core, NANO if self.weights == "nano" else self.weights)
-            self.weights_note = "ours nano" if self.weights == "nano" else self.weights_file.name
+        self.backbone_lr = backbone_lr
+        self._still = frozen_parts(self.network, frozen_stages, freeze_pixel_decoder)
+        self.method_name, self.variant = "UniVS", _variant(self.network.settings, self.recipe, self.inference)
+        self.load_weights()
         if text is not None:
-            load_text(self.core.text, text)
+            load_text(self.network.text, text)
+
+    def architecture(self) -> dict[str, Any]:
+        """Return the settings of the network."""
+        return asdict(self.network.settings)
+
+    def from_published(self, state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+        """Return weights of UniVS or Mask2Former under the network's names, completed by its own."""
+        state, partial = published_state(self.network, state)
+        self.weights_note = "partial" if partial else self.weights_note
+        return state
 
     def session(self, length: int | None = None) -> UniVSSession:
         """A session with this module's test settings, whatever the length."""
-        return UniVSSession(self.core, self.inference)
+        return UniVSSession(self.network, self.inference)
 
     def losses(self, clip: Clip) -> dict[str, Tensor]:
         """Terms of classes, masks and embeddings, of learnable and prompt queries; see ``batch_losses``."""
-        return batch_losses(self.core, clip, self.recipe)
+        return batch_losses(self.network, clip, self.recipe)
 
     def train(self, mode: bool = True) -> UniVS:
         """Training mode; what is frozen stays in eval mode."""
@@ -108,49 +114,22 @@ class UniVS(VideoSegmenter):
             part.eval()
         return self
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """The text tower's file is not asked for again: the checkpoint holds all weights."""
-        super().on_save_checkpoint(checkpoint)
-        stored = checkpoint.get("hyper_parameters", {})
-        if stored.get("text") is not None:
-            stored["text"] = None
-
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """A lower rate for the backbone; no decay of biases, norms, embeddings and relative positions."""
-        groups = optim.parameter_groups(
-            self, self.lr, self.weight_decay, lambda name: self.backbone_lr if ".backbone." in name else 1.0
+        """Return groups with a lower rate for the backbone; no decay of biases, norms, embeddings and positions."""
+        return optim.parameter_groups(
+            self,
+            self.lr,
+            self.weight_decay,
+            lambda name: self.backbone_lr if ".backbone." in name else 1.0,
+            undecayed=_EMBEDDING,
         )
-        kept = {id(p) for name, p in self.named_parameters() if re.search(_EMBEDDING, name) and p.requires_grad}
-        split = []
-        for group in groups:
-            for mine, decay in ((True, 0.0), (False, group["weight_decay"])):
-                chosen = [p for p in group["params"] if (id(p) in kept) == mine]
-                split += [group | {"params": chosen, "weight_decay": decay}] if chosen else []
-        return split
-
-    def configure_optimizers(self) -> Any:
-        """AdamW; with ``milestones`` in steps after the warm-up, as published, else with warm-up and cosine."""
-        if not self.milestones:
-            return super().configure_optimizers()
-        optimizer = AdamW(self.parameter_groups(), lr=self.lr)
-
-        def factor(step: int) -> float:
-            warm = min(1.0, (step + 1) / (self.warmup_steps + 1))
-            return warm * 0.1 ** sum(step >= milestone for milestone in self.milestones or ())
-
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}}
 
 
 def _variant(settings: UniVSSettings, recipe: TrainingSettings, inference: InferenceSettings) -> str:
-    """Name of a table's row: the backbone, and the settings that are not the paper's."""
-    default = preset(settings.backbone)
-    changed: dict[str, Any] = {name: getattr(settings, name) for name in _SIZES}
-    changed = {name: value for name, value in changed.items() if value != getattr(default, name)}
-    if not recipe.prompts:
-        changed["prompts"] = False
-    if inference.tracking != "prompts":
-        changed["tracking"] = inference.tracking
+    """Return the name of a table's row: the backbone, and the settings that are not the paper's."""
+    parts = [part.lower() for part in changed(settings, preset(settings.backbone))]
+    parts += [] if recipe.prompts else ["prompts=false"]
+    parts += [] if inference.tracking == "prompts" else [f"tracking={inference.tracking}"]
     if recipe.clip and settings.backbone == "nano":  # the published networks are of stage 3, nano is of stage 2
-        changed["stage"] = 3
-    parts = [f"{name}={str(value).lower()}" for name, value in changed.items()]
+        parts.append("stage=3")
     return ", ".join([_NAMES.get(settings.backbone, settings.backbone), *parts])

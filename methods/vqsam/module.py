@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Literal
 
 from torch import Tensor
@@ -11,13 +12,19 @@ from common import optim
 from common.data.clip import Clip
 from common.errors import InputError
 from common.nn.sam2 import SAM2
+from common.nn.sam2.config import TRUNK_NAMES
 from common.nn.sam2.rates import encoder_rates
+from common.nn.sam2.weights import PUBLISHED, sam2_state
 from common.segmenter import VideoSegmenter
+from common.settings import changed
 from methods.vqsam.memory import Combine, Fusion, Pooling
 from methods.vqsam.model import Settings, VQSAMNetwork
 from methods.vqsam.session import VQSAMSession
 from methods.vqsam.training import clip_losses
-from methods.vqsam.weights import load
+
+ADDED = ("stt.", "generate.")  # the parts that VQ-SAM adds to SAM 2
+# Settings of the network that the shapes of its weights depend on.
+_SHAPES = ("stages", "fusion", "combine", "stt_layers", "stt_heads", "stt_hidden")
 
 
 class VQSAM(VideoSegmenter):
@@ -49,11 +56,14 @@ class VQSAM(VideoSegmenter):
         encoder_lr: factor on the learning rate of the image encoder; 0 freezes it.
         layer_decay: factor on the learning rate per trunk block towards the input.
         checkpoint_activations: recompute trunk, memory attention and STT in the backward pass, for memory.
-        kwargs: see ``VideoSegmenter``; ``weights`` may be ``nano``, SAM 2's or VQ-SAM's own.
+        kwargs: see ``VideoSegmenter``; ``weights`` may be a file of VQ-SAM, or of SAM 2 to start a training from.
 
     Raises:
         InputError: numbers that do not fit each other.
     """
+
+    published_weights = PUBLISHED
+    network: VQSAMNetwork
 
     def __init__(
         self,
@@ -97,21 +107,30 @@ class VQSAM(VideoSegmenter):
         if len(self.stage_weights) != stages:
             raise InputError(f"stage_weights {stage_weights} must be {stages} numbers, one for each stage")
         self.loss_weights = {"mask": 20.0, "dice": 1.0, "iou": 1.0, "occlusion": 1.0} | self.loss_weights
-        self.model = VQSAMNetwork(SAM2(size, version, image_size), settings)
-        self.model.core.checkpoint_activations = checkpoint_activations
+        self.network = VQSAMNetwork(SAM2(size, version, image_size), settings)
+        self.network.core.checkpoint_activations = checkpoint_activations
         self.clip_length, self.overlap = clip_length, overlap
         self.loss_options = {"iou_l1": iou_l1, "others": others}
         self.encoder_lr, self.layer_decay = encoder_lr, layer_decay
         if encoder_lr == 0:
-            self.model.core.net.vision_encoder.requires_grad_(False)
+            self.network.core.net.vision_encoder.requires_grad_(False)
         self.method_name, self.variant = "VQ-SAM", _variant(size, version, settings)
-        if self.weights not in (None, "random"):
-            self.weights_file = load(self.model, self.weights)
-            self.weights_note = "ours" if self.weights == "nano" else self.weights_file.name
+        self.load_weights()
+
+    def architecture(self) -> dict[str, Any]:
+        """Return the settings of SAM 2 and those of the added parts that change shapes."""
+        sam2 = {name: getattr(self.network.core, name) for name in ("size", "version", "image_size")}
+        return sam2 | {name: value for name, value in asdict(self.network.settings).items() if name in _SHAPES}
+
+    def from_published(self, state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+        """Return the weights of a SAM 2, completed by the initial values of the added parts."""
+        self.weights_note = "partial"
+        initial = {key: value for key, value in self.network.state_dict().items() if key.startswith(ADDED)}
+        return initial | {f"core.net.{key}": value for key, value in sam2_state(state).items()}
 
     def session(self, length: int | None = None) -> VQSAMSession:
         """A session with this module's settings, whatever the length."""
-        return VQSAMSession(self.model, self.clip_length, self.overlap)
+        return VQSAMSession(self.network, self.clip_length, self.overlap)
 
     def losses(self, clip: Clip) -> dict[str, Tensor]:
         """SAM 2's four terms, summed over frames, weighed over stages, mean over queries.
@@ -125,21 +144,15 @@ class VQSAM(VideoSegmenter):
                 f"training clips have {frames} frames, VQ-SAM looks at {self.clip_length}: set data.frames to that, "
                 "or model.clip_length"
             )
-        return clip_losses(self.model, clip, self.stage_weights, **self.loss_options)
+        return clip_losses(self.network, clip, self.stage_weights, **self.loss_options)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Lower rates for the image encoder, as in SAM 2's recipe."""
-        rates = encoder_rates(self.model.core, self.encoder_lr, self.layer_decay)
+        rates = encoder_rates(self.network.core, self.encoder_lr, self.layer_decay)
         return optim.parameter_groups(self, self.lr, self.weight_decay, rates)
 
 
 def _variant(size: str, version: str, settings: Settings) -> str:
-    """Name of a table's row: the trunk, and the settings that are not the paper's."""
-    trunk = {"tiny": "Hiera-T", "small": "Hiera-S", "base_plus": "Hiera-B+", "large": "Hiera-L"}.get(size, size)
-    default = Settings()
-    changed = [
-        f"{field.name}={getattr(settings, field.name)}"
-        for field in fields(settings)
-        if getattr(settings, field.name) != getattr(default, field.name)
-    ]
-    return ", ".join([trunk, *(["SAM2"] if version == "2" else []), *changed])
+    """Return the name of a table's row: the trunk, and the settings that are not the paper's."""
+    older = ["SAM2"] if version == "2" else []
+    return ", ".join([TRUNK_NAMES.get(size, size), *older, *changed(settings, Settings())])

@@ -112,7 +112,7 @@ def test_typed_size_that_does_not_fit_the_checkpoint_names_the_keys(
     assert cli.main(["test", "--config", str(config), *flags, *at(tmp_path)]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert error.startswith("error: ")
-    assert "net.0.weight (6, 3, 1, 1) instead of (5, 3, 1, 1)" in error
+    assert "network.0.weight (6, 3, 1, 1) instead of (5, 3, 1, 1)" in error
 
 
 @pytest.mark.parametrize("content", ["weights", "half", "nothing"])
@@ -121,7 +121,7 @@ def test_wrong_checkpoint_is_one_line(
 ) -> None:
     path = tmp_path / "wrong.ckpt"
     if content == "weights":
-        torch.save({"net.0.weight": torch.zeros(1)}, path)
+        torch.save({"network.0.weight": torch.zeros(1)}, path)
     elif content == "half":
         whole = (trained / "checkpoints" / "last.ckpt").read_bytes()
         path.write_bytes(whole[: len(whole) // 2])

@@ -93,9 +93,9 @@ def vqsam(**settings) -> Callable[[], VideoSegmenter]:
 def sslvos(**settings) -> Callable[[], VideoSegmenter]:
     def build() -> VideoSegmenter:
         module = SSLVOS(weights="random", **settings).eval()
-        state = module.core.state_dict()
+        state = module.network.state_dict()
         case = Case(seed=1, gain=0.8, visible=0.5)
-        module.core.load_state_dict({name: seeded_value(name, value.shape, case) for name, value in state.items()})
+        module.network.load_state_dict({name: seeded_value(name, value.shape, case) for name, value in state.items()})
         return module
 
     return build
@@ -115,7 +115,7 @@ def univs() -> VideoSegmenter:
     torch.manual_seed(1)
     module = UniVS(weights="random", inference=inference).eval()
     with torch.no_grad():
-        module.core.decoder.heads.mask.layers[-1].weight *= 60
+        module.network.decoder.heads.mask.layers[-1].weight *= 60
     return module
 
 

@@ -177,7 +177,7 @@ def test_transformers_folder(source, target, tmp_path: Path):
 
 def test_our_checkpoint_of_a_training_run(source, target, tmp_path: Path):
     module = SAM2Long(image_size=64)
-    module.core.load_state_dict(source.state_dict())
+    module.network.load_state_dict(source.state_dict())
     torch.save({"state_dict": module.state_dict(), "epoch": 3}, file := tmp_path / "last.ckpt")
     load_sam2(target, str(file))
     assert_loaded(target, source)
@@ -194,7 +194,7 @@ def test_our_weights_in_half_precision(source, target, tmp_path: Path):
 def test_module_takes_weights_by_path(source, tmp_path: Path):
     save_file(source.state_dict(), file := tmp_path / "nano.safetensors")
     module = SAM2Long(image_size=64, weights=str(file))
-    assert_loaded(module.core, source)
+    assert_loaded(module.network, source)
     assert module.weights_file == file
 
 
@@ -222,7 +222,7 @@ def refused(target: SAM2, file: Path, *parts: str) -> None:
 def test_missing_file_tells_where_to_get_it(target, tmp_path: Path):
     refused(target, tmp_path / "sam2.1.pt", "no such weights", "facebookresearch/sam2")
     (tmp_path / "hub").mkdir()
-    refused(target, tmp_path / "hub", "hub/model.safetensors")
+    refused(target, tmp_path / "hub", "hub: no model.safetensors")
 
 
 def test_missing_extra_and_wrong_keys_are_named(source, target, tmp_path: Path):

@@ -130,3 +130,22 @@ def test_reading_records_imports_no_torch(repository: Path) -> None:
     modules = "common.records.run, common.records.per_video, common.leaderboard.command"
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=repository).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "note", "standard"),
+    [
+        ("SAM2.1", "ours", "nano"),
+        ("VQ-SAM", "ours", "partial"),  # it had loaded the weights of SAM 2
+        ("UniVS", "ours nano", "nano"),
+        ("UniVS", "univs_nano.safetensors", "nano"),
+        ("Cutie", "cutie-base-mega.pth", "published"),
+        ("Cutie", "last.ckpt", "trained here"),
+        ("Cutie", "trained here", "trained here"),
+        ("Copy", "", ""),
+        ("Other", "of a friend", "of a friend"),
+    ],
+)
+def test_earlier_notes_on_weights_have_one_standard_spelling(method: str, note: str, standard: str) -> None:
+    record = ResultRecord(method, "davis2016", "val", {}, weights_note=note)
+    assert record.standard_note == standard

@@ -17,7 +17,7 @@ from common.nn.memory_policy import LeastRelevant
 from common.synthetic import SyntheticClips
 from common.video import Video
 from methods.hqsmem.deaot.network import DeAOT
-from methods.hqsmem.deaot.weights import rename
+from methods.hqsmem.deaot.weights import from_released
 from methods.hqsmem.settings import VARIANTS, DeAOTSettings, MemorySettings, Variant
 from methods.hqsmem.tracker import Tracker
 
@@ -100,7 +100,7 @@ def seed_official(state: Mapping[str, Tensor], case: Case) -> dict[str, Tensor]:
     """The same weights under released names, from a state dict that gives names and shapes."""
     out = {}
     for key, value in state.items():
-        name = rename(key)
+        name = next(iter(from_released({key: value})))
         shape = value.shape[:2] if ".relative." in name and value.ndim == 4 else value.shape
         own = value if key.endswith("relative_position_index") else seeded_value(name, shape, case.seed)
         out[key] = own.view(value.shape)

@@ -25,13 +25,18 @@ class Toy(VideoSegmenter):
 
     def __init__(self, width: int = 4, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.net = nn.Sequential(nn.Conv2d(3, width, 1), nn.ReLU(), nn.Conv2d(width, 1, 1))
+        self.network = nn.Sequential(nn.Conv2d(3, width, 1), nn.ReLU(), nn.Conv2d(width, 1, 1))
+        self.width = width
+        self.load_weights()
+
+    def architecture(self) -> dict[str, Any]:
+        return {"width": self.width}
 
     def session(self, length: int | None = None) -> CopySession:
         return CopySession()
 
     def losses(self, clip: Clip) -> dict[str, Tensor]:
-        logits = self.net(clip.frames.flatten(0, 1) / 255)
+        logits = self.network(clip.frames.flatten(0, 1) / 255)
         target = clip.masks.any(2).flatten(0, 1)[:, None].float()
         return {"mask": binary_cross_entropy_with_logits(logits, target), "size": logits.square().mean()}
 

@@ -29,6 +29,7 @@ _TRUNKS: dict[str, dict] = {
     "nano": dict(widths=(32, 64, 128, 192), blocks=(1, 2, 4, 1), heads=1, windows=(8, 4, 8, 4), whole=(4, 6), grid=7),
 }
 SIZES = tuple(_TRUNKS)
+TRUNK_NAMES = {"tiny": "Hiera-T", "small": "Hiera-S", "base_plus": "Hiera-B+", "large": "Hiera-L"}  # as printed
 VERSIONS = ("2", "2.1")
 
 # What nano shrinks behind the trunk; the published sizes share transformers' defaults.

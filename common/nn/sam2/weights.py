@@ -1,28 +1,39 @@
-"""Published SAM 2 weights, and ours, into the core.
+"""Weights of SAM 2: the official ``.pt`` files of versions 2 and 2.1, transformers folders, and files of this suite.
 
-Three forms are read: the official ``.pt`` files of SAM 2 and 2.1, a transformers folder that is already on disk, and
-our own checkpoints. Official names are translated to transformers'.
+Official names are translated to transformers'.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
-from common.checkpoints import load_state, load_strict
-from common.errors import InputError
+from common.checkpoints import load_state, load_strict, rename, weights_file
 from common.nn.sam2.model import SAM2
 
-NANO = Path(__file__).parents[3] / "weights" / "sam2_nano.safetensors"
-"""Our nano weights, trained on generated clips only; the record that made them lies beside."""
+PUBLISHED = "the published ones are linked at github.com/facebookresearch/sam2 (sam2.1_hiera_tiny.pt and so on)"
+
+
+def _downsampler(match: re.Match[str]) -> str:
+    """Name a layer of the memory encoder's mask downsampler: convolutions at 0, 3, 6, 9, their norms one further."""
+    kind = "conv" if int(match[1]) % 3 == 0 else "layer_norm"
+    return f"memory_encoder.mask_downsampler.layers.{int(match[1]) // 3}.{kind}."
+
+
+def _mlp(match: re.Match[str]) -> str:
+    """Name a layer of an MLP: officially all are a list, transformers names the first and the last."""
+    two_layers = ".blocks." in match[1] or ".transformer.layers." in match[1]
+    names = {0: "proj_in", (1 if two_layers else 2): "proj_out"}
+    return f"{match[1]}.{names.get(int(match[2]), f'layers.{int(match[2]) - 1}')}."
+
 
 # Official name -> transformers name, applied in order to every key.
-_RENAME = [
+_RULES: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
+    (r"^memory_encoder\.mask_downsampler\.encoder\.(\d|1[01])\.", _downsampler),
     (r"^image_encoder\.trunk\.patch_embed\.proj\.", "vision_encoder.backbone.patch_embed.projection."),
     (r"^image_encoder\.trunk\.", "vision_encoder.backbone."),
     (r"^image_encoder\.neck\.convs\.(\d+)\.conv\.", r"vision_encoder.neck.convs.\1."),
@@ -57,21 +68,23 @@ _RENAME = [
     (r"^memory_encoder\.fuser\.layers\.(\d+)\.pwconv", r"memory_encoder.memory_fuser.layers.\1.pointwise_conv"),
     (r"\.out_proj\.", ".o_proj."),
     (r"\.norm(\d|_final_attn)\.", r".layer_norm\1."),
+    (
+        r"^(object_pointer_proj|mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head|pred_obj_score_head)"
+        r"|.*\.mlp)\.layers\.(\d)\.",
+        _mlp,
+    ),
 ]
-# The memory encoder's mask downsampler: convolutions at 0, 3, 6, 9, their norms one further.
-_DOWNSAMPLER = re.compile(r"^memory_encoder\.mask_downsampler\.encoder\.(\d+)\.")
-# Every MLP is a list of layers officially; transformers names the first and the last.
-_MLP = re.compile(
-    r"^(object_pointer_proj|mask_decoder\.(?:output_hypernetworks_mlps\.\d+|iou_prediction_head|pred_obj_score_head)"
-    r"|.*\.mlp)\.layers\.(\d)\."
-)
 
 
 def from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """An official SAM 2 / 2.1 state dict with transformers' names (471 tensors of 2.1 tiny become 469)."""
+    """Return an official SAM 2 / 2.1 state dict with transformers' names (471 tensors of 2.1 tiny become 469).
+
+    Args:
+        state: tensors by their official names.
+    """
     state = dict(state)
     points = [state.pop(f"sam_prompt_encoder.point_embeddings.{i}.weight", None) for i in range(4)]
-    out = {_translate(key): value for key, value in state.items()}
+    out = rename(state, _RULES)
     if all(p is not None for p in points):
         out["prompt_encoder.point_embed.weight"] = torch.cat([p for p in points if p is not None])
     fourier = "shared_image_embedding.positional_embedding"
@@ -80,58 +93,34 @@ def from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return out
 
 
-def _translate(key: str) -> str:
-    if match := _DOWNSAMPLER.match(key):
-        index = int(match[1])
-        if index < 12:
-            kind = "conv" if index % 3 == 0 else "layer_norm"
-            return _DOWNSAMPLER.sub(f"memory_encoder.mask_downsampler.layers.{index // 3}.{kind}.", key)
-    for pattern, name in _RENAME:
-        key = re.sub(pattern, name, key)
-    if match := _MLP.match(key):
-        blocks = ".blocks." in key or ".transformer.layers." in key  # two-layer MLPs
-        names = {0: "proj_in", (1 if blocks else 2): "proj_out"}
-        new = names.get(int(match[2]), f"layers.{int(match[2]) - 1}")
-        key = f"{match[1]}.{new}.{key[match.end() :]}"
-    return key
-
-
-def load_sam2(model: SAM2, weights: str | Path) -> Path:
-    """Load weights into ``model``; every key and size must fit.
+def sam2_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of any of the three forms under the names of ``SAM2.net``, in float32.
 
     Args:
-        weights: ``nano`` (the weights in this repository), a transformers folder, an official ``.pt`` file, or a
-            checkpoint of ours (``.safetensors``, ``.ckpt``).
+        state: an official file, a transformers model, or a module with a SAM 2 inside, of which the rest is left out.
+    """
+    if any(key.startswith("image_encoder.trunk.") for key in state):
+        state = from_official(state)
+    inside = [key for key in state if ".net.vision_encoder." in f".{key}"]
+    if inside:
+        prefix = inside[0][: inside[0].index("vision_encoder.")]
+        state = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
+    return {key: value.float() for key, value in state.items()}
+
+
+def load_sam2(model: SAM2, path: str | Path) -> Path:
+    """Load weights into a SAM 2; every key and size must fit.
+
+    Args:
+        model: the network.
+        path: an official ``.pt`` file, a transformers folder, or a file of this suite (``.safetensors``, ``.ckpt``).
 
     Returns:
         The file that was read.
 
     Raises:
-        InputError: no such file or folder (with where the published ones come from), or keys that do not fit.
+        InputError: no such file or folder, or keys that do not fit.
     """
-    path = NANO if weights == "nano" else Path(weights)
-    file = path / "model.safetensors" if path.is_dir() else path
-    if not file.is_file():
-        raise InputError(
-            f"{file}: no such weights. The published SAM 2 files are linked at github.com/facebookresearch/sam2 "
-            f"(sam2.1_hiera_{model.size}.pt and so on); put one on disk and give its path"
-        )
-    load_strict(model.net, _ours(load_state(file)), file)
+    file = weights_file(path, PUBLISHED)
+    load_strict(model.net, sam2_state(load_state(file)), file)
     return file
-
-
-def export(checkpoint: str | Path, path: str | Path) -> None:
-    """Write the SAM 2 weights of any readable file in half precision, as safetensors."""
-    state = _ours(load_state(checkpoint))
-    save_file({key: value.half().contiguous().clone() for key, value in state.items()}, path)
-
-
-def _ours(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Names of any of the three forms, made those of ``SAM2.net``; half precision becomes float32."""
-    if any(key.startswith("image_encoder.trunk.") for key in state):
-        state = from_official(state)
-    inside = [key for key in state if ".net.vision_encoder." in f".{key}"]
-    if inside:  # a Lightning checkpoint or a SAM2 module: keep what lies under its core
-        prefix = inside[0][: inside[0].index("vision_encoder.")]
-        state = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
-    return {key: value.float() for key, value in state.items()}

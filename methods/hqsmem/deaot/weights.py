@@ -1,4 +1,4 @@
-"""Weights of the base tracker: released DeAOT and RMem checkpoints, ImageNet trunks, and our own."""
+"""Weights of the base tracker: released DeAOT and RMem checkpoints, and ImageNet trunks."""
 
 from __future__ import annotations
 
@@ -6,26 +6,20 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from common.checkpoints import load_state, load_strict
+from common.checkpoints import PREFIX, load_state, load_strict, rename, weights_file, with_counters
 from common.errors import InputError
 from common.nn.resnet import load_imagenet
 from methods.hqsmem.deaot.encoders.base import ResNetEncoder
 from methods.hqsmem.deaot.encoders.swin import SwinEncoder
 from methods.hqsmem.deaot.network import DeAOT
 
-OURS = "net."  # where the network lies in a Lightning checkpoint
-HINT = (
-    "the released ones (*_PRE_YTB_DAV.pth) are linked at github.com/yoxu515/aot-benchmark, MODEL_ZOO.md; put one on "
-    "disk and give its path"
-)
+PUBLISHED = "the released ones (*_PRE_YTB_DAV.pth) are linked at github.com/yoxu515/aot-benchmark, MODEL_ZOO.md"
 
-# Released name -> ours, applied in order to every key.
-_RENAME = [
-    (r"^module\.", ""),
-    (r"^encoder\.(conv1|bn1|layer\d)\.", r"encoder.trunk.\1."),
+_ENCODER_RULES = [(r"^encoder\.(conv1|bn1|layer\d)\.", r"encoder.trunk.\1.")]
+# Released name -> the network's, applied in order to every key but the encoder's.
+_RULES = [
     (r"^encoder_projector\.", "project."),
     (r"^patch_wise_id_bank\.", "id_bank."),
     (r"^cur_pos_emb$", "query_time"),
@@ -59,81 +53,66 @@ _RENAME = [
 ]
 
 
-def rename(key: str) -> str:
-    """Our name of a released key; an unknown one stays as it is."""
-    if key.removeprefix("module.").startswith("encoder."):
-        return re.sub(_RENAME[1][0], _RENAME[1][1], key.removeprefix("module."))
-    for pattern, name in _RENAME:
-        key = re.sub(pattern, name, key)
-    return key
-
-
 def from_released(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A released state dict with our names; 1x1 convolutions over tokens become matrices."""
-    renamed = {rename(key): value for key, value in state.items()}
+    """Return a released state dict with the network's names; 1x1 convolutions over tokens become matrices.
+
+    Args:
+        state: tensors by their released names; unknown names stay.
+    """
+    state = rename(state, [(r"^module\.", "")])
+    encoder = {key: value for key, value in state.items() if key.startswith("encoder.")}
+    others = {key: value for key, value in state.items() if key not in encoder}
+    renamed = rename(encoder, _ENCODER_RULES) | rename(others, _RULES)
     return {key: value.flatten(1) if key.endswith(".relative.weight") else value for key, value in renamed.items()}
 
 
-def load_released(net: DeAOT, path: str | Path) -> Path:
-    """Load a released DeAOT checkpoint, or RMem's with temporal embedding; every key and size must fit.
+def released_state(network: DeAOT, state: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Return a released DeAOT state dict, or RMem's with temporal embedding, that fits the network.
 
-    Returns:
-        The file that was read.
+    Args:
+        network: the network.
+        state: tensors by their released names.
+        path: the file, for messages.
 
     Raises:
-        InputError: no such file (with where the released ones come from), AOT's attention, or keys that do not fit.
+        InputError: a checkpoint of AOT, whose attention is another.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such weights; {HINT}")
-    state = load_state(path)
     if any("linear_Q." in key for key in state):
         raise InputError(f"{path}: is of AOT, whose attention is another; give a DeAOT checkpoint")
-    load_strict(net, _with_counters(net, from_released(state)), path)
-    return path
-
-
-def load_weights(net: DeAOT, path: str | Path) -> Path:
-    """Load a released checkpoint or one of ours (``.ckpt``, ``.safetensors``); every key and size must fit.
-
-    Returns:
-        The file that was read.
-
-    Raises:
-        InputError: no such file, or keys that do not fit, by name.
-    """
-    path = Path(path)
-    state = load_state(path) if path.is_file() else {}
-    own = {key.removeprefix(OURS): value for key, value in state.items() if key.startswith(OURS)}
-    if not own:
-        return load_released(net, path)
-    load_strict(net, own, path)
-    return path
+    return with_counters(network, from_released(state))
 
 
 def load_start(net: DeAOT, path: str | Path) -> None:
-    """Load what a training starts from: a whole checkpoint, or an ImageNet file of the encoder (``load_trunk``).
+    """Load the start of a training: a whole checkpoint, or an ImageNet file of the encoder (``load_trunk``).
 
     Temporal positions that a checkpoint lacks stay as they are; all else must fit.
+
+    Args:
+        net: the network.
+        path: the file.
 
     Raises:
         InputError: no such file, or keys that do not fit.
     """
-    state = load_state(path)
-    own = {key.removeprefix(OURS): value for key, value in state.items() if key.startswith(OURS)}
-    if any(rename(key).startswith("layers.0.key_value.") for key in state):
-        own = _with_counters(net, from_released(state))
-    if not own:
-        load_trunk(net, path)
+    file = weights_file(path)
+    state = {key.removeprefix(PREFIX): value for key, value in load_state(file).items()}
+    if any(".LSTT." in f".{key}" for key in state):
+        state = released_state(net, state, file)
+    elif not state.keys() & net.state_dict().keys():
+        load_trunk(net, file)
         return
     positions = {key: value for key, value in net.state_dict().items() if key in ("query_time", "memory_time")}
-    load_strict(net, {**positions, **own}, path)
+    load_strict(net, {**positions, **state}, file)
 
 
 def load_trunk(net: DeAOT, path: str | Path) -> None:
     """Load an ImageNet file into the encoder, to train from: torchvision's MobileNetV2 or ResNet-50, or Swin-B.
 
     The classifier and the stages that DeAOT lacks are left out; Swin's norms of the outputs, not in the file, stay.
+
+    Args:
+        net: the network.
+        path: the file.
 
     Raises:
         InputError: no such file, or keys that do not fit.
@@ -150,10 +129,4 @@ def load_trunk(net: DeAOT, path: str | Path) -> None:
         load_strict(encoder, {**norms, **state}, path)
         return
     state = {k: v for k, v in state.items() if not k.startswith("classifier.")}
-    load_strict(encoder, _with_counters(encoder, state), path)
-
-
-def _with_counters(module: torch.nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """With the batch counters of norms that are constants, which released files lack."""
-    counters = {k: v for k, v in module.state_dict().items() if k.endswith("num_batches_tracked")}
-    return {**counters, **state}
+    load_strict(encoder, with_counters(encoder, state), path)

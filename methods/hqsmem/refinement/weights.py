@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 from transformers import (
@@ -22,13 +22,14 @@ from transformers import (
 )
 from transformers.models.sam_hq.configuration_sam_hq import SamHQMaskDecoderConfig, SamHQVisionConfig
 
-from common.checkpoints import load_state, load_strict
+from common.checkpoints import PROJECT, find_weights, load_state, load_strict, rename, weights_file
 from common.errors import InputError
 from common.nn.vit_weights import common_names
 
-WEIGHTS = Path(__file__).parents[3] / "weights"
-NANO_SAM, NANO_DINO = WEIGHTS / "sam_hq_nano", WEIGHTS / "dino_nano"
-"""Ours, trained on generated clips only, as transformers folders; the records that made them lie beside."""
+NANO_SAM, NANO_DINO = PROJECT / "weights" / "sam_hq_nano", PROJECT / "weights" / "dino_nano"
+"""Trained here on generated clips only, as transformers folders; the records that made them lie beside."""
+
+Config = TypeVar("Config", bound=PreTrainedConfig)
 
 SAM_HINT = "sam_hq_vit_b.pth, _l, _h are linked at github.com/SysCV/sam-hq, folders are syscv-community/sam-hq-vit-*"
 DINO_HINT = (
@@ -38,7 +39,7 @@ DINO_HINT = (
 # SAM's trunks by width: blocks, heads, blocks with global attention.
 _TRUNKS = {768: (12, 12, (2, 5, 8, 11)), 1024: (24, 16, (5, 11, 17, 23)), 1280: (32, 16, (7, 15, 23, 31))}
 # Name in SAM-HQ's files -> transformers', applied in order to every key.
-_RENAME = [
+_RULES = [
     (r"^image_encoder\.patch_embed\.proj\.", "vision_encoder.patch_embed.projection."),
     (r"^image_encoder\.blocks\.", "vision_encoder.layers."),
     (r"^image_encoder\.neck\.0\.", "vision_encoder.neck.conv1."),
@@ -76,11 +77,7 @@ _RENAME = [
 
 def from_sam_hq(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A ``sam_hq_vit_*.pth`` state dict with transformers' names; unknown names stay."""
-    out = {}
-    for key, value in state.items():
-        for pattern, name in _RENAME:
-            key = re.sub(pattern, name, key)
-        out[key] = value.float()
+    out = {key: value.float() for key, value in rename(state, _RULES).items()}
     fourier = "shared_image_embedding.positional_embedding"
     if fourier in out:  # transformers holds it twice
         out["prompt_encoder.shared_embedding.positional_embedding"] = out[fourier]
@@ -93,9 +90,10 @@ def load_sam_hq(path: str | Path) -> SamHQModel:
     Raises:
         InputError: nothing there (with where the published ones come from), or keys and sizes that do not fit.
     """
+    path = find_weights(path)
     file = weights_file(path, SAM_HINT)
     state = load_state(file)
-    if Path(path).is_dir():
+    if path.is_dir():
         net = SamHQModel(_config(path, {"sam_hq": SamHQConfig}))
     else:
         width = _of(state, "image_encoder.patch_embed.proj.bias", file).shape[0]
@@ -111,9 +109,16 @@ def load_sam_hq(path: str | Path) -> SamHQModel:
     if shared not in state and "shared_image_embedding.positional_embedding" in state:  # tied, written once
         state[shared] = state["shared_image_embedding.positional_embedding"]
     load_strict(net, {key: value.float() for key, value in state.items()}, file)
-    return net.eval().requires_grad_(False)
+    net.eval().requires_grad_(False)  # type: ignore[no-untyped-call]
+    return net
 
 
+# Name in ``common_names`` -> that of transformers' ViTModel.
+_VIT_RULES = [
+    (r"encoder\.layer\.", "layers."),
+    (r"\.norm1\.", ".layernorm_before."),
+    (r"\.norm2\.", ".layernorm_after."),
+]
 _VITS: dict[str, tuple[Any, Any]] = {
     "vit": (ViTConfig, ViTModel),
     "dinov2": (Dinov2Config, Dinov2Model),
@@ -127,28 +132,24 @@ def load_dino(path: str | Path) -> PreTrainedModel:
     Raises:
         InputError: nothing there (with where the published ones come from), or keys and sizes that do not fit.
     """
+    path = find_weights(path)
     file = weights_file(path, DINO_HINT)
     inside = re.compile(r"^(vit|dinov2|dinov2_with_registers)\.")
     left_out = re.compile(r"^(pooler|classifier)\.")  # of a ViT that was saved with a head
     names = {inside.sub("", key): value for key, value in load_state(file).items()}
     state = common_names({key: value for key, value in names.items() if not left_out.match(key)})
-    config = _config(path, {k: v[0] for k, v in _VITS.items()}) if Path(path).is_dir() else _hub_config(state, file)
-    kind = _VITS[config.model_type][1]
-    if kind is ViTModel:
+    config = _config(path, {k: v[0] for k, v in _VITS.items()}) if path.is_dir() else _hub_config(state, file)
+    if isinstance(config, ViTConfig):
         net = ViTModel(config, add_pooling_layer=False)
-        for old, new in (
-            ("encoder.layer.", "layers."),
-            (".norm1.", ".layernorm_before."),
-            (".norm2.", ".layernorm_after."),
-        ):
-            state = {key.replace(old, new): value for key, value in state.items()}
+        state = rename(state, _VIT_RULES)
     else:
-        net = kind(config)
+        net = _VITS[config.model_type][1](config)
     load_strict(net, state, file)
-    return net.eval().requires_grad_(False)
+    net.eval().requires_grad_(False)  # type: ignore[no-untyped-call]
+    return net
 
 
-def _hub_config(state: Mapping[str, Tensor], file: Path) -> Any:
+def _hub_config(state: Mapping[str, Tensor], file: Path) -> PreTrainedConfig:
     """Widths and counts of a hub file, read from its sizes; heads are 64 wide, as all of DINO's and DINOv2's."""
     kernel = _of(state, "embeddings.patch_embeddings.projection.weight", file)
     places = _of(state, "embeddings.position_embeddings", file).shape[1] - 1
@@ -168,24 +169,7 @@ def _hub_config(state: Mapping[str, Tensor], file: Path) -> Any:
     return Dinov2Config(**common)
 
 
-def weights_file(path: str | Path, hint: str) -> Path:
-    """The file that holds the weights: ``path`` itself or that of a folder.
-
-    Raises:
-        InputError: neither; ``hint`` says where the published ones come from.
-    """
-    path = Path(path)
-    if path.is_dir():
-        for name in ("model.safetensors", "pytorch_model.bin"):
-            if (path / name).is_file():
-                return path / name
-        raise InputError(f"{path}: no model.safetensors or pytorch_model.bin in this folder")
-    if not path.is_file():
-        raise InputError(f"{path}: no such weights; {hint}; put one on disk and give its path")
-    return path
-
-
-def _config(folder: str | Path, kinds: Mapping[str, Any]) -> Any:
+def _config(folder: str | Path, kinds: Mapping[str, type[Config]]) -> Config:
     """The configuration in a transformers folder, of one of ``kinds`` by ``model_type``."""
     file = Path(folder) / "config.json"
     if not file.is_file():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from common.errors import InputError
 
@@ -104,12 +104,3 @@ class InferenceSettings:
             raise InputError(f"short_side is {self.short_side}; it must be from 1 to long_side, {self.long_side}")
         if self.tracking not in ("prompts", "similarity"):
             raise InputError(f"tracking is {self.tracking!r}; it must be prompts or similarity")
-
-
-def inference_settings(given: InferenceSettings | dict[str, Any] | None) -> InferenceSettings:
-    """Settings, also from the plain data that a checkpoint holds; None = the defaults."""
-    if not isinstance(given, dict):
-        return given or InferenceSettings()
-    kinds = {"instances": EntitySettings, "panoptic": PanopticSettings}
-    limits = {name: kind(**given[name]) for name, kind in kinds.items() if name in given}
-    return InferenceSettings(**(given | limits))

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
-# Published name -> ours, applied in order to every key.
-_RENAME = [
+from common.checkpoints import rename
+
+
+def _shifted(by: int) -> Callable[[re.Match[str]], str]:
+    """Return a replacement that adds ``by`` to the number in a match's second group."""
+    return lambda match: f"{match[1]}{int(match[2]) + by}"
+
+
+# Published name -> the network's, applied in order to every key. First, stages and layers are counted from 0, 0 and 1.
+_RULES: list[tuple[str, str | Callable[[re.Match[str]], str]]] = [
+    (r"^(backbone\.res)(\d)", _shifted(-2)),
+    (r"^(backbone\.res.*\.conv)(\d)", _shifted(-1)),
+    (r"^(backbone\.norm)(\d)", _shifted(1)),
     (r"^backbone\.stem\.conv1\.", "backbone.body.embedder.embedder."),
     (r"^backbone\.res(\d)\.(\d+)\.shortcut\.", r"backbone.body.encoder.stages.\1.layers.\2.shortcut."),
     (r"^backbone\.res(\d)\.(\d+)\.conv(\d)\.", r"backbone.body.encoder.stages.\1.layers.\2.layer.\3."),
@@ -58,29 +69,27 @@ _DROPPED = r"\.relative_position_index$|^pixel_(mean|std)$|^criterion\.|\.reid_t
 
 
 def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A published state dict with our names; unknown names stay. A teacher's weights (EMA) win."""
+    """Return a published state dict with the network's names. A teacher's weights (EMA) win.
+
+    Args:
+        state: tensors by their published names; unknown names stay.
+    """
     if any(key.startswith("sem_seg_head_t.") for key in state):
         heads = ("backbone_t.", "sem_seg_head_t.")
         state = {key.replace("_t.", ".", 1): value for key, value in state.items() if key.startswith(heads)}
-    out: dict[str, Tensor] = {}
+    split: dict[str, Tensor] = {}
     for key, value in state.items():
         if re.search(_DROPPED, key):
             continue
         if ".attn.qkv." in key:
-            parts = [(key.replace("qkv", name), part) for name, part in zip("qkv", value.chunk(3), strict=True)]
+            split |= {key.replace("qkv", name): part for name, part in zip("qkv", value.chunk(3), strict=True)}
         else:
-            parts = [(key, value)]
-        for name, part in parts:
-            name = _rename(name)
-            single = name.startswith("task.") or name.endswith("classes.temperature")
-            out[name] = part.reshape(part.shape[-1:] if name.startswith("task.") else ()) if single else part
-    return out
+            split[key] = value
+    return {key: _reshaped(key, value) for key, value in rename(split, _RULES).items()}
 
 
-def _rename(key: str) -> str:
-    key = re.sub(r"^(backbone\.res)(\d)", lambda match: f"{match[1]}{int(match[2]) - 2}", key)
-    key = re.sub(r"^(backbone\.res.*\.conv)(\d)", lambda match: f"{match[1]}{int(match[2]) - 1}", key)
-    key = re.sub(r"^(backbone\.norm)(\d)", lambda match: f"{match[1]}{int(match[2]) + 1}", key)
-    for pattern, name in _RENAME:
-        key = re.sub(pattern, name, key)
-    return key
+def _reshaped(key: str, value: Tensor) -> Tensor:
+    """Return task vectors, released as (1, C), as (C,), and the temperature as a scalar."""
+    if key.startswith("task."):
+        return value.reshape(value.shape[-1:])
+    return value.reshape(()) if key.endswith("classes.temperature") else value

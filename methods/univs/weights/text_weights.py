@@ -8,11 +8,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from common.checkpoints import load_state, load_strict
-from common.errors import InputError
+from common.checkpoints import load_state, load_strict, rename, weights_file
 from methods.univs.network.text_tower import TextTower
 
-_RENAME = [
+PUBLISHED = "UniVS uses RegionCLIP's text tower (github.com/microsoft/RegionCLIP, regionclip_pretrained-cc_rn50x4.pth)"
+_RULES = [
     (r"^token_embedding\.", "text_model.embeddings.token_embedding."),
     (r"^positional_embedding$", "text_model.embeddings.position_embedding.weight"),
     (r"^transformer\.resblocks\.", "text_model.encoder.layers."),
@@ -31,28 +31,32 @@ _OTHER = (
 
 
 def from_clip(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """CLIP's own names, or transformers', with transformers' names; the image side is left out, unknown names stay."""
+    """Return a CLIP state dict with transformers' names, without the image side.
+
+    Args:
+        state: tensors by CLIP's own names or transformers'; unknown names stay.
+    """
     prefix = "lang_encoder."  # of a whole RegionCLIP
     if any(key.startswith(prefix) for key in state):
         state = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-    out: dict[str, Tensor] = {}
+    split: dict[str, Tensor] = {}
     for key, value in state.items():
-        parts = {key: value}
         if ".attn.in_proj_" in key:
-            parts = {key.replace("in_proj_", f"{n}."): x for n, x in zip("qkv", value.chunk(3), strict=True)}
-        for name, part in parts.items():
-            for pattern, ours in _RENAME:
-                name = re.sub(pattern, ours, name)
-            if re.search(_OTHER, name):
-                continue
-            if name == "text_projection":
-                name, part = "text_projection.weight", part.T
-            out[name] = part
+            split |= {key.replace("in_proj_", f"{n}."): x for n, x in zip("qkv", value.chunk(3), strict=True)}
+        else:
+            split[key] = value
+    out = {key: value for key, value in rename(split, _RULES).items() if not re.search(_OTHER, key)}
+    if "text_projection" in out:
+        out["text_projection.weight"] = out.pop("text_projection").T
     return out
 
 
 def load_text(tower: TextTower, path: str | Path) -> Path:
     """Load a text tower from a file, or from a transformers folder; every key and size must fit.
+
+    Args:
+        tower: the text tower.
+        path: the file or folder.
 
     Returns:
         The file that was read.
@@ -60,14 +64,6 @@ def load_text(tower: TextTower, path: str | Path) -> Path:
     Raises:
         InputError: no such file, or keys that do not fit.
     """
-    path = Path(path)
-    if path.is_dir():
-        names = ("model.safetensors", "pytorch_model.bin")
-        path = next((path / name for name in names if (path / name).is_file()), path / names[0])
-    if not path.is_file():
-        raise InputError(
-            f"{path}: no text tower. UniVS uses RegionCLIP's (github.com/microsoft/RegionCLIP, "
-            "regionclip_pretrained-cc_rn50x4.pth); put it on disk and give its path"
-        )
-    load_strict(tower, {f"body.{key}": value for key, value in from_clip(load_state(path)).items()}, path)
-    return path
+    file = weights_file(path, PUBLISHED)
+    load_strict(tower, {f"body.{key}": value for key, value in from_clip(load_state(file)).items()}, file)
+    return file

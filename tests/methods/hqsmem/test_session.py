@@ -101,7 +101,7 @@ def test_relevance_is_measured_on_the_feature_asked_for(video, feature, per_obje
     session.step(video[0], [Prompt(1, mask=left), Prompt(2, mask=right)])
     for frame in list(video)[1:]:
         session.step(frame)
-    width = {"encoder": made.net.settings.width, "dino": 16}[feature]
+    width = {"encoder": made.network.settings.width, "dino": 16}[feature]
     lists = session.tracker.groups[0].engine.bank.lists
     assert len(lists) == (3 if per_object else 1)
     assert max(map(len, lists.values())) > 1

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import lightning as L
 import pytest
@@ -13,14 +13,13 @@ import torch
 from common.data import VideoDataModule
 from common.data.clip import Clip
 from common.data.clips import ClipDataset, collate
+from common.ema import decay_at
 from common.errors import InputError
 from common.synthetic import SyntheticClips
 from methods.hqsmem import HQSMem
-from methods.hqsmem.deaot.ema import decay_at
 from methods.hqsmem.deaot.encoders.swin import WindowAttention
 from methods.hqsmem.deaot.losses import bootstrapped_cross_entropy, soft_jaccard
 from methods.hqsmem.deaot.network import DeAOT
-from methods.hqsmem.deaot.schedule import optimisation, parameter_groups, rate
 from methods.hqsmem.deaot.training import clip_losses, label_maps
 from methods.hqsmem.settings import VARIANTS, DeAOTSettings
 
@@ -140,38 +139,31 @@ def test_clips_that_do_not_fit(clip: Clip) -> None:
         clip_losses(net, many, 0.0, None)
 
 
-def test_rate_rises_linearly_and_falls_by_a_power() -> None:
-    # 2e-4 to 1e-5 over 100 steps, 5 of warm-up; published: 1 - k / (K + 1), K without the warm-up
-    rates = [rate(step, 2e-4, 1e-5, 5, 100) for step in (0, 1, 5, 53, 100)]
-    middle = 1e-5 + 1.9e-4 * 0.5**0.9  # 48 of 96
-    last = 1e-5 + 1.9e-4 * (1 / 96) ** 0.9
-    assert rates == pytest.approx([1e-5, 1e-5 + 1.9e-4 / 5, 2e-4, middle, last])
-    assert rate(10**6, 2e-4, 1e-5, 5, math.inf) == 2e-4
-
-
 def test_each_part_has_its_rate_and_decay() -> None:
-    net = network(VARIANTS["nano"])
-    groups = parameter_groups(net, 2e-4, 0.07)
-    assert sum(len(group["params"]) for group in groups) == len(list(net.parameters()))
+    module = HQSMem(lr=2e-4, weight_decay=0.07, final_lr=0.05, encoder_lr=0.1)
+    groups = module.parameter_groups()
+    assert sum(len(group["params"]) for group in groups) == len(list(module.network.parameters()))
     decayed = {id(p) for group in groups if group["weight_decay"] for p in group["params"]}
-    for name, parameter in net.named_parameters():
+    for name, parameter in module.network.named_parameters():
         plain = name.endswith("bias") or "norm" in name or parameter.ndim == 1 or name.startswith("decoder.predict")
         assert (id(parameter) in decayed) != plain, name
-    chosen = optimisation(groups, 2e-4, 1e-5, 0, 10, encoder_lr=0.1)
+    module._trainer = SimpleNamespace(estimated_stepping_batches=10)  # type: ignore[assignment]
+    chosen = module.configure_optimizers()
     optimizer, schedule = chosen["optimizer"], chosen["lr_scheduler"]["scheduler"]
     for step in range(7):
-        now = rate(step, 2e-4, 1e-5, 0, 10)
-        expected = {"rest": now, "encoder": (now - 1e-5) * 0.1 + 1e-5, "id_bank": now if step < 5 else 0.0}
+        now = 1e-5 + 1.9e-4 * (1 - step / 11) ** 0.9  # published: 1 - k / (K + 1)
+        expected = {"encoder": (now - 1e-5) * 0.1 + 1e-5, "id_bank": now if step < 5 else 0.0}
         for group in optimizer.param_groups:
-            assert group["lr"] == pytest.approx(expected[group["part"]]), (step, group["part"])
+            assert group["lr"] == pytest.approx(expected.get(group["part"], now)), (step, group["part"])
         optimizer.step()
         schedule.step()
 
 
 def test_swin_tables_of_relative_positions_do_not_decay() -> None:
-    encoder = torch.nn.ModuleDict({"encoder": WindowAttention(8, 2)})
-    kept = [g for g in parameter_groups(encoder, 2e-4, 0.07) if not g["weight_decay"]]
-    assert any(p.shape == (169, 2) for group in kept for p in group["params"])  # (2 x 7 - 1)^2 places, 2 heads
+    module = HQSMem(weight_decay=0.07)
+    module.network = torch.nn.ModuleDict({"encoder": WindowAttention(8, 2)})  # type: ignore[assignment]
+    flat = [group for group in module.parameter_groups() if not group["weight_decay"]]
+    assert any(p.shape == (169, 2) for group in flat for p in group["params"])  # (2 x 7 - 1)^2 places, 2 heads
 
 
 @pytest.mark.parametrize(
@@ -183,14 +175,14 @@ def test_decay_of_the_average(updates: int, steps: int, decay: float) -> None:
 
 def test_training_starts_from_a_checkpoint_without_temporal_positions(tmp_path: Path) -> None:
     torch.save(
-        {"state_dict": {f"net.{k}": v for k, v in network(VARIANTS["nano"]).state_dict().items()}}, tmp_path / "a"
+        {"state_dict": {f"network.{k}": v for k, v in network(VARIANTS["nano"]).state_dict().items()}}, tmp_path / "a"
     )
     begun = HQSMem(start=str(tmp_path / "a"), temporal=True)
-    assert torch.equal(begun.net.id_bank.weight, network(VARIANTS["nano"]).id_bank.weight)
+    assert torch.equal(begun.network.id_bank.weight, network(VARIANTS["nano"]).id_bank.weight)
     assert begun.weights is None  # it is not to be scored like this
     with pytest.raises(InputError, match="missing"):
         HQSMem(weights=str(tmp_path / "a"), temporal=True)
-    torch.save({"state_dict": {"net.id_bank.weight": begun.net.id_bank.weight}}, tmp_path / "b")
+    torch.save({"state_dict": {"network.id_bank.weight": begun.network.id_bank.weight}}, tmp_path / "b")
     with pytest.raises(InputError, match="missing"):
         HQSMem(start=str(tmp_path / "b"))
 
@@ -227,7 +219,7 @@ def test_fit_saves_and_tests_the_average(tmp_path: Path) -> None:
     for name, value in model.named_parameters():
         assert torch.allclose(value, expected[name], atol=1e-6), name
         assert torch.equal(stored["state_dict"][name], value)
-    assert not torch.equal(model.net.project.weight, steps[-1]["net.project.weight"])
-    bank = "net.id_bank.weight"
+    assert not torch.equal(model.network.project.weight, steps[-1]["network.project.weight"])
+    bank = "network.id_bank.weight"
     assert torch.equal(steps[15][bank], steps[-1][bank])
     assert not torch.equal(steps[13][bank], steps[14][bank])

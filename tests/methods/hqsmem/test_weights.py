@@ -9,9 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from common.checkpoints import load_state, load_strict
 from common.errors import InputError
+from methods.hqsmem import HQSMem
 from methods.hqsmem.deaot.network import DeAOT
-from methods.hqsmem.deaot.weights import from_released, load_released, load_trunk, load_weights
+from methods.hqsmem.deaot.weights import from_released, load_trunk, released_state
 from methods.hqsmem.settings import VARIANTS, DeAOTSettings
 from tests.support.seeded_deaot import CASES, Case, seed_official, seed_ours
 
@@ -21,6 +23,10 @@ ENTRIES = {"deaot-t": 325, "deaot-l": 399, "r50-deaot-l": 354, "swinb-deaot-l": 
 
 def released(case: Case) -> dict[str, Tensor]:
     return seed_official({name: torch.zeros(shape) for name, shape in NAMES[case.variant].items()}, case)
+
+
+def load(net: DeAOT, path: Path) -> None:
+    load_strict(net, released_state(net, load_state(path), path), path)
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +45,7 @@ def test_every_value_finds_its_place(name, tmp_path):
     state |= {k: expected[k] for k in state if k.endswith("relative_position_index")}
     torch.save({"state_dict": {f"module.{key}": value for key, value in state.items()}}, tmp_path / "deaot.pth")
     net = DeAOT(VARIANTS[case.variant])
-    assert load_weights(net, tmp_path / "deaot.pth") == tmp_path / "deaot.pth"
+    load(net, tmp_path / "deaot.pth")
     for key, value in net.state_dict().items():
         assert torch.equal(value, expected[key]), key
 
@@ -61,10 +67,10 @@ def test_temporal_embedding_of_rmem(tiny, tmp_path):
     state = tiny | {"cur_pos_emb": torch.ones(1, 128), "mem_pos_emb": torch.rand(4, 128)}
     torch.save(state, tmp_path / "rmem.pth")
     net = DeAOT(DeAOTSettings(layers=1, temporal=True))
-    load_released(net, tmp_path / "rmem.pth")
+    load(net, tmp_path / "rmem.pth")
     assert torch.equal(net.memory_time, state["mem_pos_emb"])
     with pytest.raises(InputError, match="2 not known: memory_time, query_time"):
-        load_released(DeAOT(VARIANTS["deaot-t"]), tmp_path / "rmem.pth")
+        load(DeAOT(VARIANTS["deaot-t"]), tmp_path / "rmem.pth")
 
 
 @pytest.mark.parametrize("fault", ["unknown", "missing", "size", "aot"])
@@ -81,20 +87,21 @@ def test_keys_that_do_not_fit_are_named(tiny, tmp_path, fault):
     torch.save(state, tmp_path / "odd.pth")
     said = {"unknown": r"layers\.7\.norm", "missing": r"decoder\.predict\.bias", "size": "id_bank", "aot": "of AOT"}
     with pytest.raises(InputError, match=said[fault]) as error:
-        load_released(DeAOT(VARIANTS["deaot-t"]), tmp_path / "odd.pth")
+        load(DeAOT(VARIANTS["deaot-t"]), tmp_path / "odd.pth")
     assert "\n" not in str(error.value)
 
 
 def test_no_such_file_says_where_it_comes_from(tmp_path):
     with pytest.raises(InputError, match=r"github\.com/yoxu515/aot-benchmark"):
-        load_weights(DeAOT(VARIANTS["nano"]), tmp_path / "none.pth")
+        HQSMem(weights=str(tmp_path / "none.pth"))
 
 
 def test_our_own_checkpoint(tmp_path):
-    saved, net = DeAOT(VARIANTS["nano"]), DeAOT(VARIANTS["nano"])
-    torch.save({"state_dict": {f"net.{k}": v for k, v in saved.state_dict().items()}}, tmp_path / "ours.ckpt")
-    load_weights(net, tmp_path / "ours.ckpt")
-    assert all(torch.equal(value, saved.state_dict()[key]) for key, value in net.state_dict().items())
+    saved = DeAOT(VARIANTS["nano"])
+    torch.save({"state_dict": {f"network.{k}": v for k, v in saved.state_dict().items()}}, tmp_path / "ours.ckpt")
+    module = HQSMem(weights=str(tmp_path / "ours.ckpt"))
+    assert module.weights_note == "trained here"
+    assert all(torch.equal(value, saved.state_dict()[key]) for key, value in module.network.state_dict().items())
 
 
 def test_imagenet_mobilenet(tmp_path):

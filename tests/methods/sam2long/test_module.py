@@ -26,7 +26,7 @@ def rates(module: SAM2Long) -> dict[str, tuple[float, float]]:
 def test_rates_fall_towards_the_input_of_the_trunk_only():
     module = SAM2Long(image_size=64, lr=1.0, encoder_lr=0.5, layer_decay=0.1, weight_decay=0.2)
     by_name = rates(module)
-    core = "core.net."
+    core = "network.net."
     trunk = core + "vision_encoder.backbone."
     expected = {  # nano has 8 blocks; the last one is one step away from the neck
         core + "mask_decoder.iou_token.weight": (1.0, 0.2),
@@ -64,9 +64,9 @@ def test_session_has_the_settings_and_the_length():
 
 
 def test_options():
-    assert SAM2Long(image_size=64, checkpoint_activations=True).core.checkpoint_activations
-    assert not SAM2Long(image_size=64).core.checkpoint_activations
-    assert SAM2Long(image_size=64, version="2").core.net.occlusion_spatial_embedding_parameter is None
+    assert SAM2Long(image_size=64, checkpoint_activations=True).network.checkpoint_activations
+    assert not SAM2Long(image_size=64).network.checkpoint_activations
+    assert SAM2Long(image_size=64, version="2").network.net.occlusion_spatial_embedding_parameter is None
     with pytest.raises(InputError, match="image_size 70"):
         SAM2Long(image_size=70)
 
@@ -81,7 +81,7 @@ def test_compiled_encoder_gives_the_same_features(monkeypatch):
     fast.load_state_dict(plain.state_dict())
     images = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
-        expected, got = plain.core.encode(images), fast.core.encode(images)
+        expected, got = plain.network.encode(images), fast.network.encode(images)
     torch.testing.assert_close(got.embedding, expected.embedding, atol=1e-4, rtol=1e-4)
 
 
@@ -95,8 +95,10 @@ def test_a_box_is_two_points_ahead_of_the_others():
 def test_points_are_scaled_to_the_input_and_one_point_gives_three_candidates(monkeypatch):
     module = SAM2Long(image_size=64).eval()
     calls = []
-    decode = module.core.decode
-    monkeypatch.setattr(module.core, "decode", lambda *args, **how: calls.append((args, how)) or decode(*args, **how))
+    decode = module.network.decode
+    monkeypatch.setattr(
+        module.network, "decode", lambda *args, **how: calls.append((args, how)) or decode(*args, **how)
+    )
     frame = torch.zeros(32, 128, 3, dtype=torch.uint8)
     one = Prompt(1, points=torch.tensor([[64.0, 8.0]]), labels=torch.tensor([1]))
     module.session().step(frame, [one, Prompt(2, box=(0.0, 0.0, 128.0, 32.0))])

@@ -52,7 +52,7 @@ def test_query_is_a_prompted_memory_one_frame_before_the_first(video):
     """The first two frames by hand: temporal place 6, pointer offset t + 1, the mask taken as it is."""
     module, query = build(**GREEDY), video.prompts[0]
     answers = list(module.track(video))
-    core = module.core
+    core = module.network
     image = core.encode(core.preprocess(query.image.permute(2, 0, 1)[None]))
     mask = F.interpolate(query.mask[None, None].float(), (64, 64), mode="bilinear", antialias=True) >= 0.5
     taken = core.take_mask(image, mask.float())
@@ -116,7 +116,7 @@ def test_box_on_an_image_of_another_size(video):
     box = (10.0, 5.0, 30.0, 25.0)
     module = build(**GREEDY)
     small = run(module, video, [Prompt(1, box=box, image=query.image)])
-    module.core.preprocess = lambda frames, pre=module.core.preprocess: pre(  # the same pixels after resizing
+    module.network.preprocess = lambda frames, pre=module.network.preprocess: pre(  # the same pixels after resizing
         frames[..., ::2, ::2] if frames.shape[-1] == 94 else frames
     )
     doubled = run(module, video, [Prompt(1, box=tuple(2 * x for x in box), image=large)])

@@ -21,7 +21,6 @@ from methods.univs.training.step import (
     prompt_targets,
     remember,
 )
-from methods.univs.weights.loading import export
 
 SMALL = TrainingSettings(points=32, targets=6)
 NAMES = ("ball", "box", "star", "tree", "sky")
@@ -56,8 +55,8 @@ def masks_of(batch: Clip) -> torch.Tensor:
 
 def asked_of(module: UniVS, batch: Clip, **changes):
     settings = replace(SMALL, **changes)
-    concepts = module.core.concepts(batch.vocabulary) if batch.vocabulary else None
-    return ask(module.core, batch, masks_of(batch), concepts, settings)
+    concepts = module.network.concepts(batch.vocabulary) if batch.vocabulary else None
+    return ask(module.network, batch, masks_of(batch), concepts, settings)
 
 
 def test_clips_of_a_video():
@@ -109,7 +108,7 @@ def test_the_words_of_an_expression_stay_with_its_target(module):
     asked = asked_of(module, batch)
     for video, place in asked.valid.nonzero().tolist():
         row = int(asked.rows[video, place])
-        words = module.core.text.expressions([batch.expressions[video][row]])[0]
+        words = module.network.text.expressions([batch.expressions[video][row]])[0]
         torch.testing.assert_close(asked.text[video, place], words)
 
 
@@ -124,7 +123,7 @@ def test_targets_of_the_learnable_queries_are_those_that_show():
 def test_every_kind_of_batch_gives_every_term(module, kind, visual):
     torch.manual_seed(0)
     module.train()
-    terms = batch_losses(module.core, clip(kind=kind), replace(SMALL, visual=visual))
+    terms = batch_losses(module.network, clip(kind=kind), replace(SMALL, visual=visual))
     assert set(terms) == {*TERMS, *BETWEEN} == set(module.loss_weights)
     assert all(term.isfinite() for term in terms.values())
     assert all(terms[name] > 0 for name in ("mask", "dice", "reid_prompt"))
@@ -134,7 +133,7 @@ def test_every_kind_of_batch_gives_every_term(module, kind, visual):
 
 
 def test_without_prompts_only_learnable_queries_are_trained(module):
-    terms = batch_losses(module.core, clip(), replace(SMALL, prompts=False))
+    terms = batch_losses(module.network, clip(), replace(SMALL, prompts=False))
     assert terms["class"] > 0
     assert terms["reid_prompt"] == 0
 
@@ -143,7 +142,7 @@ def test_without_prompts_only_learnable_queries_are_trained(module):
 def test_later_clips_of_a_long_video_read_the_memory_of_the_first(module, kind):
     torch.manual_seed(0)
     module.train()
-    seen, core, points = [], module.core, module.core.settings.points
+    seen, core, points = [], module.network, module.network.settings.points
     decode = core.decode
 
     def spy(scene, prompts):
@@ -161,7 +160,7 @@ def test_later_clips_of_a_long_video_read_the_memory_of_the_first(module, kind):
 
 
 def test_memory_is_of_the_last_frames_and_keeps_their_times(module):
-    core, batch = module.core.eval(), clip(5, "mask")
+    core, batch = module.network.eval(), clip(5, "mask")
     scene = core.scene(core.encode(batch.frames.flatten(0, 1).float() / 255), batch.times + 7)
     asked = asked_of(module, batch)
     counts = set()
@@ -178,8 +177,8 @@ def test_memory_is_of_the_last_frames_and_keeps_their_times(module):
 
 def test_frame_numbers_stay_within_what_the_position_code_knows(module):
     batch = clip(kind="mask")
-    with mock.patch.object(module.core, "scene", wraps=module.core.scene) as scene:
-        batch_losses(module.core, replace(batch, times=torch.tensor([[100, 500], [3, 9]])), SMALL)
+    with mock.patch.object(module.network, "scene", wraps=module.network.scene) as scene:
+        batch_losses(module.network, replace(batch, times=torch.tensor([[100, 500], [3, 9]])), SMALL)
     assert scene.call_args.args[1].tolist() == [[-272, 128], [3, 9]]
 
 
@@ -187,9 +186,9 @@ def test_frozen_parts_stay_as_they_are():
     module = UniVS(queries=4, recipe=SMALL, frozen_stages=4, freeze_pixel_decoder=True).train()
     trained = {name.split(".")[1] for name, parameter in module.named_parameters() if parameter.requires_grad}
     assert not trained & {"backbone", "pixels"}
-    before = {name: value.clone() for name, value in module.core.backbone.state_dict().items()}
-    batch_losses(module.core, clip(), SMALL)
-    assert all(torch.equal(value, before[name]) for name, value in module.core.backbone.state_dict().items())
+    before = {name: value.clone() for name, value in module.network.backbone.state_dict().items()}
+    batch_losses(module.network, clip(), SMALL)
+    assert all(torch.equal(value, before[name]) for name, value in module.network.backbone.state_dict().items())
     partly = UniVS(queries=4, recipe=SMALL, frozen_stages=3)
     trained = {n.split("stages.")[1][0] for n, p in partly.named_parameters() if p.requires_grad and "stages." in n}
     assert trained == {"3"}
@@ -202,10 +201,10 @@ def test_rates_and_decay():
     found = {names[id(p)]: (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
     assert found.keys() == {name for name, parameter in module.named_parameters() if parameter.requires_grad}
     for name, rates in found.items():
-        assert rates[0] == (0.1 if "core.backbone." in name else 1.0), name
-    assert found["core.decoder.query"] == found["core.level"] == found["core.task.visual"] == (1.0, 0.0)
-    assert found["core.decoder.heads.norm.weight"][1] == 0
-    assert found["core.decoder.heads.classes.projection.weight"] == (1.0, 0.5)
+        assert rates[0] == (0.1 if "network.backbone." in name else 1.0), name
+    assert found["network.decoder.query"] == found["network.level"] == found["network.task.visual"] == (1.0, 0.0)
+    assert found["network.decoder.heads.norm.weight"][1] == 0
+    assert found["network.decoder.heads.classes.projection.weight"] == (1.0, 0.5)
     embeddings = [name for name in found if "embedding.weight" in name or "level_embed" in name]
     assert len(embeddings) == 3
     assert all(found[name][1] == 0 for name in embeddings)
@@ -241,9 +240,7 @@ def test_a_batch_can_be_learned():
 def test_exported_weights_are_read_again(tmp_path):
     torch.manual_seed(1)
     module = UniVS(queries=4)
-    file, exported = tmp_path / "last.ckpt", tmp_path / "small.safetensors"
-    torch.save({"state_dict": module.state_dict()}, file)
-    export(file, exported)
+    module.export(exported := tmp_path / "small.safetensors", half=True)
     again = UniVS(queries=4, weights=str(exported))
     assert again.weights_file == exported
     for name, value in module.state_dict().items():

@@ -18,13 +18,12 @@ from common.errors import InputError
 from common.evaluation.submission import evaluate
 from common.nn.losses import sam2_losses
 from common.nn.sam2 import SAM2, Candidates
-from common.nn.sam2.weights import NANO, load_sam2
+from common.nn.sam2.weights import load_sam2
 from common.records.record import ResultRecord
 from common.synthetic.queries import SyntheticQueries
 from methods.vqsam import VQSAM
 from methods.vqsam.model import Settings
 from methods.vqsam.training import clip_losses
-from methods.vqsam.weights import export
 from tests.nn.test_weights import to_official
 from tests.support.lively import enliven
 from tests.support.miniatures.vqs import make as make_vqs
@@ -35,7 +34,7 @@ SIDE, T = 64, 2
 def build(**settings) -> VQSAM:
     torch.manual_seed(0)
     module = VQSAM(**({"image_size": SIDE, "clip_length": T, "target_iou": 0.0, "distractor_iou": 0.0} | settings))
-    enliven(module.model.core, seed=2)
+    enliven(module.network.core, seed=2)
     return module
 
 
@@ -80,7 +79,7 @@ def answer(seed: int) -> Candidates:
 
 def test_loss_is_sam2s_summed_over_frames_and_weighed_over_stages(clip):
     """Σ_k λ_k Σ_frames / queries, with λ = (0.5, 1), each stage from ``sam2_losses`` at input size."""
-    core, stages = build().model.core, [answer(0), answer(1)]
+    core, stages = build().network.core, [answer(0), answer(1)]
     got = clip_losses(Fixed(core, stages), clip, [0.5, 1.0])  # type: ignore[arg-type]
     truth = torch.stack([clip.masks[0, :, 0], clip.masks[0, :, 1], clip.masks[1, :, 0]]).flatten(0, 1)
     terms = []
@@ -103,8 +102,8 @@ def test_weights_of_terms_and_stages():
 
 def test_every_part_is_trained_and_a_frozen_encoder_is_not(clip):
     module = build(encoder_lr=0.0)
-    enliven(module.model.generate, seed=3)
-    enliven(module.model.stt, seed=3)
+    enliven(module.network.generate, seed=3)
+    enliven(module.network.stt, seed=3)
     torch.stack(list(module.losses(clip).values())).sum().backward()
     got = {name for name, p in module.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
     assert not [name for name in got if "vision_encoder" in name]
@@ -120,12 +119,12 @@ def test_the_encoder_has_its_own_rates():
     module = build(lr=1.0, encoder_lr=0.5, layer_decay=0.1, weight_decay=0.2)
     rate = {id(p): (g["lr"], g["weight_decay"]) for g in module.parameter_groups() for p in g["params"]}
     by_name = {name: rate[id(p)] for name, p in module.named_parameters() if p.requires_grad}
-    trunk = "model.core.net.vision_encoder.backbone."
+    trunk = "network.core.net.vision_encoder.backbone."
     expected = {  # nano has 8 blocks; the last one is one step away from the neck
-        "model.stt.layers.0.query.weight": (1.0, 0.2),
-        "model.generate.weigh.0.weight": (1.0, 0.2),
-        "model.core.net.memory_attention.layers.0.linear1.bias": (1.0, 0.0),
-        "model.core.net.vision_encoder.neck.convs.0.weight": (0.5, 0.2),
+        "network.stt.layers.0.query.weight": (1.0, 0.2),
+        "network.generate.weigh.0.weight": (1.0, 0.2),
+        "network.core.net.memory_attention.layers.0.linear1.bias": (1.0, 0.0),
+        "network.core.net.vision_encoder.neck.convs.0.weight": (0.5, 0.2),
         trunk + "blocks.7.attn.qkv.weight": (0.5 * 0.1, 0.2),
         trunk + "blocks.0.attn.qkv.weight": (0.5 * 0.1**8, 0.2),
         trunk + "pos_embed": (0.5, 0.2),
@@ -153,7 +152,7 @@ def test_activations_may_be_recomputed(clip):
     plain, checked = build(), build(checkpoint_activations=True)
     for module in (plain, checked):
         module.train()
-        enliven(module.model.stt, seed=3)
+        enliven(module.network.stt, seed=3)
         torch.stack(list(module.losses(clip).values())).sum().backward()
     for (name, a), b in zip(plain.named_parameters(), checked.parameters(), strict=True):
         assert (a.grad is None) == (b.grad is None), name
@@ -171,11 +170,11 @@ def test_trains_and_tests_on_the_layout_of_vqs4k(tmp_path: Path):
     clip = next(iter(data.train_dataloader()))
     assert (clip.frames.shape[1], clip.query.shape[1], clip.query_masks.any().item()) == (T, 1, True)
     module = build(save_predictions=True)
-    before = module.model.stt.layers[0].narrow.weight.clone()
+    before = module.network.stt.layers[0].narrow.weight.clone()
     quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
     trainer = L.Trainer(max_steps=2, accelerator="cpu", enable_checkpointing=False, default_root_dir=tmp_path, **quiet)
     trainer.fit(module, data)
-    assert not torch.equal(module.model.stt.layers[0].narrow.weight, before)
+    assert not torch.equal(module.network.stt.layers[0].narrow.weight, before)
     trainer.test(module, data, verbose=False)
     record = ResultRecord.read(tmp_path / "vqs4k-test/results.json")
     assert record.videos.keys() == {"moth", "kite"}
@@ -223,7 +222,7 @@ def test_settings_that_do_not_fit_are_refused(settings, message):
 
 
 def test_defaults_are_the_papers():
-    assert VQSAM(image_size=SIDE).model.settings == Settings()
+    assert VQSAM(image_size=SIDE).network.settings == Settings()
     s = Settings()
     assert (s.stages, s.targets, s.distractors, s.target_iou, s.divergence, s.distractor_iou) == (
         2,
@@ -251,7 +250,9 @@ def test_session_has_the_settings():
 
 
 def parts(module: VQSAM) -> dict[str, Tensor]:
-    return {name: value for name, value in module.model.state_dict().items() if name.startswith(("stt.", "generate."))}
+    return {
+        name: value for name, value in module.network.state_dict().items() if name.startswith(("stt.", "generate."))
+    }
 
 
 @pytest.mark.parametrize("version", ["2", "2.1"])
@@ -261,27 +262,27 @@ def test_starts_from_an_official_sam2_file(tmp_path: Path, version):
     torch.save({"model": to_official(source.net.state_dict())}, file := tmp_path / "sam2.pt")
     module = VQSAM(image_size=SIDE, version=version, weights=str(file))
     for name, value in source.net.state_dict().items():
-        assert torch.equal(module.model.core.net.state_dict()[name], value), name
-    assert (module.weights_file, module.weights_note) == (file, "sam2.pt")
-    assert {name.split(".")[0] for name in module.model.state_dict()} == {"core", "stt", "generate"}
+        assert torch.equal(module.network.core.net.state_dict()[name], value), name
+    assert (module.weights_file, module.weights_note) == (file, "partial")
+    assert {name.split(".")[0] for name in module.network.state_dict()} == {"core", "stt", "generate"}
     assert all(
         not value.any() for name, value in parts(module).items() if name.endswith(("narrow.weight", ".2.weight"))
     )
 
 
-@pytest.mark.skipif(not NANO.is_file(), reason="weights/sam2_nano.safetensors is not there")
-def test_starts_from_our_nano_sam2():
-    module, core = VQSAM(weights="nano"), SAM2("nano")
-    load_sam2(core, "nano")
-    assert all(torch.equal(a, b) for a, b in zip(module.model.core.parameters(), core.parameters(), strict=True))
-    assert module.weights_note == "ours"
+def test_starts_from_our_nano_sam2(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.chdir(tmp_path)  # the path is found from any folder
+    module, core = VQSAM(weights="weights/sam2_nano.safetensors"), SAM2("nano")
+    load_sam2(core, "weights/sam2_nano.safetensors")
+    assert all(torch.equal(a, b) for a, b in zip(module.network.core.parameters(), core.parameters(), strict=True))
+    assert module.weights_note == "partial"
 
 
 def test_own_weights_come_back_from_both_kinds_of_file(tmp_path: Path):
     source = build()
     enliven(source, seed=4)
     torch.save({"state_dict": source.state_dict()}, ckpt := tmp_path / "last.ckpt")
-    export(ckpt, half := tmp_path / "vqsam.safetensors")
+    source.export(half := tmp_path / "vqsam.safetensors", half=True)
     same = {"image_size": SIDE, "clip_length": T}
     for name, value in VQSAM(weights=str(ckpt), **same).state_dict().items():
         assert torch.equal(value, source.state_dict()[name]), name
