@@ -13,12 +13,19 @@ from torch.optim.lr_scheduler import LambdaLR
 from common import optim
 from common.data.clip import Clip
 from common.segmenter import VideoSegmenter
-from methods.univs.inference.settings import InferenceSettings, inference_settings
-from methods.univs.network.freezing import frozen_parts
-from methods.univs.network.model import UniVSNetwork
+from methods.univs.network.model import UniVSNetwork, frozen_parts
 from methods.univs.session import UniVSSession
-from methods.univs.settings import Backbone, SelfAttention, Temporal, UniVSSettings, preset
-from methods.univs.training.step import TrainingSettings, batch_losses
+from methods.univs.settings import (
+    Backbone,
+    InferenceSettings,
+    SelfAttention,
+    Temporal,
+    TrainingSettings,
+    UniVSSettings,
+    inference_settings,
+    preset,
+)
+from methods.univs.training.step import batch_losses
 from methods.univs.weights.loading import load_weights
 from methods.univs.weights.text_weights import load_text
 

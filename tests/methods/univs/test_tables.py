@@ -9,9 +9,8 @@ import pytest
 import yaml
 
 from methods.univs import UniVS
-from methods.univs.inference.settings import InferenceSettings
 from methods.univs.module import _variant
-from methods.univs.settings import preset
+from methods.univs.settings import InferenceSettings, preset
 from methods.univs.training.step import TrainingSettings
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -41,10 +40,10 @@ METRICS = {"tiny-vis": "mAP", "tiny-easy": "G_th"}
 
 @pytest.mark.parametrize("config", NAMES)
 def test_records_of_a_row_are_told_apart_by_name(config: str) -> None:
-    given = yaml.safe_load((ROOT / "configs/univs" / f"{config}.yaml").read_text())["model"]["init_args"]
-    recipe, inference = given.get("recipe", {}), given.get("inference", {})
+    arguments = yaml.safe_load((ROOT / "configs/univs" / f"{config}.yaml").read_text())["model"]["init_args"]
+    recipe, inference = arguments.get("recipe", {}), arguments.get("inference", {})
     module = UniVS(
-        proca=given.get("proca"),
+        proca=arguments.get("proca"),
         recipe=TrainingSettings(**recipe),
         inference=InferenceSettings(**inference),
     )

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
-from torch import nn
 
-from methods.univs.network.model import UniVSNetwork
 from methods.univs.network.positions import place_code
-from methods.univs.network.proca import PromptCrossAttention
-from methods.univs.network.prompts import PromptTokens, VisualTokens, mean_token
+from methods.univs.network.prompts import VisualTokens, mean_token
 from methods.univs.network.scene import Scene
 from methods.univs.network.visual_sampler import jitter_box, sample_box, sample_mask, sample_points
-from methods.univs.settings import preset
 
 HEIGHT, WIDTH, CHANNELS = 4, 6, 8
-
-
-@pytest.fixture(scope="module")
-def core() -> UniVSNetwork:
-    torch.manual_seed(0)
-    return UniVSNetwork(preset(queries=4)).eval()
 
 
 @pytest.fixture
@@ -142,93 +130,4 @@ def test_only_large_boxes_are_moved():
 # First queries.
 
 
-def test_first_query_of_a_visual_prompt(core):
-    """The mean of the tokens that are not blank, plus the task vector; the position has no task vector."""
-    content, position = torch.zeros(1, 1, 1, 3, 96), torch.zeros(1, 1, 1, 3, 96)
-    content[..., 0, 0], content[..., 1, 0] = 1.0, 4.0
-    position[..., 0, 1], position[..., 1, 1] = 2.0, 6.0
-    prompts = core.visual_prompts(VisualTokens(content, position))
-    expected = core.task["visual"].clone()
-    expected[0] += 2.5
-    torch.testing.assert_close(prompts.query[0, 0, 0], expected)
-    assert prompts.query_position[0, 0, 0, :3].tolist() == [0, 4, 0]
-    assert core.visual_prompts(VisualTokens(content, position), position_from_content=True).query_position[
-        0, 0, 0, :2
-    ].tolist() == [2.5, 0]
-
-
-def test_memory_is_read_but_the_query_is_the_frames_own(core):
-    own, memory = (VisualTokens(torch.randn(1, 2, s, r, 96), torch.randn(1, 2, s, r, 96)) for s, r in ((3, 4), (1, 24)))
-    prompts = core.visual_prompts(own, memory)
-    torch.testing.assert_close(prompts.query, own.content.mean(3) + core.task["visual"])
-    assert prompts.content is memory.content
-    scene = core.scene(core.encode(torch.rand(3, 3, 32, 32)), torch.tensor([[0, 1, 2]]))
-    assert core.decode(scene, prompts)[-1].prompt.masks.shape == (1, 2, 3, 8, 8)
-
-
-def test_first_query_of_a_text_prompt(core):
-    scene = core.scene(core.encode(torch.rand(2, 3, 32, 64)), torch.tensor([[0, 1]]))
-    text = torch.randn(1, 3, 5, 64)
-    tokens = core.language(text, scene)
-    assert tokens.shape == (1, 3, 2, 5, 96)
-    expression = core.expression_prompts(scene, text)
-    torch.testing.assert_close(expression.query, tokens[:, :, :, 0] + core.task["expression"])
-    torch.testing.assert_close(expression.query_position, tokens[:, :, :, 0])
-    assert expression.position is None
-    category = core.category_prompts(scene, text[:, :, 0])
-    torch.testing.assert_close(category.query, core.language(text[:, :, :1], scene)[:, :, :, 0] + core.task["category"])
-    extra = torch.randn(1, 3, 1, 4, 96)
-    both = core.expression_prompts(scene, text, extra=extra)
-    torch.testing.assert_close(both.content, torch.cat([extra.expand(-1, -1, 2, -1, -1), tokens], 3))
-    torch.testing.assert_close(both.query, expression.query)
-
-
 # ProCA.
-
-
-def proca_by_hand(position: bool) -> float:
-    """Query 1 with code 0.5; tokens 2 and -1 with codes 0 and 1; unit projections, one channel."""
-    query, keys = (1.5, [1.5, 2.0, 0.0]) if position else (1.0, [1.0, 2.0, -1.0])
-    weights = [math.exp(query * key) for key in keys]
-    values = [1.0, 2.0, -1.0]
-    return 1.0 + sum(w * v for w, v in zip(weights, values, strict=True)) / sum(weights)
-
-
-@pytest.mark.parametrize("position", [True, False])
-def test_proca_by_hand(position):
-    layer = PromptCrossAttention(1, 1)
-    layer.norm = nn.Identity()
-    with torch.no_grad():
-        layer.attention.in_proj_weight.fill_(1.0)
-        layer.attention.out_proj.weight.fill_(1.0)
-        layer.attention.out_proj.bias.zero_()
-    tokens, codes = torch.tensor([2.0, -1.0]).view(1, 1, 1, 2, 1), torch.tensor([0.0, 1.0]).view(1, 1, 1, 2, 1)
-    x, code = torch.ones(1, 1, 1, 1), torch.full((1, 1, 1, 1), 0.5)
-    prompts = PromptTokens("visual" if position else "category", x, code, tokens, codes if position else None)
-    assert layer(x, code, prompts).item() == pytest.approx(proca_by_hand(position), abs=1e-6)
-
-
-def test_proca_without_tokens_reads_the_query_itself():
-    layer = PromptCrossAttention(8, 2)
-    x = torch.randn(1, 2, 3, 8)
-    prompts = PromptTokens("category", x, x, torch.zeros(1, 2, 1, 0, 8), None)
-    own = layer.attention.out_proj(layer.attention.project(x, 2).transpose(-2, -3).flatten(-2))
-    torch.testing.assert_close(layer(x, x, prompts), layer.norm(x + own))
-
-
-def test_proca_mixes_neither_targets_nor_frames():
-    layer = PromptCrossAttention(8, 2)
-    x, tokens = torch.randn(1, 2, 3, 8), torch.randn(1, 2, 3, 4, 8)
-    changed = tokens.clone()
-    changed[0, 1, 2] += 1
-    a, b = (layer(x, x, PromptTokens("visual", x, x, each, each)) for each in (tokens, changed))
-    differs = (a != b).any(-1)[0]
-    assert differs.tolist() == [[False] * 3, [False, False, True]]
-
-
-def test_tokens_shared_by_all_frames_are_the_same_as_repeated_ones():
-    layer = PromptCrossAttention(8, 2)
-    x, tokens = torch.randn(2, 2, 3, 8), torch.randn(2, 2, 1, 4, 8)
-    repeated = tokens.expand(-1, -1, 3, -1, -1)
-    a, b = (layer(x, x, PromptTokens("visual", x, x, each, each)) for each in (tokens, repeated))
-    torch.testing.assert_close(a, b)
