@@ -96,7 +96,7 @@ class UniVSSession(Session):
         if not isinstance(self._task, PromptedTargets):
             raise InputError(f"target {target} is not followed; no target was given")
         if target in self._task.tracked():
-            self._observe()  # a later clip would no longer contain the target
+            self._observe()  # decode its pending frames now, as later clips leave the target out
         self._task.drop(target, self.frame + 1)
 
     def _check_task(self, prompts: Sequence[Prompt], size: tuple[int, int]) -> None:

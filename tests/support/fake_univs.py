@@ -17,10 +17,12 @@ from torch import Tensor
 
 from common.data.clip import Clip
 from methods.univs.network.decoder import Outputs, Predictions
+from methods.univs.network.model import UniVSNetwork
 from methods.univs.network.prompts import PromptTokens, VisualTokens, mean_token
 from methods.univs.network.scene import Features, Scene
 
 CHANNELS = 8
+FRAMES = (2, 3, 7)  # indices of the frames of a random clip
 
 
 class PaintedUniVSNetwork:
@@ -135,3 +137,12 @@ def bar_clip(frames: int = 2, kind: str = "category", side: int = 64) -> Clip:
     if kind == "expression":
         return replace(clip, expressions=[["a ball", "the box", "sky"], ["a star", "a tree", ""]])
     return clip
+
+
+def random_visual_prompts(network: UniVSNetwork, targets: int = 2, tokens: int = 5, seed: int = 0) -> PromptTokens:
+    """Prompts with random tokens, shared by all frames."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (1, targets, 1, tokens, network.settings.hidden)
+    return network.visual_prompts(
+        VisualTokens(torch.randn(shape, generator=generator), torch.randn(shape, generator=generator))
+    )

@@ -34,7 +34,7 @@ class AcceptedMasks(NamedTuple):
 
 
 def select_queries(predictions: Predictions, rows: Sequence[int] | Tensor) -> Predictions:
-    """Return the predictions of some queries.
+    """Return the predictions of selected queries.
 
     Args:
         predictions: of one clip, without a batch dimension.

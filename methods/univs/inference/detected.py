@@ -92,7 +92,7 @@ class DetectedTargets:
         """Add the masks of the entities' prompt queries that are accepted; instances compete for pixels."""
         limits, qualities = self.limits, mask_quality(predictions.masks).tolist()
         past = [entity.pool.embeddings(max(self.settings.memory, _RECENT)) for entity in entities]
-        # embeddings of young entities are still unsteady
+        # as released, the threshold is lower as long as the memory holds few embeddings
         early = clip < self.settings.clip
         min_similarity = limits.min_similarity / 2 if early else limits.min_similarity
         min_area_share = limits.min_area_share if self._segments is None else None

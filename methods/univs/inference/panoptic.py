@@ -63,8 +63,8 @@ class PanopticSegments:
 
     Args:
         stuff: bool (K,), True for categories that cannot be counted.
-        min_area_share: share of its area that a thing must keep; half of it once it was predicted, which keeps its
-            track from flickering.
+        min_area_share: share of its area that a thing must keep; half of it once it was predicted, so that tracks
+            are not interrupted.
         next_id: returns an unused id.
     """
 

@@ -19,8 +19,8 @@ def add_code(x: Tensor, code: Tensor | None) -> Tensor:
     return x if code is None else x + code
 
 
-class CrossAttention(nn.Module):
-    """norm(x + attention(x, memory)): the masked image cross-attention, and Lang2Img.
+class AttentionBlock(nn.Module):
+    """Base of the attention blocks: multi-head attention and the norm behind its residual.
 
     Args:
         channels: C.
@@ -31,6 +31,10 @@ class CrossAttention(nn.Module):
         super().__init__()
         self.attention = MultiHeadAttention(channels, heads)
         self.norm = nn.LayerNorm(channels)
+
+
+class CrossAttention(AttentionBlock):
+    """norm(x + attention(x, memory)): the masked image cross-attention, and Lang2Img."""
 
     def forward(
         self,
@@ -53,21 +57,12 @@ class CrossAttention(nn.Module):
         return out
 
 
-class PromptCrossAttention(nn.Module):
+class PromptCrossAttention(AttentionBlock):
     """Prompt cross-attention (ProCA, equation 3): a target's prompt query reads the target's prompt tokens.
 
     norm(x + attention(x, [x, tokens])), for each target and frame by itself. The query is the first of the keys (as
     released; the paper lists the tokens alone), so that a target without tokens still has a key.
-
-    Args:
-        channels: C.
-        heads: attention heads.
     """
-
-    def __init__(self, channels: int, heads: int) -> None:
-        super().__init__()
-        self.attention = MultiHeadAttention(channels, heads)
-        self.norm = nn.LayerNorm(channels)
 
     def forward(self, x: Tensor, code: Tensor, prompts: PromptTokens) -> Tensor:
         """Return the updated prompt queries (B, N, T, C).
@@ -93,20 +88,11 @@ class PromptCrossAttention(nn.Module):
         return out
 
 
-class SeparatedSelfAttention(nn.Module):
+class SeparatedSelfAttention(AttentionBlock):
     """Separated self-attention (SepSA, equation 4) over queries and time.
 
     norm(x + attention(x)), with one softmax over the T copies of all queries that a query may attend to.
-
-    Args:
-        channels: C.
-        heads: attention heads.
     """
-
-    def __init__(self, channels: int, heads: int) -> None:
-        super().__init__()
-        self.attention = MultiHeadAttention(channels, heads)
-        self.norm = nn.LayerNorm(channels)
 
     def forward(
         self, x: Tensor, code: Tensor, learnable: int, mode: SelfAttention, valid: Tensor | None = None
@@ -120,20 +106,20 @@ class SeparatedSelfAttention(nn.Module):
             mode: which queries attend to which, see ``UniVSSettings``.
             valid: bool (B, Q - learnable), False for prompt queries that only pad the batch; None = all are valid.
         """
-        every, frames = slice(None), x.shape[2]
+        all_queries, frames = slice(None), x.shape[2]
         first, prompted = slice(0, learnable), slice(learnable, x.shape[1])
         updated: Tensor
         if x.shape[1] == learnable or mode == "all":
             mask = None if valid is None else self._mask(valid, learnable, frames)
-            updated = self.norm(x + self._attend(x, code, every, every, mask))
+            updated = self.norm(x + self._attend(x, code, all_queries, all_queries, mask))
             return updated
         parts = [self._attend(x, code, first, first)]
         if mode == "sep-blocked":
             # each target's T copies become a batch entry of their own, so that targets cannot see each other
             alone, alone_code = (part[:, prompted].flatten(0, 1)[:, None] for part in (x, code))
-            parts.append(self._attend(alone, alone_code, every, every).view_as(x[:, prompted]))
+            parts.append(self._attend(alone, alone_code, all_queries, all_queries).view_as(x[:, prompted]))
         else:
-            keys = prompted if mode == "sep" else every
+            keys = prompted if mode == "sep" else all_queries
             mask = None
             if valid is not None:
                 mask = self._mask(valid, 0 if mode == "sep" else learnable, frames)

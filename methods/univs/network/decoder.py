@@ -7,7 +7,6 @@ embedding, K categories.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -194,7 +193,7 @@ class VideoMaskDecoder(nn.Module):
         if prompts is not None and len(prompts):
             x = torch.cat([x, prompts.query.expand(shape)], 1)
             code = torch.cat([code, prompts.query_position.expand(shape)], 1)
-            x = self._read_prompts(self._layer(0), x, code, prompts)
+            x = self._read_prompts(self._layers()[0], x, code, prompts)
             if self.settings.proca:  # from here on a prompt query's content is its own position code
                 code = torch.cat([code[:, :count], x[:, count:]], 1)
         outputs = [self.heads(x, scene.mask_features, count, average_with_learnable)]
@@ -211,13 +210,8 @@ class VideoMaskDecoder(nn.Module):
             outputs = [*outputs, current] if all_layers else [current]
         return outputs
 
-    def _layer(self, index: int) -> DecoderLayer:
-        layer = self.layers[index]
-        assert isinstance(layer, DecoderLayer)
-        return layer
-
-    def _layers(self) -> Iterator[DecoderLayer]:
-        return (self._layer(index) for index in range(len(self.layers)))
+    def _layers(self) -> list[DecoderLayer]:
+        return [layer for layer in self.layers if isinstance(layer, DecoderLayer)]
 
     def _read_prompts(self, layer: DecoderLayer, x: Tensor, code: Tensor, prompts: PromptTokens | None) -> Tensor:
         """Apply a layer's ProCA to the prompt queries of x (B, Q, T, C)."""

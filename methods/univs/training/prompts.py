@@ -135,7 +135,7 @@ def sample_prompts(
         return PromptBatch(network, settings, "expression", rows, valid, clip.categories, text)
     names = concepts is not None and len(concepts) <= settings.max_vocabulary
     if names and torch.rand(()) >= settings.visual_prompt_prob and concepts is not None and clip.categories is not None:
-        present = [categories[shown] for categories, shown in zip(clip.categories, visible, strict=True)]
+        present = [categories[rows] for categories, rows in zip(clip.categories, visible, strict=True)]
         rows, valid = _choose([_sample_names(categories, len(concepts), most) for categories in present], most)
         return PromptBatch(network, settings, "category", rows, valid, clip.categories, concepts[rows][:, :, None])
     keys = [_key_frame(video) for video in masks]

@@ -1,4 +1,4 @@
-"""UniVS's session on a network that sees what is painted: which masks, tokens and frames it uses, and when."""
+"""UniVS's session on a network that segments colours: which masks, tokens and frames it uses, and when."""
 
 from __future__ import annotations
 
@@ -240,7 +240,7 @@ def test_operations_are_counted_where_learnable_queries_are_alone(stuff):
     assert gflops(UniVS(queries=4).eval(), video) > 0
 
 
-# No prompt, and bad ones.
+# No prompts, and invalid ones.
 
 
 def test_no_prompt_at_all_is_an_empty_answer_at_once():

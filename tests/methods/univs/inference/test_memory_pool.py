@@ -94,6 +94,3 @@ def test_consistency_weighs_the_newest_most():
     old, new = math.exp(2.5), math.exp(5.0)  # exp(5 i / 2)
     expected = torch.tensor([old / (old + new), 0.5])
     torch.testing.assert_close(consistency(past, now), expected)
-
-
-# Which masks count.

@@ -10,31 +10,9 @@ import torch
 
 from methods.univs.network.decoder import ClassHead, Outputs, PredictionHeads, Predictions, attention_mask
 from methods.univs.network.model import UniVSNetwork
-from methods.univs.network.prompts import PromptTokens, VisualTokens
+from methods.univs.network.prompts import PromptTokens
 from methods.univs.settings import preset
-
-FRAMES = (2, 3, 7)
-
-
-@pytest.fixture(scope="module")
-def network() -> UniVSNetwork:
-    torch.manual_seed(0)
-    return UniVSNetwork(preset(queries=6)).eval()
-
-
-@pytest.fixture(scope="module")
-def scene(network):
-    frames = torch.rand(3, 3, 50, 70, generator=torch.Generator().manual_seed(1))
-    with torch.inference_mode():
-        return network.scene(network.encode(frames), torch.tensor([FRAMES]))
-
-
-def visual(network: UniVSNetwork, targets: int = 2, tokens: int = 5, seed: int = 0) -> PromptTokens:
-    generator = torch.Generator().manual_seed(seed)
-    shape = (1, targets, 1, tokens, network.settings.hidden)
-    return network.visual_prompts(
-        VisualTokens(torch.randn(shape, generator=generator), torch.randn(shape, generator=generator))
-    )
+from tests.support.fake_univs import FRAMES, random_visual_prompts
 
 
 def other(prompts: PromptTokens, target: int, seed: int = 9) -> PromptTokens:
@@ -67,21 +45,21 @@ def same(a: Predictions, b: Predictions, rows: slice = slice(None)) -> bool:
 
 @pytest.mark.parametrize("mode", ["sep", "sep-blocked", "sep-l2p"])
 def test_prompts_leave_learnable_queries_bit_identical(network, scene, mode):
-    prompts = visual(network)
+    prompts = random_visual_prompts(network)
     before, after = (decode(network, scene, each, mode) for each in (prompts, other(prompts, 1)))
     assert all(same(a.learnable, b.learnable) for a, b in zip(before, after, strict=True))
     assert not same(before[-1].prompt, after[-1].prompt)
 
 
 def test_without_separation_they_do_not(network, scene):
-    prompts = visual(network)
+    prompts = random_visual_prompts(network)
     before, after = (decode(network, scene, each, "all") for each in (prompts, other(prompts, 1)))
     assert not same(before[-1].learnable, after[-1].learnable)
 
 
 @pytest.mark.parametrize(("mode", "apart"), [("sep", False), ("sep-blocked", True), ("sep-l2p", False)])
 def test_only_blocked_targets_do_not_see_each_other(network, scene, mode, apart):
-    prompts = visual(network)
+    prompts = random_visual_prompts(network)
     before, after = (decode(network, scene, each, mode) for each in (prompts, other(prompts, 1)))
     assert same(before[-1].prompt, after[-1].prompt, slice(0, 1)) == apart
     assert same(before[0].prompt, after[0].prompt, slice(0, 1))  # ProCA alone never mixes targets
@@ -100,7 +78,7 @@ def test_expressions_are_blocked(network, scene):
 
 
 def test_no_query_attends_to_padding_rows(network, scene):
-    prompts = visual(network, targets=3)
+    prompts = random_visual_prompts(network, targets=3)
     padded = replace(prompts, valid=torch.tensor([[True, True, False]]))
     first, second = decode(network, scene, padded), decode(network, scene, other(padded, 2))
     assert same(first[-1].prompt, second[-1].prompt, slice(0, 2))
@@ -128,7 +106,7 @@ def test_order_of_the_layer(network, scene, monkeypatch):
             monkeypatch.setattr(module, "forward", spy)
     run = network.decoder.heads.forward
     monkeypatch.setattr(network.decoder.heads, "forward", lambda *a: calls.append("heads") or run(*a))
-    outputs = decode(network, scene, visual(network))
+    outputs = decode(network, scene, random_visual_prompts(network))
     cells = [2 * 3, 4 * 6, 8 * 12]
     expected = ["proca0", "heads"]
     for index in range(3):
@@ -143,7 +121,7 @@ def test_position_of_a_prompt_is_what_the_first_proca_made_of_it(network, scene,
     layer = network.decoder.layers[0]
     run = layer.exchange.forward
     monkeypatch.setattr(layer.exchange, "forward", lambda x, code, *a: seen.append(code) or run(x, code, *a))
-    prompts, frames = visual(network), len(FRAMES)
+    prompts, frames = random_visual_prompts(network), len(FRAMES)
     decode(network, scene, prompts)
     query = prompts.query.expand(-1, -1, frames, -1)
     with torch.inference_mode():
@@ -160,7 +138,7 @@ def test_without_proca_a_prompt_keeps_its_position(scene, monkeypatch):
     layer = network.decoder.layers[0].exchange
     run = layer.forward
     monkeypatch.setattr(layer, "forward", lambda x, code, *a: seen.append(code) or run(x, code, *a))
-    prompts = visual(network)
+    prompts = random_visual_prompts(network)
     decode(network, scene, prompts)
     assert torch.equal(seen[0][:, 6:, 0], prompts.query_position[:, :, 0])
 
@@ -188,7 +166,10 @@ def test_one_frame_and_three_share_weights(network, scene):
         time_code=scene.time_code[:, :1],
         frame_index=scene.frame_index[:, :1],
     )
-    one, three = decode(network, single, visual(network)), decode(network, scene, visual(network))
+    one, three = (
+        decode(network, single, random_visual_prompts(network)),
+        decode(network, scene, random_visual_prompts(network)),
+    )
     assert one[-1].prompt.masks.shape == (1, 2, 1, 16, 24)
     torch.testing.assert_close(one[0].learnable.masks, three[0].learnable.masks[:, :, :1])  # before any exchange
     assert not torch.allclose(one[-1].learnable.embeddings, three[-1].learnable.embeddings[:, :, :1], atol=1e-3)
@@ -203,13 +184,16 @@ def test_permuting_frames_with_their_codes_permutes_outputs(network, scene):
         codes=tuple(x[:, order] for x in scene.codes),
         frame_index=scene.frame_index[:, order],
     )
-    a, b = decode(network, scene, visual(network))[-1], decode(network, turned, visual(network))[-1]
+    a, b = (
+        decode(network, scene, random_visual_prompts(network))[-1],
+        decode(network, turned, random_visual_prompts(network))[-1],
+    )
     for one, two in ((a.learnable, b.learnable), (a.prompt, b.prompt)):
         torch.testing.assert_close(two.masks, one.masks[:, :, order], atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(two.classes, one.classes, atol=1e-5, rtol=1e-4)
 
 
-# PredictionHeads.
+# The heads.
 
 
 def test_classes_by_hand():
@@ -248,6 +232,3 @@ def test_averaged_masks_are_the_mean_with_the_most_similar_learnable_query():
     torch.testing.assert_close(averaged.learnable.masks, alone.learnable.masks)
     expected = (alone.prompt.masks + alone.learnable.masks[:, 1:]) / 2
     torch.testing.assert_close(averaged.prompt.masks, expected)
-
-
-# Frames.

@@ -11,31 +11,9 @@ import torch
 from common.errors import InputError
 from methods.univs.network.model import UniVSNetwork
 from methods.univs.network.positions import grid_code, place_code, time_code
-from methods.univs.network.prompts import PromptTokens, VisualTokens
+from methods.univs.network.prompts import VisualTokens
 from methods.univs.settings import UniVSSettings, preset
-
-FRAMES = (2, 3, 7)
-
-
-@pytest.fixture(scope="module")
-def network() -> UniVSNetwork:
-    torch.manual_seed(0)
-    return UniVSNetwork(preset(queries=6)).eval()
-
-
-@pytest.fixture(scope="module")
-def scene(network):
-    frames = torch.rand(3, 3, 50, 70, generator=torch.Generator().manual_seed(1))
-    with torch.inference_mode():
-        return network.scene(network.encode(frames), torch.tensor([FRAMES]))
-
-
-def visual(network: UniVSNetwork, targets: int = 2, tokens: int = 5, seed: int = 0) -> PromptTokens:
-    generator = torch.Generator().manual_seed(seed)
-    shape = (1, targets, 1, tokens, network.settings.hidden)
-    return network.visual_prompts(
-        VisualTokens(torch.randn(shape, generator=generator), torch.randn(shape, generator=generator))
-    )
+from tests.support.fake_univs import FRAMES, random_visual_prompts
 
 
 def test_codes_by_hand():
@@ -82,7 +60,10 @@ def test_half_precision(network, scene):
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
         clip = network.scene(network.encode(frames), torch.tensor([FRAMES]))
         text = network.text.expressions(["the red one"])[None]
-        outputs = [network.decode(clip, each)[-1] for each in (visual(network), network.expression_prompts(clip, text))]
+        outputs = [
+            network.decode(clip, each)[-1]
+            for each in (random_visual_prompts(network), network.expression_prompts(clip, text))
+        ]
     assert clip.mask_features.dtype == torch.float32  # the pixel decoder is never halved
     assert all(part.masks.isfinite().all() for output in outputs for part in (output.learnable, output.prompt))
 
@@ -139,7 +120,11 @@ def test_every_parameter_gets_a_gradient():
     total = torch.zeros(())
     concepts = network.concepts(["cat", "dog"])
     text = network.text.expressions(["the left one"])[None]
-    kinds = (visual(network), network.category_prompts(scene, concepts[None]), network.expression_prompts(scene, text))
+    kinds = (
+        random_visual_prompts(network),
+        network.category_prompts(scene, concepts[None]),
+        network.expression_prompts(scene, text),
+    )
     for prompts in kinds:
         for output in network.decode(scene, prompts):
             for part in (output.learnable, output.prompt):

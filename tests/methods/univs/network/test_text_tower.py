@@ -1,4 +1,4 @@
-"""UniVS's texts: sentences, tokens, the tower, the concept bank, Lang2Img."""
+"""UniVS's texts: templates, tokens, the text encoder, the concept bank, Lang2Img."""
 
 from __future__ import annotations
 

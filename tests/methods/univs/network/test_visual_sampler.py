@@ -1,4 +1,4 @@
-"""UniVS's prompts: the visual sampler, first queries (equations 1 and 2), ProCA (equation 3)."""
+"""UniVS's visual sampler: tokens of masks, boxes and points."""
 
 from __future__ import annotations
 
@@ -41,9 +41,6 @@ def mask_of(*rectangle: int) -> torch.Tensor:
     mask = torch.zeros(32, 44, dtype=torch.bool)
     mask[top:bottom, left:right] = True
     return mask
-
-
-# The sampler.
 
 
 def test_a_cell_is_inside_if_its_top_left_pixel_is(scene):
@@ -125,9 +122,3 @@ def test_only_large_boxes_are_moved():
         assert 36 <= x1 - x0 <= 44
         assert 45 <= y1 - y0 <= 55
     assert (x0, y0, x1, y1) != (20, 30, 60, 80)
-
-
-# First queries.
-
-
-# ProCA.
