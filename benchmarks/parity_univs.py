@@ -240,14 +240,14 @@ def _load(module: nn.Module, state: dict[str, torch.Tensor], prefix: str = "") -
 
 def compare(name: str, case: Case) -> tuple[bool, list]:
     """Print the largest differences of a case; True if they are too large."""
-    network = UniVSNetwork(case.settings).eval()
+    core = UniVSNetwork(case.settings).eval()
     with tempfile.TemporaryDirectory() as folder:  # through the file, so that the names are proven too
         state = seeded(published_names(case.settings), case.seed)
         torch.save({"model": state, "iteration": 1}, file := Path(folder) / "model_final.pth")
-        for value in network.parameters():
+        for value in core.parameters():
             value.data.fill_(float("nan"))
-        load_published(network, file)
-    theirs, ours = official_run(case), our_run(network, case)
+        load_published(core, file)
+    theirs, ours = official_run(case), our_run(core, case)
     compared = ["masks", "embeddings"] + ["logits"] * (case.prompts != "expression")
     differ = {
         part: max(float((a[part] - b[part]).abs().max()) for a, b in zip(theirs, ours, strict=True))

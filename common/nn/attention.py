@@ -1,4 +1,4 @@
-"""Multi-head attention whose projections can be computed apart from the attention itself."""
+"""Multi-head attention (Vaswani et al., arXiv 1706.03762)."""
 
 from __future__ import annotations
 
@@ -8,13 +8,19 @@ from torch import Tensor, nn
 
 from common.nn.fast import sdpa
 
+QUERY, KEY, VALUE = range(3)
+"""Parts of the packed projection."""
+
 
 class MultiHeadAttention(nn.Module):
-    """Multi-head attention with the parameters of ``nn.MultiheadAttention``.
+    """Multi-head attention with the parameters of ``nn.MultiheadAttention``, whose state dicts it loads.
+
+    Unlike torch's module it takes one boolean mask a sample, and its projections can be called apart from the
+    attention itself.
 
     Args:
-        channels: C of queries, keys and values.
-        heads: attention heads; they divide the channels.
+        channels: C, of queries, keys, values and output.
+        heads: number of heads; divides ``channels``.
     """
 
     def __init__(self, channels: int, heads: int) -> None:
@@ -27,34 +33,42 @@ class MultiHeadAttention(nn.Module):
         nn.init.zeros_(self.out_proj.bias)
 
     def project(self, x: Tensor, part: int) -> Tensor:
-        """Project inputs (..., L, C) to heads (..., heads, L, C / heads).
+        """Project tokens and split them into heads.
 
         Args:
-            x: inputs (..., L, C).
-            part: 0 for queries, 1 for keys, 2 for values.
-        """
-        out = F.linear(x, self.in_proj_weight.chunk(3)[part], self.in_proj_bias.chunk(3)[part])
-        return torch.unflatten(out, -1, (self.heads, -1)).transpose(-2, -3)
+            x: (..., L, C).
+            part: ``QUERY``, ``KEY`` or ``VALUE``.
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Attend with projected queries, keys and values, (N, heads, L or S, C / heads), and return (N, L, C).
+        Returns:
+            (..., heads, L, C / heads).
+        """
+        projected = F.linear(x, self.in_proj_weight.chunk(3)[part], self.in_proj_bias.chunk(3)[part])
+        heads: Tensor = projected.unflatten(-1, (self.heads, -1))
+        return heads.transpose(-2, -3)
+
+    def read(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Attend with projected queries, keys and values, and project the result.
 
         Args:
-            query: projected queries.
-            key: projected keys.
-            value: projected values.
-            mask: bool, broadcast to (N, heads, L, S), True where a query may attend to a key.
+            query: (..., heads, L, C / heads).
+            key: (..., heads, S, C / heads).
+            value: (..., heads, S, C / heads).
+            mask: bool, broadcast to (..., heads, L, S); True where a query may attend to a key. None = everywhere.
+
+        Returns:
+            (..., L, C).
         """
-        out: Tensor = self.out_proj(sdpa(query, key, value, attn_mask=mask).transpose(-2, -3).flatten(-2))
+        attended = sdpa(query, key, value, attn_mask=mask).transpose(-2, -3).flatten(-2)
+        out: Tensor = self.out_proj(attended)
         return out
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return (N, L, C): queries (N, L, C) attend to keys and values (N, S, C).
+        """Attend with queries (B, L, C) to keys and values (B, S, C): (B, L, C).
 
         Args:
-            query: queries (N, L, C).
-            key: keys (N, S, C).
-            value: values (N, S, C).
-            mask: see ``attend``.
+            query: (B, L, C).
+            key: (B, S, C).
+            value: (B, S, C).
+            mask: bool, broadcast to (B, heads, L, S); True where a query may attend to a key. None = everywhere.
         """
-        return self.attend(self.project(query, 0), self.project(key, 1), self.project(value, 2), mask)
+        return self.read(self.project(query, QUERY), self.project(key, KEY), self.project(value, VALUE), mask)

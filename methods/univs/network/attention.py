@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from common.nn.attention import MultiHeadAttention
+from common.nn.attention import KEY, QUERY, VALUE, MultiHeadAttention
 from methods.univs.network.prompts import PromptTokens
 from methods.univs.settings import SelfAttention
 
@@ -80,10 +80,10 @@ class PromptCrossAttention(AttentionBlock):
             query, token_keys = query_value + query_code, tokens + prompts.position
         # tokens shared by all frames are projected once and expanded afterwards
         shape = (*x.shape[:3], attention.heads, tokens.shape[-2], -1)
-        key = torch.cat([attention.project(query, 1), attention.project(token_keys, 1).expand(shape)], -2)
-        value = torch.cat([attention.project(query_value, 2), attention.project(tokens, 2).expand(shape)], -2)
-        parts = (attention.project(query, 0), key, value)
-        attended = attention.attend(*(part.flatten(0, 2) for part in parts))
+        key = torch.cat([attention.project(query, KEY), attention.project(token_keys, KEY).expand(shape)], -2)
+        value = torch.cat([attention.project(query_value, VALUE), attention.project(tokens, VALUE).expand(shape)], -2)
+        parts = (attention.project(query, QUERY), key, value)
+        attended = attention.read(*(part.flatten(0, 2) for part in parts))
         out: Tensor = self.norm(x + attended.view_as(x))
         return out
 

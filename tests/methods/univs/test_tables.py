@@ -10,8 +10,7 @@ import yaml
 
 from methods.univs import UniVS
 from methods.univs.module import _variant
-from methods.univs.settings import InferenceSettings, preset
-from methods.univs.training.step import TrainingSettings
+from methods.univs.settings import InferenceSettings, TrainingSettings, preset
 
 ROOT = Path(__file__).resolve().parents[3]
 ROWS = yaml.safe_load((ROOT / "methods/univs/paper.yaml").read_text())["rows"]
@@ -40,10 +39,10 @@ METRICS = {"tiny-vis": "mAP", "tiny-easy": "G_th"}
 
 @pytest.mark.parametrize("config", NAMES)
 def test_records_of_a_row_are_told_apart_by_name(config: str) -> None:
-    arguments = yaml.safe_load((ROOT / "configs/univs" / f"{config}.yaml").read_text())["model"]["init_args"]
-    recipe, inference = arguments.get("recipe", {}), arguments.get("inference", {})
+    given = yaml.safe_load((ROOT / "configs/univs" / f"{config}.yaml").read_text())["model"]["init_args"]
+    recipe, inference = given.get("recipe", {}), given.get("inference", {})
     module = UniVS(
-        proca=arguments.get("proca"),
+        proca=given.get("proca"),
         recipe=TrainingSettings(**recipe),
         inference=InferenceSettings(**inference),
     )

@@ -28,18 +28,18 @@ CLIP = TextSettings(16, 2, 2, 24, 12, 64, hashed=True)
 
 
 @pytest.fixture(scope="module")
-def blank_network() -> UniVSNetwork:
+def network() -> UniVSNetwork:
     with torch.device("meta"):  # initial values of a ResNet-50 take longer than all the rest
         return UniVSNetwork(SETTINGS).to_empty(device="cpu")
 
 
 @pytest.fixture
-def network(blank_network) -> UniVSNetwork:
+def core(network) -> UniVSNetwork:
     """A network with -1 everywhere."""
     with torch.no_grad():
-        for value in blank_network.state_dict().values():
+        for value in network.state_dict().values():
             value.fill_(-1)
-    return blank_network
+    return network
 
 
 @pytest.fixture(scope="module")
@@ -52,17 +52,17 @@ def numbered(names: Shapes, first: int = 0) -> dict[str, Tensor]:
     return {name: torch.tensor(float(first + i)).expand(shape) for i, (name, shape) in enumerate(names.items())}
 
 
-def arrived(network: UniVSNetwork, state: dict[str, Tensor]) -> set[str]:
+def arrived(core: UniVSNetwork, state: dict[str, Tensor]) -> set[str]:
     """Names of the network whose values are those of a published state."""
     expected = from_published(state)
     return {
-        name for name, value in network.state_dict().items() if name in expected and torch.equal(value, expected[name])
+        name for name, value in core.state_dict().items() if name in expected and torch.equal(value, expected[name])
     }
 
 
-def learned(network: UniVSNetwork) -> set[str]:
+def learned(core: UniVSNetwork) -> set[str]:
     """Names that a published file has."""
-    return {name for name in network.state_dict() if not name.startswith("text.") and "num_batches" not in name}
+    return {name for name in core.state_dict() if not name.startswith("text.") and "num_batches" not in name}
 
 
 def saved(state: object, path: Path) -> Path:
@@ -70,12 +70,12 @@ def saved(state: object, path: Path) -> Path:
     return path
 
 
-def test_every_value_finds_its_place(network, published, tmp_path):
+def test_every_value_finds_its_place(core, published, tmp_path):
     file = saved({"model": published, "iteration": 7}, tmp_path / "model_final.pth")
-    assert load_weights(network, file) == file
-    assert arrived(network, published) == learned(network)
-    assert len(learned(network)) == len(published) - 1  # reid_temp is never read
-    assert network.text.body.text_projection.weight.eq(-1).all()
+    assert load_weights(core, file) == file
+    assert arrived(core, published) == learned(core)
+    assert len(learned(core)) == len(published) - 1  # reid_temp is never read
+    assert core.text.body.text_projection.weight.eq(-1).all()
 
 
 @pytest.mark.parametrize("backbone", ["swin-tiny", "swin-base", "swin-large"])
@@ -86,24 +86,24 @@ def test_swin_names(backbone):
     assert {f"backbone.{key}": value.shape for key, value in wanted.items()} == {k: v.shape for k, v in state.items()}
 
 
-def test_the_teacher_wins(network, published, tmp_path):
+def test_the_teacher_wins(core, published, tmp_path):
     teacher = numbered(published_names(SETTINGS), 10_000)
     both = published | {key.replace(".", "_t.", 1): value for key, value in teacher.items()}
-    load_published(network, saved({"model": both}, tmp_path / "stage3.pth"))
-    assert arrived(network, teacher) == learned(network)
+    load_published(core, saved({"model": both}, tmp_path / "stage3.pth"))
+    assert arrived(core, teacher) == learned(core)
 
 
 @pytest.mark.parametrize(("queries", "kept"), [(12, False), (5, True)])
-def test_mask2former_starts_what_it_has(network, tmp_path, queries, kept):
+def test_mask2former_starts_what_it_has(core, tmp_path, queries, kept):
     names = published_names(replace(SETTINGS, queries=queries), mask2former=True)
-    load_published(network, saved({"model": numbered(names)}, tmp_path / "m2f.pth"))
-    fresh = {name for name in learned(network) if name.startswith(FRESH) or ".proca." in name}
+    load_published(core, saved({"model": numbered(names)}, tmp_path / "m2f.pth"))
+    fresh = {name for name in learned(core) if name.startswith(FRESH) or ".proca." in name}
     fresh |= {"decoder.query", "decoder.query_code"} if kept else set()
-    assert arrived(network, numbered(names)) == learned(network) - fresh
-    assert all(network.state_dict()[name].eq(-1).all() for name in fresh)
+    assert arrived(core, numbered(names)) == learned(core) - fresh
+    assert all(core.state_dict()[name].eq(-1).all() for name in fresh)
 
 
-def test_detectron2s_pickles(network, tmp_path):
+def test_detectron2s_pickles(core, tmp_path):
     arrays = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.array(2.0), "c": np.ones(2, np.float16)}
     for protocol in (2, 4):
         (file := tmp_path / "zoo.pkl").write_bytes(pickle.dumps({"model": arrays, "__author__": "someone"}, protocol))
@@ -113,11 +113,11 @@ def test_detectron2s_pickles(network, tmp_path):
         }
         assert state["c"].dtype == torch.float16
     with pytest.raises(InputError, match="3 not known: a, b, c"):
-        load_weights(network, file)
+        load_weights(core, file)
 
 
 @pytest.mark.parametrize("fault", ["unknown", "missing", "size"])
-def test_keys_that_do_not_fit_are_named(network, published, tmp_path, fault):
+def test_keys_that_do_not_fit_are_named(core, published, tmp_path, fault):
     state = dict(published)
     if fault == "unknown":
         state["sem_seg_head.predictor.class_embeds.weight"] = torch.zeros(1)
@@ -131,20 +131,20 @@ def test_keys_that_do_not_fit_are_named(network, published, tmp_path, fault):
         "size": r"wrong size: pixels\.body\.encoder\.layers\.0\.final_layer_norm\.bias",
     }
     with pytest.raises(InputError, match=said[fault]) as error:
-        load_published(network, saved({"model": state}, tmp_path / "odd.pth"))
+        load_published(core, saved({"model": state}, tmp_path / "odd.pth"))
     assert "\n" not in str(error.value)
 
 
-def test_our_own_checkpoints(network, tmp_path):
-    own = {f"core.{name}": torch.full_like(value, 2) for name, value in network.state_dict().items()}
-    load_weights(network, saved({"state_dict": own}, tmp_path / "last.ckpt"))
-    assert network.level.eq(2).all()
-    assert network.text.body.text_projection.weight.eq(2).all()
+def test_our_own_checkpoints(core, tmp_path):
+    own = {f"core.{name}": torch.full_like(value, 2) for name, value in core.state_dict().items()}
+    load_weights(core, saved({"state_dict": own}, tmp_path / "last.ckpt"))
+    assert core.level.eq(2).all()
+    assert core.text.body.text_projection.weight.eq(2).all()
 
 
-def test_no_such_file_says_where_it_comes_from(network, tmp_path):
+def test_no_such_file_says_where_it_comes_from(core, tmp_path):
     with pytest.raises(InputError, match=r"github\.com/MinghanLi/UniVS"):
-        load_weights(network, tmp_path / "none.pth")
+        load_weights(core, tmp_path / "none.pth")
 
 
 class Evil:
@@ -246,9 +246,9 @@ def test_a_text_tower_that_does_not_fit(tmp_path):
 
 def test_the_papers_sizes():
     with torch.device("meta"):
-        network = UniVSNetwork(UniVSSettings())
-    ours = {name: value.shape for name, value in network.state_dict().items()}
+        core = UniVSNetwork(UniVSSettings())
+    ours = {name: value.shape for name, value in core.state_dict().items()}
     state = from_published(numbered(published_names(UniVSSettings())))
     assert all(ours[name] == value.shape for name, value in state.items())
     # 12 layers of 4,923,520, 49,408 + 77 embeddings of 640, the last norm and the projection
-    assert sum(parameter.numel() for parameter in network.text.parameters()) == 91_163_520
+    assert sum(parameter.numel() for parameter in core.text.parameters()) == 91_163_520
