@@ -37,17 +37,16 @@ def child(targets: int, frames: int, args: argparse.Namespace) -> dict[str, floa
     import torch
 
     from common.video import Prompt
-    from methods.univs.inference.settings import InferenceSettings
     from methods.univs.network.model import UniVSNetwork
     from methods.univs.session import UniVSSession
-    from methods.univs.settings import preset
+    from methods.univs.settings import InferenceSettings, preset
 
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     nano = args.backbone == "nano"
     model = UniVSNetwork(preset(args.backbone)).eval().to(args.device)
     sizes = dict(clip=3, memory=3, points=32) if nano else {}
-    settings = InferenceSettings(**sizes, short_side=None, similarity=-2.0, kept=0.0, first_iou=-1.0)
+    settings = InferenceSettings(**sizes, short_side=None, min_similarity=-2.0, min_area_share=0.0, min_first_iou=-1.0)
     session, (height, width) = UniVSSession(model, settings), args.size
     side = height // 4
     prompts = []

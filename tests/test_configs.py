@@ -65,7 +65,7 @@ def flags(paths: list[Path]) -> list[str]:
     return [word for path in paths for word in ("--config", str(path))]
 
 
-class Parsed(Exception):  # noqa: N818 no error
+class Parsed(Exception):
     """The command line went through; carries the settings of the verb."""
 
 

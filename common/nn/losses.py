@@ -5,19 +5,33 @@ Legend: B objects, K candidates; ``target`` bool (B, H, W) is broadcast over can
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 
-def focal_loss(logits: Tensor, target: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
-    """Sigmoid focal loss (Lin et al., 2017), mean over pixels: logits (B, K, H, W) to (B, K)."""
-    truth = target[:, None].expand_as(logits).to(logits.dtype)
+def sigmoid_focal_loss(logits: Tensor, target: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
+    """Return the sigmoid focal loss (Lin et al., 2017) of each element.
+
+    Args:
+        logits: any shape.
+        target: bool, broadcast to that shape.
+        alpha: weight of positives; negatives have 1 - alpha.
+        gamma: exponent that reduces the loss of easy elements.
+    """
+    truth = target.expand_as(logits).to(logits.dtype)
     cross_entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
     prob = logits.sigmoid()
-    missed = torch.where(target[:, None], 1 - prob, prob)
-    weight = torch.where(target[:, None], alpha, 1 - alpha)
-    return (weight * missed**gamma * cross_entropy).mean((-2, -1))
+    missed = torch.where(target, 1 - prob, prob)
+    weight = torch.where(target, alpha, 1 - alpha)
+    return weight * missed**gamma * cross_entropy
+
+
+def focal_loss(logits: Tensor, target: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
+    """Sigmoid focal loss (Lin et al., 2017), mean over pixels: logits (B, K, H, W) to (B, K)."""
+    return sigmoid_focal_loss(logits, target[:, None], alpha, gamma).mean((-2, -1))
 
 
 def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -25,6 +39,34 @@ def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
     prob, truth = logits.sigmoid(), target[:, None].to(logits.dtype)
     overlap = (prob * truth).sum((-2, -1))
     return 1 - (2 * overlap + 1) / (prob.sum((-2, -1)) + truth.sum((-2, -1)) + 1)
+
+
+@torch.no_grad()
+def sample_uncertain_points(
+    certainty: Callable[[Tensor], Tensor],
+    maps: int,
+    count: int,
+    oversample_ratio: float,
+    importance_sample_ratio: float,
+    device: torch.device,
+) -> Tensor:
+    """Sample points (maps, count, 2) on maps, x and y in 0 to 1: the least certain candidates, and uniform ones.
+
+    PointRend (Kirillov et al., CVPR 2020), section 3.1.
+
+    Args:
+        certainty: maps points (maps, n, 2) to certainties (maps, n).
+        maps: number of maps.
+        count: points of a map.
+        oversample_ratio: candidates drawn for each point, at least 1.
+        importance_sample_ratio: share of the points that are the least certain candidates.
+        device: of the points.
+    """
+    uncertain = round(importance_sample_ratio * count)
+    candidates = torch.rand(maps, round(oversample_ratio * count), 2, device=device)
+    order = certainty(candidates).topk(uncertain, largest=False).indices[..., None].expand(-1, -1, 2)
+    uniform = torch.rand(maps, count - uncertain, 2, device=device)
+    return torch.cat([candidates.gather(1, order), uniform], 1)
 
 
 def mask_iou(logits: Tensor, target: Tensor) -> Tensor:

@@ -12,12 +12,18 @@ from common import optim
 from common.data.clip import Clip
 from common.segmenter import VideoSegmenter
 from common.settings import changed, restore
-from methods.univs.inference.settings import InferenceSettings
-from methods.univs.network.freezing import frozen_parts
-from methods.univs.network.model import UniVSNetwork
+from methods.univs.network.model import UniVSNetwork, frozen_parts
 from methods.univs.session import UniVSSession
-from methods.univs.settings import Backbone, SelfAttention, Temporal, UniVSSettings, preset
-from methods.univs.training.step import TrainingSettings, batch_losses
+from methods.univs.settings import (
+    Backbone,
+    InferenceSettings,
+    SelfAttention,
+    Temporal,
+    TrainingSettings,
+    UniVSSettings,
+    preset,
+)
+from methods.univs.training.step import batch_losses
 from methods.univs.weights.loading import PUBLISHED, published_state
 from methods.univs.weights.text_weights import load_text
 

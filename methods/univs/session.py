@@ -1,4 +1,4 @@
-"""UniVS on a stream: a clip of T frames slides over the video, and its oldest frame is answered."""
+"""Inference session of UniVS: a clip of T frames slides over the video, and its oldest frame is predicted."""
 
 from __future__ import annotations
 
@@ -10,128 +10,144 @@ from torch import Tensor
 from common.errors import InputError
 from common.inference.session import Session
 from common.video import FrameMasks, Prompt
-from methods.univs.inference.detected import Entities
-from methods.univs.inference.preprocessing import check_place, inner_frame, inner_size
-from methods.univs.inference.prompted import Specified
-from methods.univs.inference.semantic import Semantic
-from methods.univs.inference.settings import InferenceSettings
+from methods.univs.inference.detected import DetectedTargets
+from methods.univs.inference.preprocessing import check_prompt, network_size, resize_frame
+from methods.univs.inference.prompted import PromptedTargets
+from methods.univs.inference.semantic import SemanticClasses
 from methods.univs.inference.window import Task, Window
 from methods.univs.network.model import UniVSNetwork
 from methods.univs.network.scene import Features
+from methods.univs.settings import InferenceSettings
 
 
 class UniVSSession(Session):
-    """Frame in, masks out, T - 1 frames late.
+    """Takes frames and returns masks, T - 1 frames late.
 
-    Targets are given by masks, boxes, points or texts, may join at any frame and be dropped; a further prompt of a
-    target begins it anew. Or a vocabulary is given, and targets are found from its frame on.
+    The first prompt decides the task. Targets of masks, boxes, points and texts may be added at any frame and dropped;
+    a second prompt of a target starts it again. With a vocabulary, targets are detected from its frame on.
 
     Args:
-        model: in eval mode.
-        settings: how the video is run.
+        network: in eval mode.
+        settings: lengths and thresholds; None = the defaults.
     """
 
     kinds = ("mask", "box", "points", "text", "vocabulary")
 
-    def __init__(self, model: UniVSNetwork, settings: InferenceSettings | None = None) -> None:
-        self.model, self.settings = model, settings or InferenceSettings()
+    def __init__(self, network: UniVSNetwork, settings: InferenceSettings | None = None) -> None:
+        self.network, self.settings = network, settings or InferenceSettings()
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything: the session is as new."""
+        """Clear all state."""
         self.frame = -1
         self.size: tuple[int, int] | None = None
         self._task: Task | None = None
-        self._features: list[Features] = []  # of the frames that are open
-        self._window: Window | None = None  # the last clip
-        self._looked = -1  # its last frame
+        self._features: list[Features] = []  # of the pending frames, which have no final prediction yet
+        self._window: Window | None = None  # the last clip that the task observed
+        self._observed = -1  # last frame of that clip
 
     @torch.inference_mode()
     def step(self, frame: Tensor, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
         """Take the next frame; see ``Session.step``.
 
+        Args:
+            frame: uint8 RGB (H, W, 3).
+            prompts: prompts on this frame.
+
         Raises:
-            InputError: see ``Session.check`` and ``check_place``; a vocabulary beside other prompts, or a second one;
-                a text that is too long or has no words. The session is then as if the frame had not been given.
+            InputError: see ``Session.check`` and ``check_prompt``; a vocabulary together with other prompts, or a
+                second one; a text that is too long or has no words. The session then takes another frame in its place.
         """
         size = self.check(frame, prompts)
         self._check_task(prompts, size)
-        texts = {p.target: self.model.text.expressions([p.text])[0] for p in prompts if p.text is not None}
-        task = self._opened(prompts)
-        followed = task.followed() if isinstance(task, Specified) else ()
+        # all that can fail comes before the session changes
+        texts = {p.target: self.network.text.expressions([p.text])[0] for p in prompts if p.text is not None}
+        task = self._task_for(prompts)
+        tracked = task.tracked() if isinstance(task, PromptedTargets) else ()
         for prompt in prompts:
-            if prompt.target in followed:
+            if prompt.target in tracked:
                 self.drop(prompt.target)
         self.size, self._task = size, task
         self.frame += 1
-        if isinstance(task, Specified):
+        if isinstance(task, PromptedTargets):
             for prompt in sorted(prompts, key=lambda prompt: prompt.target):
-                task.join(prompt, self.frame, texts.get(prompt.target))
+                task.add(prompt, self.frame, texts.get(prompt.target))
         if task is None or task.idle:
             return [FrameMasks(self.frame, (), frame.new_zeros(0, *size, dtype=torch.bool), torch.zeros(0))]
-        self._features.append(self.model.encode(inner_frame(frame, inner_size(size, self.settings))))
+        self._features.append(self.network.encode(resize_frame(frame, network_size(size, self.settings))))
         if len(self._features) < self.settings.clip:
             return []
-        self._look()
+        self._observe()
         return self._release(task.stride)
 
     @torch.inference_mode()
     def finish(self) -> list[FrameMasks]:
-        """The frames still open."""
-        self._look()
+        """Return the predictions of all pending frames."""
+        self._observe()
         return self._release(len(self._features))
 
     @torch.inference_mode()
     def drop(self, target: int) -> None:
-        """Stop following a target from the next frame on; its open frames are decided as they are.
+        """Stop tracking a target from the next frame on; its masks on pending frames become final.
 
         Raises:
-            InputError: the target is not followed; what a vocabulary's targets are is not for the user to say.
+            InputError: the target is not tracked, or was detected by category and cannot be dropped.
         """
-        if not isinstance(self._task, Specified):
+        if not isinstance(self._task, PromptedTargets):
             raise InputError(f"target {target} is not followed; no target was given")
-        if target in self._task.followed():
-            self._look()
+        if target in self._task.tracked():
+            self._observe()  # decode its pending frames now, as later clips leave the target out
         self._task.drop(target, self.frame + 1)
 
     def _check_task(self, prompts: Sequence[Prompt], size: tuple[int, int]) -> None:
+        """Check that prompts lie on the frame, and that a vocabulary is the only prompt of the video."""
         for prompt in prompts:
-            check_place(prompt, self.frame + 1, size)
-        asked = [prompt for prompt in prompts if prompt.vocabulary is not None]
-        given = len(prompts) - len(asked) or (isinstance(self._task, Specified) and not self._task.idle)
-        if (asked and (given or len(asked) > 1)) or (prompts and isinstance(self._task, Entities | Semantic)):
+            check_prompt(prompt, self.frame + 1, size)
+        vocabularies = sum(prompt.vocabulary is not None for prompt in prompts)
+        tracking = isinstance(self._task, PromptedTargets) and not self._task.idle
+        targets = vocabularies < len(prompts) or tracking
+        detecting = isinstance(self._task, DetectedTargets | SemanticClasses)
+        if (vocabularies and (targets or vocabularies > 1)) or (prompts and detecting):
             raise InputError(
                 f"prompt at frame {self.frame + 1}: a vocabulary stands alone in a video; use a session for each task"
             )
 
-    def _opened(self, prompts: Sequence[Prompt]) -> Task | None:
-        """The task, opened by the first prompt."""
+    def _task_for(self, prompts: Sequence[Prompt]) -> Task | None:
+        """The current task, or the one that the first prompts ask for."""
         if not prompts:
             return self._task
-        words, stuff = prompts[0].vocabulary, prompts[0].stuff
-        if words is None:
-            return self._task or Specified(self.model, self.settings)
-        if len(stuff) == len(words):
-            return Semantic(self.model, self.settings, words)
-        return Entities(self.model, self.settings, words, stuff)
+        vocabulary, stuff = prompts[0].vocabulary, prompts[0].stuff
+        if vocabulary is None:
+            return self._task or PromptedTargets(self.network, self.settings)
+        if len(stuff) == len(vocabulary):
+            return SemanticClasses(self.network, self.settings, vocabulary)
+        return DetectedTargets(self.network, self.settings, vocabulary, stuff)
 
-    def _look(self) -> None:
-        """Let the task see the open frames as a clip, unless it has seen the last of them."""
-        if not self._features or self._looked == self.frame or self._task is None or self.size is None:
+    def _observe(self) -> None:
+        """Let the task process the pending frames as a clip, unless it has already seen the last of them."""
+        if not self._features or self._observed == self.frame or self._task is None or self.size is None:
             return
         frames = range(self.frame + 1 - len(self._features), self.frame + 1)
         features = Features.cat(self._features)
-        scene = self.model.scene(features, torch.tensor([list(frames)], device=features.mask.device))
-        self._window, self._looked = Window(scene, frames, self.size), self.frame
-        self._task.look(self._window)
+        frame_index = torch.tensor([list(frames)], device=features.mask_features.device)
+        self._window, self._observed = Window(self.network.scene(features, frame_index), frames, self.size), self.frame
+        self._task.observe(self._window)
 
     def _release(self, count: int) -> list[FrameMasks]:
-        """Answers to the oldest open frames; all of them once nothing is followed."""
-        out = []
+        """Return the predictions of the oldest pending frames.
+
+        The mask logits of a frame grow with every clip that contains it. The next clip starts ``stride`` frames later,
+        so that many frames have now been in all of their clips and are final.
+
+        Args:
+            count: frames to release; more are released if no target is left, as no further clip would follow.
+        """
+        predictions = []
         while self._features and (count > 0 or (self._task is not None and self._task.idle)):
             assert self._task is not None
             assert self._window is not None
-            out.append(self._task.answer(self.frame + 1 - len(self._features), self._window))
+            # predict() removes dropped targets, which can make the task idle
+            predictions.append(self._task.predict(self.frame + 1 - len(self._features), self._window))
             del self._features[0]
             count -= 1
-        return out
+        return predictions

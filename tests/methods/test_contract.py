@@ -32,7 +32,7 @@ from methods.hqsmem.settings import MemorySettings
 from methods.sam2long import SAM2Long
 from methods.sslvos import SSLVOS
 from methods.univs import UniVS
-from methods.univs.inference.settings import InferenceSettings
+from methods.univs.settings import InferenceSettings
 from methods.vqsam import VQSAM
 from tests.support.lively import enliven
 from tests.support.seeded_sslvos import Case, seeded_value
@@ -111,7 +111,8 @@ def hqsmem(**settings) -> Callable[[], VideoSegmenter]:
 
 def univs() -> VideoSegmenter:
     """Random weights: masks are made sharp, and nothing is discarded."""
-    inference = InferenceSettings(clip=3, memory=3, points=8, short_side=None, similarity=-1.0, kept=0.0, first_iou=0.0)
+    accept_all = dict(min_similarity=-1.0, min_area_share=0.0, min_first_iou=0.0)
+    inference = InferenceSettings(clip=3, memory=3, points=8, short_side=None, **accept_all)
     torch.manual_seed(1)
     module = UniVS(weights="random", inference=inference).eval()
     with torch.no_grad():

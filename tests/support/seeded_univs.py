@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from methods.univs.network.backbone import _SWIN
-from methods.univs.network.heads import Outputs
+from methods.univs.network.decoder import Outputs
 from methods.univs.network.model import UniVSNetwork
 from methods.univs.network.pixel_decoder import PixelDecoder
 from methods.univs.network.prompts import PromptTokens, VisualTokens, stack_tokens
@@ -224,11 +224,11 @@ def _value(name: str, shape: tuple[int, ...], seed: int) -> Tensor:
 
 def seed_ours(settings: UniVSSettings, seed: int = 0) -> UniVSNetwork:
     """A network with seeded weights, in eval mode, for maps of ResNet-50: it has a small backbone in its place."""
-    core = UniVSNetwork(replace(settings, backbone="nano"))
-    core.pixels = PixelDecoder(WIDTHS, settings)
+    network = UniVSNetwork(replace(settings, backbone="nano"))
+    network.pixels = PixelDecoder(WIDTHS, settings)
     names = pixel_names(settings, WIDTHS) | predictor_names(settings)
-    core.load_state_dict(from_published(seeded(names, seed)), strict=False)
-    return core.eval()
+    network.load_state_dict(from_published(seeded(names, seed)), strict=False)
+    return network.eval()
 
 
 def backbone_maps(case: Case) -> list[Tensor]:
@@ -238,10 +238,10 @@ def backbone_maps(case: Case) -> list[Tensor]:
     return [torch.randn(shape, generator=generator) for shape in shapes]
 
 
-def our_scene(core: UniVSNetwork, case: Case) -> Scene:
+def our_scene(network: UniVSNetwork, case: Case) -> Scene:
     """The case's clip, from its maps on."""
-    mask, maps = core.pixels(tuple(backbone_maps(case)))
-    return core.scene(Features(mask, maps, case.size), case.frame_index)
+    mask, maps = network.pixels(tuple(backbone_maps(case)))
+    return network.scene(Features(mask, maps, case.size), case.frame_index)
 
 
 def prompt_mask(case: Case) -> Tensor:
@@ -261,16 +261,16 @@ def bank(case: Case) -> Tensor:
     return torch.randn(3938, 640, generator=torch.Generator().manual_seed(200 + case.seed))
 
 
-def our_prompts(core: UniVSNetwork, scene: Scene, case: Case) -> PromptTokens | None:
+def our_prompts(network: UniVSNetwork, scene: Scene, case: Case) -> PromptTokens | None:
     """Prompts of the case: a mask, a box and a point on frame 0; eight names; or two expressions."""
     count, first = BANK
     if case.prompts == "category":
-        return core.category_prompts(scene, bank(case)[first : first + count].expand(case.clips, -1, -1))
+        return network.category_prompts(scene, bank(case)[first : first + count].expand(case.clips, -1, -1))
     if case.prompts == "expression":
-        return core.expression_prompts(scene, text_features(case)[None])
+        return network.expression_prompts(scene, text_features(case)[None])
     if case.prompts == "none":
         return None
-    points = core.settings.points
+    points = network.settings.points
     tokens = stack_tokens(
         [
             sample_mask(scene, 0, 0, prompt_mask(case), points),
@@ -278,29 +278,31 @@ def our_prompts(core: UniVSNetwork, scene: Scene, case: Case) -> PromptTokens | 
             sample_points(scene, 0, 0, torch.tensor([POINT]), points),
         ]
     )
-    return core.visual_prompts(VisualTokens(tokens.content[None, :, None], tokens.position[None, :, None]))
+    return network.visual_prompts(VisualTokens(tokens.content[None, :, None], tokens.position[None, :, None]))
 
 
 @torch.inference_mode()
-def our_run(core: UniVSNetwork, case: Case) -> list[dict[str, Tensor]]:
+def our_run(network: UniVSNetwork, case: Case) -> list[dict[str, Tensor]]:
     """All outputs of a case, both streams joined: masks, embeddings, and logits for the whole bank.
 
     In training mode the permutation of frames is drawn from seed 0.
     """
     torch.manual_seed(0)
-    core.decoder.train(case.training)
-    scene = our_scene(core, case)
-    outputs = core.decode(scene, our_prompts(core, scene, case), paired=case.prompts == "expression")
-    return [_joined(core, output, case) for output in outputs]
+    network.decoder.train(case.training)
+    scene = our_scene(network, case)
+    outputs = network.decode(
+        scene, our_prompts(network, scene, case), average_with_learnable=case.prompts == "expression"
+    )
+    return [_joined(network, output, case) for output in outputs]
 
 
-def _joined(core: UniVSNetwork, output: Outputs, case: Case) -> dict[str, Tensor]:
-    learned, prompt = output.learnable, output.prompt
-    classes = torch.cat([learned.classes, prompt.classes], 1)
+def _joined(network: UniVSNetwork, output: Outputs, case: Case) -> dict[str, Tensor]:
+    learnable, prompt = output.learnable, output.prompt
+    classes = torch.cat([learnable.classes, prompt.classes], 1)
     return {
-        "masks": torch.cat([learned.masks, prompt.masks], 1),
-        "embeddings": torch.cat([learned.embeddings, prompt.embeddings], 1),
-        "logits": core.class_logits(classes, bank(case)),
+        "masks": torch.cat([learnable.masks, prompt.masks], 1),
+        "embeddings": torch.cat([learnable.embeddings, prompt.embeddings], 1),
+        "logits": network.class_logits(classes, bank(case)),
     }
 
 

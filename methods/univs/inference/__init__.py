@@ -1,1 +1,1 @@
-"""Inference of UniVS, one file a task."""
+"""Inference of UniVS: one module for each task, and the memory, rules and mask operations that they share."""

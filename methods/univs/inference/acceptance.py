@@ -1,6 +1,6 @@
-"""Which masks of targets count in a clip: the rules of inference with prompts.
+"""Which predicted masks of targets are accepted in a clip.
 
-Legend: N targets, T frames of the clip, Q learnable queries, C channels; h and w at stride 4.
+Legend: N targets, T frames of the clip, Q learnable queries, P stored embeddings, C channels; h and w at stride 4.
 """
 
 from __future__ import annotations
@@ -11,91 +11,117 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from methods.univs.inference.mask_ops import compete, mask_iou, quality, to_frame
+from methods.univs.inference.mask_ops import mask_iou, mask_quality, resolve_overlaps, upsample_logits
 from methods.univs.inference.memory_pool import consistency
-from methods.univs.inference.settings import InferenceSettings
-from methods.univs.network.heads import Predictions
+from methods.univs.network.decoder import Predictions
+from methods.univs.settings import InferenceSettings
+
+PlacedMask = tuple[int, Tensor]  # index of a frame in the clip, and a mask at the size of the network's frame
 
 
-class Accepted(NamedTuple):
-    """Masks that count.
+class AcceptedMasks(NamedTuple):
+    """Masks of targets in a clip, and which of them to use.
 
     Attributes:
         masks: logits (N, T, h, w).
         embeddings: (N, T, C).
-        kept: bool (N,), False where nothing of a target counts in this clip.
+        accepted: bool (N,), False for targets whose predictions are discarded in this clip.
     """
 
     masks: Tensor
     embeddings: Tensor
-    kept: Tensor
+    accepted: Tensor
 
 
-def pick(found: Predictions, rows: Sequence[int] | Tensor) -> Predictions:
-    """Some of the queries."""
-    return Predictions(found.masks[rows], found.classes[rows], found.embeddings[rows])
+def select_queries(predictions: Predictions, rows: Sequence[int] | Tensor) -> Predictions:
+    """Return the predictions of selected queries.
+
+    Args:
+        predictions: of one clip, without a batch dimension.
+        rows: indices of the queries.
+    """
+    return Predictions(predictions.masks[rows], predictions.classes[rows], predictions.embeddings[rows])
 
 
-def accept_all(found: Predictions) -> Accepted:
-    """Expressions in their first clip: taken as they are."""
-    return Accepted(found.masks, found.embeddings, torch.ones(len(found.masks), dtype=torch.bool))
+def accept_all(predictions: Predictions) -> AcceptedMasks:
+    """Accept every mask: the rule for expressions in their first clip."""
+    accepted = torch.ones(len(predictions.masks), dtype=torch.bool)
+    return AcceptedMasks(predictions.masks, predictions.embeddings, accepted)
 
 
 def accept_first(
-    found: Predictions, given: list[tuple[int, Tensor] | None], inner: tuple[int, int], settings: InferenceSettings
-) -> Accepted:
-    """Targets in the first clip that shows them.
+    predictions: Predictions,
+    prompt_masks: Sequence[PlacedMask | None],
+    frame_size: tuple[int, int],
+    settings: InferenceSettings,
+) -> AcceptedMasks:
+    """Accept masks of visual prompts in the first clip that shows the targets.
 
-    Targets compete with the squared IoU with the given mask, times quality; only those whose IoU then still exceeds
-    ``first_iou`` (less for small ones) are kept.
-
-    Args:
-        given: for each target the place in the clip of its given mask and that mask, bool at the size ``inner`` of the
-            network's frame; None of a box or points, for which the IoU counts as 1.
-    """
-    masks, _ = compete(found.masks, _given_iou(found.masks, given, inner) ** 2 * quality(found.masks))
-    areas = [0 if one is None else int(one[1].sum()) for one in given]
-    least = settings.first_iou * (masks.new_tensor(areas) / settings.first_area).clamp(max=1)
-    return Accepted(masks, found.embeddings, _given_iou(masks, given, inner) > least)
-
-
-def accept_known(
-    found: Predictions, past: list[Tensor], least: float, share: float | None, factor: Tensor | None = None
-) -> Accepted:
-    """Targets that are in the memory: what is not like it is discarded, then what loses the competition for pixels.
-
-    Given targets compete with squared similarity times quality, and what they lose is taken from them; entities with
-    similarity times quality times ``factor``, and those that are kept are kept as they are.
+    Targets compete for pixels with IoU² x quality, where the IoU is that with the prompt mask. Those whose IoU is then
+    above ``min_first_iou`` (less for small masks) are accepted.
 
     Args:
-        past: (P, C) for each target, its embeddings in memory, oldest first.
-        least: similarity that must be exceeded.
-        share: of its area, what a target must have after the competition; None = there is none.
-        factor: (N,), of entities.
+        predictions: of the targets' prompt queries.
+        prompt_masks: for each target the user's mask, or None for a box or points, whose IoU counts as 1.
+        frame_size: height and width of the network's frame before padding.
+        settings: thresholds.
     """
-    pairs = zip(past, found.embeddings, strict=True)
-    similar = torch.stack([consistency(memory, now) for memory, now in pairs])
-    kept, masks = similar > least, found.masks
-    if share is not None and kept.any():
-        weights = similar * (similar if factor is None else factor) * quality(masks)
-        shared, shares = compete(masks[kept], weights[kept])
-        if factor is None:
+    weights = _prompt_iou(predictions.masks, prompt_masks, frame_size) ** 2 * mask_quality(predictions.masks)
+    masks, _ = resolve_overlaps(predictions.masks, weights)
+    areas = masks.new_tensor([0 if placed is None else int(placed[1].sum()) for placed in prompt_masks])
+    min_iou = settings.min_first_iou * (areas / settings.small_area).clamp(max=1)
+    return AcceptedMasks(masks, predictions.embeddings, _prompt_iou(masks, prompt_masks, frame_size) > min_iou)
+
+
+def accept_tracked(
+    predictions: Predictions,
+    past: Sequence[Tensor],
+    min_similarity: float,
+    min_area_share: float | None,
+    class_scores: Tensor | None = None,
+) -> AcceptedMasks:
+    """Accept masks of targets in memory that are consistent with it and keep their pixels against other targets.
+
+    Prompted targets compete with similarity² x quality, and lose the pixels that go to others. Entities compete with
+    similarity x class score x quality; the competition decides which are accepted, but leaves their masks as they are.
+
+    Args:
+        predictions: of the targets' queries.
+        past: embeddings (P, C) in the memory of each target, oldest first.
+        min_similarity: consistency that must be exceeded.
+        min_area_share: share of its area that a target must keep in the competition; None = no competition.
+        class_scores: (N,), of entities; None for prompted targets.
+    """
+    pairs = zip(past, predictions.embeddings, strict=True)
+    similarity = torch.stack([consistency(embeddings, current) for embeddings, current in pairs])
+    accepted, masks = similarity > min_similarity, predictions.masks
+    if min_area_share is not None and accepted.any():
+        weights = similarity * (similarity if class_scores is None else class_scores) * mask_quality(masks)
+        resolved, shares = resolve_overlaps(masks[accepted], weights[accepted])
+        if class_scores is None:
             masks = masks.clone()
-            masks[kept] = shared
-        kept[kept.clone()] = shares > share
-    return Accepted(masks, found.embeddings, kept)
+            masks[accepted] = resolved
+        accepted[accepted.clone()] = shares > min_area_share
+    return AcceptedMasks(masks, predictions.embeddings, accepted)
 
 
-def recognise(learnable: Predictions, past: list[Tensor]) -> Predictions:
-    """For each target the learnable query that is most like its memory: tracking by similarity."""
-    best = torch.stack([consistency(memory, learnable.embeddings) for memory in past]).argmax(1)
-    return pick(learnable, best)
+def most_similar_queries(learnable: Predictions, past: Sequence[Tensor]) -> Predictions:
+    """Return for each target the learnable query that is most consistent with its memory: tracking by similarity.
+
+    Args:
+        learnable: predictions of the learnable queries.
+        past: embeddings (P, C) in the memory of each target, oldest first.
+    """
+    best = torch.stack([consistency(embeddings, learnable.embeddings) for embeddings in past]).argmax(1)
+    return select_queries(learnable, best)
 
 
-def _given_iou(masks: Tensor, given: Sequence[tuple[int, Tensor] | None], inner: tuple[int, int]) -> Tensor:
-    """IoU (N,) of masks with the given ones."""
-    out = masks.new_ones(len(given))
-    for row, one in enumerate(given):
-        if one is not None:
-            out[row] = mask_iou(to_frame(masks[row, one[0]][None], inner) > 0, one[1][None])[0, 0]
+def _prompt_iou(masks: Tensor, prompt_masks: Sequence[PlacedMask | None], frame_size: tuple[int, int]) -> Tensor:
+    """IoU (N,) of predicted masks (N, T, h, w) with the prompt masks; 1 where there is no prompt mask."""
+    out = masks.new_ones(len(prompt_masks))
+    for row, placed in enumerate(prompt_masks):
+        if placed is not None:
+            frame, prompt_mask = placed
+            predicted = upsample_logits(masks[row, frame][None], frame_size) > 0
+            out[row] = mask_iou(predicted, prompt_mask[None])[0, 0]
     return out

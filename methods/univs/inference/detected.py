@@ -1,132 +1,216 @@
-"""Targets found by category (VIS, VPS), clip by clip: detection, association, and tracking by prompts."""
+"""Targets detected by category (VIS, VPS): detection, association with known entities, and tracking by prompts.
+
+Legend: Q learnable queries, N candidates, E entities, K categories, T frames of the clip, P past frames, C channels.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import torch
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from common.video import FrameMasks
-from methods.univs.inference.acceptance import accept_known
-from methods.univs.inference.association import bi_softmax, candidates, match
+from methods.univs.inference.acceptance import accept_tracked
 from methods.univs.inference.entity import Entity
-from methods.univs.inference.mask_ops import coarse_to_frame, frame_iou, quality
-from methods.univs.inference.memory_pool import Pool
-from methods.univs.inference.panoptic import Segments, instances
-from methods.univs.inference.settings import InferenceSettings
-from methods.univs.inference.window import Window, float32, pool_prompts
-from methods.univs.network.heads import Predictions
+from methods.univs.inference.mask_ops import mask_iou, mask_quality, max_box_iou, max_frame_iou, upsample_masks
+from methods.univs.inference.memory_pool import MemoryPool
+from methods.univs.inference.panoptic import PanopticSegments, predict_instances
+from methods.univs.inference.window import Window, first_clip, pool_prompts
+from methods.univs.network.decoder import Predictions
 from methods.univs.network.model import UniVSNetwork
+from methods.univs.settings import EntitySettings, InferenceSettings
 
-_RECENT = 3  # embeddings of an entity that candidates are compared with, and that a new slot starts from
+_RECENT = 3  # newest embeddings of an entity that candidates are compared with, and whose mean a new slot gets
 
 
-class Entities:
-    """See ``Task``. Names that are stuff make it panoptic."""
+class DetectedTargets:
+    """Task of targets that are detected by category, see ``Task``; panoptic if some categories are stuff.
+
+    Args:
+        network: in eval mode.
+        settings: lengths and thresholds.
+        vocabulary: K category names.
+        stuff: those of the names that cannot be counted; none for VIS, some for VPS.
+    """
 
     stride = 1
     idle = False
 
     def __init__(
-        self, model: UniVSNetwork, settings: InferenceSettings, vocabulary: Sequence[str], stuff: Sequence[str]
+        self, network: UniVSNetwork, settings: InferenceSettings, vocabulary: Sequence[str], stuff: Sequence[str]
     ) -> None:
-        self.model, self.settings = model, settings
+        self.network, self.settings = network, settings
         self.limits = settings.panoptic if stuff else settings.instances
-        self.concepts = model.concepts(vocabulary)
+        self.concepts = network.concepts(vocabulary)
         self.stuff = torch.tensor([name in stuff for name in vocabulary], device=self.concepts.device)
         self.entities: list[Entity] = []
-        self._segments = Segments(self.stuff, self.limits.kept, self._number) if stuff else None
-        self._numbers = 0
-        self._surest = 0.0  # largest sum of quality so far
+        self._segments = PanopticSegments(self.stuff, self.limits.min_area_share, self._next_id) if stuff else None
+        self._ids = 0  # ids assigned so far
+        self._max_quality = 0.0  # largest summed quality of an entity so far
         self._start: int | None = None  # first frame of the first clip
 
-    def look(self, window: Window) -> None:
-        """Take the next clip."""
-        settings, known = self.settings, list(self.entities)
+    def observe(self, window: Window) -> None:
+        """Process the next clip."""
+        settings, entities = self.settings, list(self.entities)
         self._start = window.frames[0] if self._start is None else self._start
-        clip = window.frames[0] - self._start
-        for entity in known:
-            entity.reach(window.frames[-1], _RECENT)
+        clip = window.frames[0] - self._start  # index of the clip, as clips slide by one frame
+        for entity in entities:
+            entity.extend(window.frames[-1], _RECENT)
         prompts = None
-        if known and settings.tracking == "prompts":
-            prompts = pool_prompts(self.model, [e.pool for e in known], window.frames, settings.memory)
-        out = self.model.decode(window.scene, prompts, every=False)[-1]
+        if entities and settings.tracking == "prompts":
+            prompts = pool_prompts(self.network, [e.pool for e in entities], window.frames, settings.memory)
+        output = self.network.decode(window.scene, prompts, all_layers=False)[-1]
         if prompts is not None:
-            self._follow(known, float32(out.prompt), window, clip)
-        if clip % settings.interval == 0 or not known or settings.tracking == "similarity":
-            self._detect(known, float32(out.learnable), window)
-        self.entities.sort(key=lambda entity: entity.seen, reverse=True)
-        del self.entities[settings.entities :]
+            self._track(entities, first_clip(output.prompt), window, clip)
+        if clip % settings.detection_interval == 0 or not entities or settings.tracking == "similarity":
+            self._detect(entities, first_clip(output.learnable), window)
+        self.entities.sort(key=lambda entity: entity.last_seen, reverse=True)
+        del self.entities[settings.max_entities :]
         for entity in self.entities:
-            window.renew(entity.pool, settings.points)
+            window.resample(entity.pool, settings.points)
             entity.pool.trim(max(settings.memory, _RECENT), window.frames[0])
 
-    def answer(self, frame: int, window: Window) -> FrameMasks:
-        """Entities with a mask on the frame, or segments."""
-        if self._segments is None:
-            self._surest = max([self._surest, *(entity.quality for entity in self.entities)])
-            return instances(frame, window, self.entities, len(self.concepts), self._surest)
-        return self._segments.answer(frame, window, self.entities)
+    def predict(self, frame: int, window: Window) -> FrameMasks:
+        """Return the instances or panoptic segments of a frame.
 
-    def _number(self) -> int:
-        self._numbers += 1
-        return self._numbers
-
-    def _follow(self, known: list[Entity], found: Predictions, window: Window, clip: int) -> None:
-        """What the prompts of known entities found, where it is like them; instances compete for the pixels."""
-        limits, sharpness = self.limits, quality(found.masks).tolist()
-        past = [entity.pool.embeddings(max(self.settings.memory, _RECENT)) for entity in known]
-        least = limits.similarity / 2 if clip < self.settings.clip else limits.similarity
-        share = limits.kept if self._segments is None else None
-        sure = torch.stack([entity.scores.max() for entity in known])
-        accepted = accept_known(found, past, least, share, sure)
-        for row, entity in enumerate(known):
-            if accepted.kept[row]:
-                entity.add(window, accepted.masks[row], sharpness[row])
-                entity.resemble(window, accepted.embeddings[row])
-
-    def _detect(self, known: list[Entity], found: Predictions, window: Window) -> None:
-        """Candidates among the learnable queries: more about a known entity, or a new one.
-
-        As released, panoptic candidates are all queries once an entity is known; a candidate that is like an entity,
-        but not enough for its masks to count, may become a new one.
+        Args:
+            frame: index of the frame in the video.
+            window: the last clip.
         """
-        limits, sharpness = self.limits, quality(found.masks)
-        probs = self.model.class_logits(found.classes, self.concepts).sigmoid() * sharpness[:, None]
+        if self._segments is None:
+            self._max_quality = max([self._max_quality, *(entity.quality for entity in self.entities)])
+            return predict_instances(frame, window, self.entities, len(self.concepts), self._max_quality)
+        return self._segments.predict(frame, window, self.entities)
+
+    def _next_id(self) -> int:
+        self._ids += 1
+        return self._ids
+
+    def _track(self, entities: list[Entity], predictions: Predictions, window: Window, clip: int) -> None:
+        """Add the masks of the entities' prompt queries that are accepted; instances compete for pixels."""
+        limits, qualities = self.limits, mask_quality(predictions.masks).tolist()
+        past = [entity.pool.embeddings(max(self.settings.memory, _RECENT)) for entity in entities]
+        # as released, the threshold is lower as long as the memory holds few embeddings
+        early = clip < self.settings.clip
+        min_similarity = limits.min_similarity / 2 if early else limits.min_similarity
+        min_area_share = limits.min_area_share if self._segments is None else None
+        class_scores = torch.stack([entity.scores.max() for entity in entities])
+        results = accept_tracked(predictions, past, min_similarity, min_area_share, class_scores)
+        for row, entity in enumerate(entities):
+            if results.accepted[row]:
+                entity.add_masks(window, results.masks[row], qualities[row])
+                entity.add_embeddings(window, results.embeddings[row])
+
+    def _detect(self, entities: list[Entity], predictions: Predictions, window: Window) -> None:
+        """Match candidates among the learnable queries with known entities, and start new ones.
+
+        As released, panoptic candidates are all queries once there are entities. A candidate that matches an entity
+        below ``min_merge`` updates its class scores and embedding, and may still become a new entity.
+        """
+        limits, qualities = self.limits, mask_quality(predictions.masks)
+        probs = self.network.class_logits(predictions.classes, self.concepts).sigmoid() * qualities[:, None]
         rows = torch.arange(len(probs), device=probs.device)
-        if not known or self._segments is None:
-            rows = candidates(probs, found.masks > 0, sharpness, self.stuff, limits)
-        taken = set()
-        for entity, place, similarity in self._match(known, found.embeddings[rows]):
-            row = rows[place]
+        if not entities or self._segments is None:
+            rows = select_candidates(probs, predictions.masks > 0, qualities, self.stuff, limits)
+        merged = set()
+        for entity, candidate, similarity in self._match(entities, predictions.embeddings[rows]):
+            row = rows[candidate]
             entity.classes = (entity.classes + probs[row]) / 2
-            entity.resemble(window, found.embeddings[row])
-            if similarity > limits.merge or self.settings.tracking == "similarity":
-                entity.add(window, found.masks[row], float(sharpness[row]))
-                taken.add(place)
-        shapes = torch.stack([entity.shape(window) for entity in known]) if known else None
-        for place, row in enumerate(rows.tolist()):
-            if place in taken or probs[row].max() <= (limits.later if known else limits.first):
+            entity.add_embeddings(window, predictions.embeddings[row])
+            if similarity > limits.min_merge or self.settings.tracking == "similarity":
+                entity.add_masks(window, predictions.masks[row], float(qualities[row]))
+                merged.add(candidate)
+        entity_masks = torch.stack([entity.masks(window) for entity in entities]) if entities else None
+        min_score = limits.min_new_score if entities else limits.min_first_score
+        for candidate, row in enumerate(rows.tolist()):
+            if candidate in merged or probs[row].max() <= min_score:
                 continue
-            if shapes is None or frame_iou(found.masks[row] > 0, shapes).max() < limits.new_overlap:
-                self._begin(found, row, probs[row], float(sharpness[row]), window)
+            masks = predictions.masks[row] > 0
+            if entity_masks is None or max_frame_iou(masks, entity_masks).max() < limits.max_new_iou:
+                self._add_entity(predictions, row, probs[row], float(qualities[row]), window)
 
-    def _match(self, known: list[Entity], now: Tensor) -> list[tuple[Entity, int, float]]:
-        """Known entities with the place of their candidate (K, T, C), and how surely it is theirs."""
-        if not known or not len(now):
+    def _match(self, entities: list[Entity], embeddings: Tensor) -> list[tuple[Entity, int, float]]:
+        """Entities with the index of the candidate (N, T, C) that each is matched with, and their similarity."""
+        if not entities or not len(embeddings):
             return []
-        past = [entity.pool.embeddings(_RECENT) for entity in known]
-        past = [torch.cat([one[:1].expand(_RECENT - len(one), -1), one]) for one in past]
-        similarity = bi_softmax(torch.stack(past), now)
-        return [(known[e], k, float(similarity[e, k])) for e, k in match(similarity, self.limits.match)]
+        past = [entity.pool.embeddings(_RECENT) for entity in entities]
+        # entities with fewer embeddings repeat their oldest one
+        past = [torch.cat([rows[:1].expand(_RECENT - len(rows), -1), rows]) for rows in past]
+        similarity = bi_softmax(torch.stack(past), embeddings)
+        pairs = match_entities(similarity, self.limits.min_match)
+        return [(entities[e], n, float(similarity[e, n])) for e, n in pairs]
 
-    def _begin(self, found: Predictions, row: int, probs: Tensor, sharpness: float, window: Window) -> None:
-        """A new entity: its first tokens are those of the first frame of the clip that shows it."""
-        masks = found.masks[row]
+    def _add_entity(self, predictions: Predictions, row: int, probs: Tensor, quality: float, window: Window) -> None:
+        """Start a new entity, with tokens of the first frame of the clip that shows it in all slots."""
+        masks = predictions.masks[row]
         place = int((masks > 0).flatten(1).any(1).int().argmax())
-        mask = coarse_to_frame(masks[place] > 0, window.scene.size)
-        pool = Pool(window.frames, window.sample(window.frames[place], mask, self.settings.points))
-        pool.add({}, dict(zip(window.frames, found.embeddings[row], strict=True)))
-        self.entities.append(Entity(self._number(), pool, probs, torch.zeros_like(probs)))
-        self.entities[-1].add(window, masks, sharpness)
+        mask = upsample_masks(masks[place] > 0, window.scene.size)
+        pool = MemoryPool(window.frames, window.sample(window.frames[place], mask, self.settings.points))
+        pool.update({}, dict(zip(window.frames, predictions.embeddings[row], strict=True)))
+        self.entities.append(Entity(self._next_id(), pool, probs, torch.zeros_like(probs)))
+        self.entities[-1].add_masks(window, masks, quality)
+
+
+def select_candidates(probs: Tensor, masks: Tensor, quality: Tensor, stuff: Tensor, settings: EntitySettings) -> Tensor:
+    """Return the learnable queries that may be entities, int64 (N,): things, then stuff, each the best first.
+
+    Args:
+        probs: class probabilities times quality (Q, K).
+        masks: bool (Q, T, h, w).
+        quality: mask quality (Q,).
+        stuff: bool (K,), True for categories that cannot be counted.
+        settings: thresholds.
+    """
+    score, category = probs.max(1)
+    is_stuff = stuff[category]
+    stable = (quality > settings.min_quality) & masks.flatten(1).any(1)
+    selected = []
+    for kind, most in ((~is_stuff, settings.max_things), (is_stuff, settings.max_stuff)):
+        rows = score.masked_fill(~(kind & stable), -1).argsort(descending=True, stable=True)
+        rows = rows[: int((kind & stable).sum())][:most]
+        if kind is is_stuff:
+            remaining = suppress_overlaps(mask_iou(masks[rows, 0], masks[rows, 0]), settings.max_stuff_iou)
+        else:
+            remaining = suppress_overlaps(max_box_iou(masks[rows]), settings.max_box_iou) if len(rows) else rows > 0
+        selected.append(rows[remaining])
+    return torch.cat(selected)
+
+
+def suppress_overlaps(overlaps: Tensor, max_iou: float) -> Tensor:
+    """Return which candidates overlap no better one, bool (N,): non-maximum suppression in one step, as released.
+
+    Unlike the greedy form, a candidate that is suppressed itself suppresses others too.
+
+    Args:
+        overlaps: IoU (N, N), the best candidate first.
+        max_iou: IoU above which the worse of two candidates is suppressed.
+    """
+    return ~(overlaps.triu(1) > max_iou).any(0)
+
+
+def bi_softmax(past: Tensor, current: Tensor) -> Tensor:
+    """Return the similarity of entities and candidates, (E, N), at most 1.
+
+    For each pair of a past frame and a frame of the clip: dot products, softmax over the candidates and over the
+    entities, and the mean of the two. Then the mean over the pairs.
+
+    Args:
+        past: embeddings of entities (E, P, C).
+        current: embeddings of candidates (N, T, C).
+    """
+    dots = torch.einsum("epc,ktc->ptek", past, current)
+    return ((dots.softmax(-1) + dots.softmax(-2)) / 2).mean((0, 1))
+
+
+def match_entities(similarity: Tensor, min_similarity: float) -> list[tuple[int, int]]:
+    """Return pairs of entity and candidate: the assignment of largest similarity (Hungarian algorithm).
+
+    Args:
+        similarity: (E, N).
+        min_similarity: similarity that a pair must exceed.
+    """
+    likely = similarity.masked_fill(similarity <= min_similarity, 0.0)
+    rows, columns = linear_sum_assignment(likely.cpu().numpy(), maximize=True)
+    return [(int(e), int(n)) for e, n in zip(rows, columns, strict=True) if likely[e, n] > 0]

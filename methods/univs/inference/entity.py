@@ -1,4 +1,4 @@
-"""An entity: what was found by category and is followed."""
+"""Entities: targets that were detected by category and are tracked (VIS, VPS)."""
 
 from __future__ import annotations
 
@@ -7,56 +7,68 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from methods.univs.inference.memory_pool import Pool
+from methods.univs.inference.memory_pool import MemoryPool
 from methods.univs.inference.window import Window
 
 
 @dataclass(eq=False)
 class Entity:
-    """What is known of it.
+    """A tracked entity.
 
     Attributes:
-        id: unique in the video, from 1.
+        id: its number in the video, from 1.
         pool: its memory.
-        classes: (K,) class probabilities times the masks' quality, of the newest clip.
-        past_classes: (K,) sum of those of ``clips`` earlier ones.
-        quality: of its masks, summed up over prompts and detections.
-        seen: last frame on which it showed.
-        answered: it has been in an answer as a thing.
+        classes: (K,), class probabilities times mask quality, of the newest clip.
+        past_classes: (K,), sum of those of earlier clips.
+        clips: number of earlier clips.
+        quality: sum of the qualities of all masks that were added.
+        last_seen: last frame with a non-empty mask.
+        predicted: True once it was part of a panoptic prediction as a thing.
     """
 
     id: int
-    pool: Pool
+    pool: MemoryPool
     classes: Tensor
     past_classes: Tensor
     clips: int = 0
     quality: float = 0.0
-    seen: int = -1
-    answered: bool = False
+    last_seen: int = -1
+    predicted: bool = False
 
     @property
     def scores(self) -> Tensor:
-        """(K,) ``classes``, averaged over its history."""
+        """Class scores (K,): ``classes`` averaged over all clips."""
         return (self.past_classes + self.classes) / (self.clips + 1)
 
-    def reach(self, frame: int, recent: int) -> None:
-        """Open the slot of a new clip: its classes are a copy of the last, its embedding the mean of the latest."""
-        self.past_classes, self.clips = self.past_classes + self.classes, self.clips + 1
-        self.pool.reach(frame, recent)
+    def extend(self, frame: int, recent: int) -> None:
+        """Start a new clip, with a copy of the last class scores and the mean of the newest embeddings.
 
-    def add(self, window: Window, masks: Tensor, quality: float) -> None:
-        """Masks (T, h, w) of a clip, and their quality."""
-        self.pool.add(dict(zip(window.frames, masks, strict=True)), {})
-        shown = [frame for frame, mask in zip(window.frames, masks, strict=True) if (mask > 0).any()]
-        self.seen = max([self.seen, *shown])
+        Args:
+            frame: last frame of the clip.
+            recent: embeddings that the mean is taken over.
+        """
+        self.past_classes, self.clips = self.past_classes + self.classes, self.clips + 1
+        self.pool.extend(frame, recent)
+
+    def add_masks(self, window: Window, masks: Tensor, quality: float) -> None:
+        """Add masks of a clip.
+
+        Args:
+            window: the clip.
+            masks: logits (T, h, w).
+            quality: their mask quality.
+        """
+        self.pool.update(dict(zip(window.frames, masks, strict=True)), {})
+        visible = [frame for frame, mask in zip(window.frames, masks, strict=True) if (mask > 0).any()]
+        self.last_seen = max([self.last_seen, *visible])
         self.quality += quality
 
-    def resemble(self, window: Window, embeddings: Tensor) -> None:
-        """Embeddings (T, C) of a clip: their mean goes into the newest slot."""
-        self.pool.add({}, {window.frames[-1]: embeddings.mean(0)})
+    def add_embeddings(self, window: Window, embeddings: Tensor) -> None:
+        """Add the mean of the embeddings (T, C) of a clip to the newest slot."""
+        self.pool.update({}, {window.frames[-1]: embeddings.mean(0)})
 
-    def shape(self, window: Window) -> Tensor:
-        """Its masks bool (T, h, w) so far."""
-        blank = torch.zeros(window.scene.mask.shape[-2:], device=window.scene.mask.device)
-        masks = [self.pool.masks(frame) for frame in window.frames]
-        return torch.stack([blank if mask is None else mask for mask in masks]) > 0
+    def masks(self, window: Window) -> Tensor:
+        """Return its masks so far, bool (T, h, w)."""
+        blank = torch.zeros(window.scene.mask_features.shape[-2:], device=window.scene.mask_features.device)
+        logits = [self.pool.mask_logits(frame) for frame in window.frames]
+        return torch.stack([blank if mask is None else mask for mask in logits]) > 0

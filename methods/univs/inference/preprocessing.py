@@ -1,4 +1,4 @@
-"""Frames and prompts at the size that the network sees."""
+"""Frames and prompts at the size that the network runs at."""
 
 from __future__ import annotations
 
@@ -8,54 +8,82 @@ from torch import Tensor
 
 from common.errors import InputError
 from common.video import Prompt
-from methods.univs.inference.settings import InferenceSettings
 from methods.univs.inference.window import Window
 from methods.univs.network.prompts import VisualTokens
 from methods.univs.network.visual_sampler import sample_box, sample_points
+from methods.univs.settings import InferenceSettings
 
 
-def inner_size(size: tuple[int, int], settings: InferenceSettings) -> tuple[int, int]:
-    """Height and width of a frame with its short side at ``short_side``, or less to hold ``long_side``."""
+def network_size(size: tuple[int, int], settings: InferenceSettings) -> tuple[int, int]:
+    """Return height and width of resized frames: short side ``short_side``, or less to keep within ``long_side``.
+
+    Args:
+        size: height and width of the video.
+        settings: the two lengths.
+    """
     if settings.short_side is None:
         return size
     scale = min(settings.short_side / min(size), settings.long_side / max(size))
     return max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
 
 
-def inner_frame(frame: Tensor, size: tuple[int, int]) -> Tensor:
-    """A frame uint8 (H, W, 3) as float (1, 3, h, w), 0 to 1."""
+def resize_frame(frame: Tensor, size: tuple[int, int]) -> Tensor:
+    """Convert a frame uint8 (H, W, 3) to float (1, 3, h, w) in 0 to 1, bilinear with antialiasing.
+
+    Args:
+        frame: uint8 RGB (H, W, 3).
+        size: (h, w).
+    """
     image = frame.permute(2, 0, 1)[None].float() / 255
     if image.shape[-2:] == size:
         return image
     return F.interpolate(image, size, mode="bilinear", align_corners=False, antialias=True)
 
 
-def inner_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
-    """A mask bool (H, W) as bool (h, w) by the nearest pixel; one that would vanish keeps all that it touches."""
+def resize_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize a mask bool (H, W) to (h, w), nearest neighbour; one that would vanish keeps all cells that it touches.
+
+    Args:
+        mask: bool (H, W).
+        size: (h, w).
+    """
     planes = mask[None, None].float()
     small = F.interpolate(planes, size, mode="nearest")
     return (small if small.any() else F.adaptive_max_pool2d(planes, size))[0, 0] > 0
 
 
 def prompt_tokens(prompt: Prompt, frame: int, window: Window, points: int) -> VisualTokens:
-    """Tokens (points, C) of a mask, box or points on a frame of the clip."""
+    """Sample tokens (points, C) of a visual prompt.
+
+    Args:
+        prompt: a mask, box or points, at the size of the video.
+        frame: index in the video of the frame that the prompt lies on; a frame of the clip.
+        window: the clip.
+        points: number of tokens.
+    """
     scene, place = window.scene, window.frames.index(frame)
+    device = scene.mask_features.device
     if prompt.mask is not None:
-        return window.sample(frame, inner_mask(prompt.mask.to(scene.mask.device), scene.size), points)
-    (height, width), (inner_height, inner_width) = window.size, scene.size
-    scale = torch.tensor([inner_width / width, inner_height / height])
+        return window.sample(frame, resize_mask(prompt.mask.to(device), scene.size), points)
+    (height, width), (network_height, network_width) = window.size, scene.size
+    scale = torch.tensor([network_width / width, network_height / height])
     if prompt.box is not None:
         box = (torch.tensor(prompt.box).view(2, 2) * scale).flatten().tolist()
         return sample_box(scene, 0, place, box, points, torch.Generator().manual_seed(frame))
     assert prompt.points is not None
-    return sample_points(scene, 0, place, (prompt.points.cpu() * scale).to(scene.mask.device), points)
+    return sample_points(scene, 0, place, (prompt.points.cpu() * scale).to(device), points)
 
 
-def check_place(prompt: Prompt, frame: int, size: tuple[int, int]) -> None:
-    """See that a prompt lies on its frame of ``size`` and is of a kind that the sampler knows.
+def check_prompt(prompt: Prompt, frame: int, size: tuple[int, int]) -> None:
+    """Check that a prompt lies on its frame, and that the visual sampler supports it.
+
+    Args:
+        prompt: the prompt.
+        frame: index of its frame, for the error message.
+        size: height and width of the video.
 
     Raises:
-        InputError: a box or a point outside the frame, points off the target, a box together with points.
+        InputError: a box or a point outside the frame, points labelled 0, a box together with points.
     """
     where = f"prompt of target {prompt.target} at frame {frame}"
     height, width = size

@@ -1,117 +1,240 @@
-"""Targets given by prompts (VOS, RefVOS, PVOS), clip by clip: each is followed by its own prompt query."""
+"""Targets specified by masks, boxes, points or expressions (VOS, PVOS, RefVOS), tracked by their own prompt queries."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from common.errors import InputError
 from common.video import FrameMasks, Prompt
-from methods.univs.inference.acceptance import accept_all, accept_first, accept_known, pick, recognise
-from methods.univs.inference.mask_ops import to_frame
-from methods.univs.inference.settings import InferenceSettings
-from methods.univs.inference.target import Target
-from methods.univs.inference.window import Window, float32, pool_prompts
+from methods.univs.inference.acceptance import (
+    PlacedMask,
+    accept_all,
+    accept_first,
+    accept_tracked,
+    most_similar_queries,
+    select_queries,
+)
+from methods.univs.inference.mask_ops import upsample_logits
+from methods.univs.inference.memory_pool import MemoryPool
+from methods.univs.inference.preprocessing import prompt_tokens, resize_mask
+from methods.univs.inference.window import Window, first_clip, pool_prompts
+from methods.univs.network.decoder import Outputs
 from methods.univs.network.model import UniVSNetwork
 from methods.univs.network.prompts import PromptTokens
+from methods.univs.settings import InferenceSettings
 
 
-class Specified:
-    """See ``Task``. Visual prompts share out the pixels, expressions do not."""
+@dataclass(eq=False)
+class PromptedTarget:
+    """A target that is specified by a prompt.
+
+    Attributes:
+        prompt: the user's prompt.
+        start: frame of the prompt.
+        stop: frame from which on the target is no longer tracked; None = it is still tracked.
+        text: (L, D), tokens of its expression; None for a visual prompt.
+        pool: its memory; None before the first clip that contains ``start``.
+    """
+
+    prompt: Prompt
+    start: int
+    stop: int | None = None
+    text: Tensor | None = None
+    pool: MemoryPool | None = None
+
+    @property
+    def prompt_frame(self) -> int | None:
+        """The frame of the user's mask; None without one."""
+        return None if self.prompt.mask is None else self.start
+
+    @property
+    def memory(self) -> MemoryPool:
+        """The pool, after the first clip that contains ``start``."""
+        assert self.pool is not None
+        return self.pool
+
+    def prompt_mask(self, window: Window) -> PlacedMask | None:
+        """Return the user's mask at the size of the network's frame, and its place in the clip; None without one."""
+        if self.prompt.mask is None:
+            return None
+        mask = resize_mask(self.prompt.mask.to(window.scene.mask_features.device), window.scene.size)
+        return window.frames.index(self.start), mask
+
+    def extend(self, window: Window, points: int) -> None:
+        """Add memory slots for a clip; in the target's first clip all of them get the tokens of its prompt.
+
+        Args:
+            window: the clip.
+            points: number of tokens of a frame.
+        """
+        if self.pool is not None:
+            self.pool.extend(window.frames[-1])
+        elif self.text is not None:
+            self.pool = MemoryPool(window.frames)
+        else:
+            self.pool = MemoryPool(window.frames, prompt_tokens(self.prompt, self.start, window, points))
+
+    def update(self, window: Window, masks: Tensor | None, embeddings: Tensor) -> None:
+        """Add the predictions of a clip to the memory.
+
+        Masks before ``start`` are ignored, and so is the one on the frame of the user's mask.
+
+        Args:
+            window: the clip.
+            masks: logits (T, h, w); None = discarded.
+            embeddings: (T, C).
+        """
+        logits = {} if masks is None else dict(zip(window.frames, masks, strict=True))
+        logits = {f: mask for f, mask in logits.items() if f >= self.start and f != self.prompt_frame}
+        self.memory.update(logits, dict(zip(window.frames, embeddings, strict=True)))
+
+
+class PromptedTargets:
+    """Task of prompted targets, see ``Task``. Masks of visual prompts are disjoint, those of expressions may overlap.
+
+    Args:
+        network: in eval mode.
+        settings: lengths and thresholds.
+    """
 
     stride = 1
 
-    def __init__(self, model: UniVSNetwork, settings: InferenceSettings) -> None:
-        self.model, self.settings = model, settings
-        self.targets: list[Target] = []
+    def __init__(self, network: UniVSNetwork, settings: InferenceSettings) -> None:
+        self.network, self.settings = network, settings
+        self.targets: list[PromptedTarget] = []
 
     @property
     def idle(self) -> bool:
-        """Nothing is followed."""
+        """True if there are no targets, neither tracked nor on pending frames."""
         return not self.targets
 
-    def join(self, prompt: Prompt, frame: int, text: Tensor | None = None) -> None:
-        """Follow a target from a frame on."""
-        self.targets.append(Target(prompt, frame, text=text))
+    def add(self, prompt: Prompt, frame: int, text: Tensor | None = None) -> None:
+        """Start tracking a target.
 
-    def followed(self) -> list[int]:
-        """Ids of the targets that are followed."""
+        Args:
+            prompt: its prompt.
+            frame: frame of the prompt.
+            text: (L, D), tokens of its expression, if the prompt is one.
+        """
+        self.targets.append(PromptedTarget(prompt, frame, text=text))
+
+    def tracked(self) -> list[int]:
+        """Return the ids of all targets that are still tracked, ascending."""
         return sorted(target.prompt.target for target in self.targets if target.stop is None)
 
-    def drop(self, id: int, frame: int) -> None:
-        """Stop following a target from ``frame`` on.
+    def drop(self, target_id: int, frame: int) -> None:
+        """Stop tracking a target.
+
+        Args:
+            target_id: id of the target.
+            frame: first frame without it.
 
         Raises:
-            InputError: it is not followed.
+            InputError: the target is not tracked.
         """
-        if id not in self.followed():
-            raise InputError(f"target {id} is not followed; followed are {self.followed()}")
+        if target_id not in self.tracked():
+            raise InputError(f"target {target_id} is not followed; followed are {self.tracked()}")
         for target in self.targets:
-            if target.prompt.target == id and target.stop is None:
+            if target.prompt.target == target_id and target.stop is None:
                 target.stop = frame
 
-    def look(self, window: Window) -> None:
-        """Take the next clip."""
-        followed = [target for target in self.targets if target.stop is None]
-        fresh = [target for target in followed if target.pool is None]
-        for target in followed:
-            target.reach(window, self.settings.points)
-        visual = [target for target in followed if target.text is None]
+    def observe(self, window: Window) -> None:
+        """Process the next clip."""
+        tracked = [target for target in self.targets if target.stop is None]
+        new = [target for target in tracked if target.pool is None]
+        for target in tracked:
+            target.extend(window, self.settings.points)
+        visual = [target for target in tracked if target.text is None]
         if visual:
-            prompts = pool_prompts(self.model, [t.memory for t in visual], window.frames, self.settings.memory)
-            self._follow(visual, fresh, prompts, window)
-        said = [(target, target.text) for target in followed if target.text is not None]
-        if said:
-            text = torch.stack([text for _, text in said])[None]
-            prompts = self.model.expression_prompts(window.scene, text)
-            self._follow([target for target, _ in said], fresh, prompts, window)
-        for target in followed:
+            pools = [target.memory for target in visual]
+            prompts = pool_prompts(self.network, pools, window.frames, self.settings.memory)
+            self._track(visual, new, prompts, window)
+        texts = [target.text for target in tracked if target.text is not None]
+        if texts:
+            prompts = self.network.expression_prompts(window.scene, torch.stack(texts)[None])
+            self._track([target for target in tracked if target.text is not None], new, prompts, window)
+        for target in tracked:
             if target.text is None:
-                window.renew(target.memory, self.settings.points, target.given)
+                window.resample(target.memory, self.settings.points, target.prompt_frame)
             target.memory.trim(self.settings.memory, window.frames[0])
 
-    def answer(self, frame: int, window: Window) -> FrameMasks:
-        """Given masks as they are; where those of other visual prompts overlap the largest logit wins."""
-        shown = [t for t in self.targets if t.start <= frame and (t.stop is None or frame < t.stop)]
-        shown.sort(key=lambda target: target.prompt.target)
-        planes = torch.zeros(len(shown), *window.size, device=window.scene.mask.device)
-        scores = planes.new_zeros(len(shown))
-        for row, target in enumerate(shown):
-            logits = target.memory.masks(frame)
-            if frame == target.given:
+    def predict(self, frame: int, window: Window) -> FrameMasks:
+        """Return the masks of a frame; a user's mask is returned as it is.
+
+        Where visual prompts overlap the largest logit wins.
+
+        Args:
+            frame: index of the frame in the video.
+            window: the last clip.
+        """
+        present = [t for t in self.targets if t.start <= frame and (t.stop is None or frame < t.stop)]
+        present.sort(key=lambda target: target.prompt.target)
+        planes = torch.zeros(len(present), *window.size, device=window.scene.mask_features.device)
+        scores = planes.new_zeros(len(present))
+        for row, target in enumerate(present):
+            logits = target.memory.mask_logits(frame)
+            if frame == target.prompt_frame:
                 assert target.prompt.mask is not None
                 planes[row].masked_fill_(target.prompt.mask.to(planes.device), torch.inf)
                 scores[row] = 1.0
             elif logits is not None:
-                planes[row] = to_frame(logits[None], window.scene.size, window.size)[0]
+                planes[row] = upsample_logits(logits[None], window.scene.size, window.size)[0]
                 scores[row] = logits.sigmoid().amax()
-        rows = [row for row, target in enumerate(shown) if target.text is None]
-        if len(rows) > 1:
-            winner = planes[rows].argmax(0)
-            for place, row in enumerate(rows):
+        visual = [row for row, target in enumerate(present) if target.text is None]
+        if len(visual) > 1:
+            winner = planes[visual].argmax(0)
+            for place, row in enumerate(visual):
                 planes[row].masked_fill_(winner != place, 0.0)
+        # a dropped target is kept until its last frame has been predicted
         self.targets = [target for target in self.targets if target.stop is None or target.stop > frame + 1]
-        return FrameMasks(frame, tuple(target.prompt.target for target in shown), planes > 0, scores)
+        return FrameMasks(frame, tuple(target.prompt.target for target in present), planes > 0, scores)
 
-    def _follow(self, targets: list[Target], fresh: list[Target], prompts: PromptTokens, window: Window) -> None:
-        """Put what a clip shows of targets of one kind into their pools."""
-        settings, competing = self.settings, prompts.kind == "visual"
-        out = self.model.decode(window.scene, prompts, every=False, paired=not competing)[-1]
-        found = float32(out.prompt)
-        rows = [row for row, target in enumerate(targets) if target in fresh]
+    def _track(
+        self, targets: list[PromptedTarget], new: list[PromptedTarget], prompts: PromptTokens, window: Window
+    ) -> None:
+        """Decode a clip for targets of one kind, and add the accepted predictions to their memory."""
+        visual = prompts.kind == "visual"
+        output = self.network.decode(window.scene, prompts, all_layers=False, average_with_learnable=not visual)[-1]
+        rows = [row for row, target in enumerate(targets) if target in new]
         if rows:
-            some = pick(found, rows)
-            given = [targets[row].given_mask(window) for row in rows]
-            kept = accept_first(some, given, window.scene.size, settings) if competing else accept_all(some)
-            for target, masks, embeddings, good in zip((targets[row] for row in rows), *kept, strict=True):
-                target.add(window, masks if good else None, embeddings)
-        rows = [row for row, target in enumerate(targets) if target not in fresh]
+            self._update_new([targets[row] for row in rows], rows, output, visual, window)
+        rows = [row for row, target in enumerate(targets) if target not in new]
         if rows:
-            past, least = [targets[row].memory.embeddings(settings.memory) for row in rows], settings.similarity
-            some = pick(found, rows)
-            if settings.tracking == "similarity":
-                some, least = recognise(float32(out.learnable), past), settings.recognise
-            kept = accept_known(some, past, least, settings.kept if competing else None)
-            for target, masks, embeddings, good in zip((targets[row] for row in rows), *kept, strict=True):
-                if good:
-                    target.add(window, masks, embeddings)
+            self._update_tracked([targets[row] for row in rows], rows, output, visual, window)
+
+    def _update_new(
+        self, targets: list[PromptedTarget], rows: Sequence[int], output: Outputs, visual: bool, window: Window
+    ) -> None:
+        """Add the first predictions of targets, whose prompt queries are ``rows``.
+
+        Embeddings are stored even if the masks are rejected: every target needs some to be compared with.
+        """
+        predictions = select_queries(first_clip(output.prompt), rows)
+        if visual:
+            prompt_masks = [target.prompt_mask(window) for target in targets]
+            results = accept_first(predictions, prompt_masks, window.scene.size, self.settings)
+        else:
+            results = accept_all(predictions)
+        for target, masks, embeddings, accepted in zip(targets, *results, strict=True):
+            target.update(window, masks if accepted else None, embeddings)
+
+    def _update_tracked(
+        self, targets: list[PromptedTarget], rows: Sequence[int], output: Outputs, visual: bool, window: Window
+    ) -> None:
+        """Add the predictions of targets that are in memory, whose prompt queries are ``rows``."""
+        settings = self.settings
+        past = [target.memory.embeddings(settings.memory) for target in targets]
+        if settings.tracking == "similarity":
+            predictions = most_similar_queries(first_clip(output.learnable), past)
+            min_similarity = settings.min_query_similarity
+        else:
+            predictions = select_queries(first_clip(output.prompt), rows)
+            min_similarity = settings.min_similarity
+        results = accept_tracked(predictions, past, min_similarity, settings.min_area_share if visual else None)
+        for target, masks, embeddings, accepted in zip(targets, *results, strict=True):
+            if accepted:
+                target.update(window, masks, embeddings)

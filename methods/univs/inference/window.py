@@ -1,4 +1,4 @@
-"""A clip as inference sees it, and what all its targets share: prompts from pools, one pass of the decoder."""
+"""A clip during inference, and what all tasks share: their protocol, and prompts from memory pools."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from common.video import FrameMasks
-from methods.univs.inference.mask_ops import coarse_to_frame
-from methods.univs.inference.memory_pool import Pool
-from methods.univs.network.heads import Predictions
+from methods.univs.inference.mask_ops import upsample_masks
+from methods.univs.inference.memory_pool import MemoryPool
+from methods.univs.network.decoder import Predictions
 from methods.univs.network.model import UniVSNetwork
 from methods.univs.network.prompts import PromptTokens, VisualTokens, stack_tokens
 from methods.univs.network.scene import Scene
@@ -21,10 +21,10 @@ from methods.univs.network.visual_sampler import sample_mask
 
 @dataclass(frozen=True)
 class Window:
-    """T successive frames.
+    """T successive frames of a video.
 
     Attributes:
-        scene: a batch of one clip.
+        scene: their features, a batch of one clip.
         frames: their indices in the video.
         size: (H, W) of the video.
     """
@@ -34,55 +34,78 @@ class Window:
     size: tuple[int, int]
 
     def sample(self, frame: int, mask: Tensor, points: int) -> VisualTokens:
-        """Tokens (points, C) of a mask bool at the size of the network's frame; the draw depends on the frame alone."""
+        """Sample tokens (points, C) inside a mask; the draw depends on the frame index alone.
+
+        Args:
+            frame: index of the frame in the video.
+            mask: bool, at the size of the network's frame before padding.
+            points: number of tokens.
+        """
         place = self.frames.index(frame)
         return sample_mask(self.scene, 0, place, mask, points, generator=torch.Generator().manual_seed(frame))
 
-    def renew(self, pool: Pool, points: int, given: int | None = None) -> None:
-        """Sample a target anew on the frames that the next clip shares, but for one where its mask was given."""
+    def resample(self, pool: MemoryPool, points: int, prompt_frame: int | None = None) -> None:
+        """Sample a target's tokens from its predicted masks on the frames that the next clip shares.
+
+        Args:
+            pool: memory of the target.
+            points: number of tokens of a frame.
+            prompt_frame: frame of the user's mask, whose tokens are kept.
+        """
         for frame in self.frames[1:] or self.frames:
-            logits = pool.masks(frame)
-            if logits is not None and frame != given:
-                mask = coarse_to_frame(logits > 0, self.scene.size)
-                pool.renew(frame, self.sample(frame, mask, points))
+            logits = pool.mask_logits(frame)
+            if logits is not None and frame != prompt_frame:
+                mask = upsample_masks(logits > 0, self.scene.size)
+                pool.replace_tokens(frame, self.sample(frame, mask, points))
 
 
 class Task(Protocol):
-    """What is done with the clips of a video.
+    """What a session does with the clips of a video.
 
     Attributes:
-        stride: frames from one clip to the next.
-        idle: there is nothing to follow, and nothing open.
+        stride: frames from the start of one clip to the start of the next.
     """
 
     stride: int
 
     @property
-    def idle(self) -> bool: ...
+    def idle(self) -> bool:
+        """True if there is no target, neither tracked nor on a pending frame."""
 
-    def look(self, window: Window) -> None:
-        """Take the next clip."""
+    def observe(self, window: Window) -> None:
+        """Process the next clip."""
 
-    def answer(self, frame: int, window: Window) -> FrameMasks:
-        """The answer to a frame of the last clip, which is not asked for again."""
+    def predict(self, frame: int, window: Window) -> FrameMasks:
+        """Return the final masks of a frame of the last clip.
+
+        Args:
+            frame: index of the frame in the video; each frame is predicted once.
+            window: the last clip.
+        """
 
 
-def pool_prompts(model: UniVSNetwork, pools: Sequence[Pool], frames: Sequence[int], memory: int) -> PromptTokens:
-    """Visual prompts from pools: a frame's query from the tokens of its slot; ProCA reads the pool.
+def pool_prompts(
+    network: UniVSNetwork, pools: Sequence[MemoryPool], frames: Sequence[int], memory: int
+) -> PromptTokens:
+    """Build visual prompts: the query of a frame from the tokens of its slot; ProCA reads the whole pool.
 
-    A pool with fewer slots than others is read in a circle.
+    Args:
+        network: the network.
+        pools: memory of N targets. Pools with fewer tokens than others are repeated to the same length.
+        frames: indices of the clip's frames.
+        memory: slots that ProCA reads, M.
     """
-    own = stack_tokens([stack_tokens([pool.tokens[frame] for frame in frames]) for pool in pools])
-    read = [pool.read(memory) for pool in pools]
-    longest = max(len(tokens.content) for tokens in read)
-    wrapped = [torch.arange(longest) % len(tokens.content) for tokens in read]
-    tokens = stack_tokens([VisualTokens(t.content[i], t.position[i]) for t, i in zip(read, wrapped, strict=True)])
-    return model.visual_prompts(
-        VisualTokens(own.content[None], own.position[None]),
+    frame_tokens = stack_tokens([stack_tokens([pool.tokens[frame] for frame in frames]) for pool in pools])
+    stored = [pool.read(memory) for pool in pools]
+    longest = max(len(tokens.content) for tokens in stored)
+    wrapped = [torch.arange(longest) % len(tokens.content) for tokens in stored]
+    tokens = stack_tokens([VisualTokens(t.content[i], t.position[i]) for t, i in zip(stored, wrapped, strict=True)])
+    return network.visual_prompts(
+        VisualTokens(frame_tokens.content[None], frame_tokens.position[None]),
         VisualTokens(tokens.content[None, :, None], tokens.position[None, :, None]),
     )
 
 
-def float32(predictions: Predictions) -> Predictions:
-    """Of the one clip: masks (Q, T, h, w), classes (Q, D), embeddings (Q, T, C), whatever the precision."""
+def first_clip(predictions: Predictions) -> Predictions:
+    """Return the only clip of a batch in float32: masks (Q, T, h, w), classes (Q, D), embeddings (Q, T, C)."""
     return Predictions(predictions.masks[0].float(), predictions.classes[0].float(), predictions.embeddings[0].float())

@@ -1,1 +1,1 @@
-"""The UniVS network."""
+"""The network: backbone, pixel decoder, text encoder, prompts and the unified video mask decoder."""

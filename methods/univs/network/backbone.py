@@ -1,7 +1,8 @@
-"""Image backbones of transformers: ResNet and Swin, maps at strides 4, 8, 16 and 32."""
+"""Image backbones from transformers: ResNet and Swin, with feature maps at strides 4, 8, 16 and 32."""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from torch import Tensor, nn
@@ -20,10 +21,13 @@ _DROP_PATH = 0.3
 
 
 class ImageBackbone(nn.Module):
-    """Four maps of an image.
+    """Four feature maps of an image.
 
     ResNet-50 has its stride in the 3x3 convolution and frozen batch norms: statistics and affine parameters stay as
-    loaded. Those of ``nano``, which starts from nothing, are trained.
+    loaded. The batch norms of ``nano``, which has no pretrained weights, are trained.
+
+    Args:
+        kind: which backbone.
 
     Attributes:
         widths: channels of the maps at strides 4, 8, 16 and 32.
@@ -37,9 +41,8 @@ class ImageBackbone(nn.Module):
             width, depths, heads, window = _SWIN[kind]
             sizes = dict(embed_dim=width, depths=depths, num_heads=heads, window_size=window)
             self.body = SwinBackbone(SwinConfig(**sizes, drop_path_rate=_DROP_PATH, **_MAPS))
-            self.body.swin.register_module(
-                "layernorm", nn.Identity()
-            )  # of the classifier: the four maps have their own norms
+            # the norm before the classifier, which is not used: each of the four maps has a norm of its own
+            self.body.swin.register_module("layernorm", nn.Identity())
         elif kind == "nano":
             sizes = dict(embedding_size=24, hidden_sizes=(24, 48, 96, 160), depths=(1, 1, 2, 1))
             self.body = ResNetBackbone(ResNetConfig(**sizes, layer_type="basic", **_MAPS))
@@ -53,16 +56,32 @@ class ImageBackbone(nn.Module):
         self.train()
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Normalised images (F, 3, H, W) to maps (F, widths[i], H / stride, W / stride)."""
+        """Return four maps (M, widths[i], H / stride, W / stride) of normalised images (M, 3, H, W)."""
         return tuple(self.body(images).feature_maps)
 
     def train(self, mode: bool = True) -> ImageBackbone:
-        """Training mode; frozen batch norms stay as they are in eval mode."""
+        """Set training mode; frozen batch norms stay in eval mode."""
         super().train(mode)
         if self.frozen_norm:
             for norm in self._norms():
                 norm.eval()
         return self
+
+    def freeze(self, stages: int) -> list[nn.Module]:
+        """Freeze the stem and the first stages, and return the frozen modules.
+
+        Args:
+            stages: 0 = freeze nothing; 4 = stem and all stages. The norms of a Swin's outputs stay trainable, as
+                released.
+        """
+        parts: list[nn.Module] = []
+        for name, module in self.named_modules():
+            stage = re.search(r"\.encoder\.(?:stages|layers)\.(\d+)$", name)
+            if (stage and int(stage[1]) < stages) or (stages and re.search(r"\.(embedder|embeddings)$", name)):
+                parts.append(module)
+        for part in parts:
+            part.requires_grad_(False)
+        return parts
 
     def _norms(self) -> list[nn.BatchNorm2d]:
         return [module for module in self.body.modules() if isinstance(module, nn.BatchNorm2d)]

@@ -1,6 +1,7 @@
-"""UniVS (Li et al., CVPR 2024): the network, plain torch.
+"""The network of UniVS (Li et al., CVPR 2024), in plain PyTorch.
 
-Legend: B clips, T frames, F frames of any clips, N targets, S = T or 1, L tokens, C channels, D size of a concept.
+Legend: B clips, T frames, M frames of any clips, N targets, S = T or 1 (shared by all frames), L tokens, R sampled
+tokens, C channels, D channels of a text embedding, K categories.
 """
 
 from __future__ import annotations
@@ -13,29 +14,27 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from methods.univs.network.backbone import ImageBackbone
-from methods.univs.network.decoder import VideoMaskDecoder
-from methods.univs.network.heads import Outputs
-from methods.univs.network.language import LanguageToImage
+from methods.univs.network.decoder import Outputs, VideoMaskDecoder
 from methods.univs.network.pixel_decoder import PixelDecoder
 from methods.univs.network.positions import grid_code, time_code
 from methods.univs.network.prompts import PromptTokens, VisualTokens, mean_token
 from methods.univs.network.scene import Features, Scene
-from methods.univs.network.text_tower import TextTower
+from methods.univs.network.text_tower import LanguageToImage, TextTower
 from methods.univs.settings import UniVSSettings
 
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-MULTIPLE = 32
+MULTIPLE = 32  # of which the sides of padded frames are
 
 
 class UniVSNetwork(nn.Module):
-    """Frames and prompts to masks of learnable and prompt queries; keeps no state between calls but the concept bank.
+    """Maps frames and prompts to masks of learnable and prompt queries; stateless but for the cached text embeddings.
 
-    A clip: ``encode`` its frames, ``scene`` them, make prompts (``sampler``, then ``visual_prompts``; or
-    ``category_prompts``, ``expression_prompts``), ``decode``.
+    For a clip: ``encode`` its frames, build its ``scene``, build prompts (with the functions of ``visual_sampler`` and
+    ``visual_prompts``; or with ``category_prompts`` or ``expression_prompts``), and ``decode``.
 
     Args:
         settings: sizes.
-        tokenizer: folder of CLIP's vocabulary, where the text tower needs one.
+        tokenizer: folder of CLIP's vocabulary, if the text encoder needs one.
     """
 
     mean: Tensor
@@ -60,79 +59,130 @@ class UniVSNetwork(nn.Module):
         self.register_buffer("deviation", torch.tensor(DEVIATION).view(3, 1, 1), persistent=False)
 
     def encode(self, frames: Tensor) -> Features:
-        """Features of frames, float RGB (F, 3, H, W) in 0 to 1, each by itself; any size, padded here."""
+        """Encode frames independently of each other.
+
+        Args:
+            frames: float RGB (M, 3, H, W) in 0 to 1, of any size; they are padded here.
+        """
         size = (frames.shape[-2], frames.shape[-1])
         padding = (0, -size[1] % MULTIPLE, 0, -size[0] % MULTIPLE)
-        mask, maps = self.pixels(self.backbone(F.pad((frames - self.mean) / self.deviation, padding)))
-        return Features(mask, maps, size)
+        mask_features, maps = self.pixels(self.backbone(F.pad((frames - self.mean) / self.deviation, padding)))
+        return Features(mask_features, maps, size)
 
     def scene(self, features: Features, frame_index: Tensor) -> Scene:
-        """B T frames as clips: adds level embeddings and position codes.
+        """Group B T frames into clips, and add level embeddings and position codes.
 
         Args:
             features: of the clips' frames, one clip after the other.
-            frame_index: int64 (B, T), indices of the frames in their videos (training recipes keep them up to 128).
+            frame_index: int64 (B, T), indices of the frames in their videos. Training keeps them at most at 128.
         """
-        clips, hidden = frame_index.shape, self.settings.hidden
+        clips, hidden = frame_index.shape[0], self.settings.hidden
         time = time_code(frame_index, hidden, self.settings.temporal)
         sizes = tuple((x.shape[-2], x.shape[-1]) for x in features.maps)
         sources = tuple(
-            x.flatten(2).transpose(1, 2).unflatten(0, clips) + level
+            torch.unflatten(x.flatten(2).transpose(1, 2), 0, (clips, -1)) + level
             for x, level in zip(features.maps, self.level, strict=True)
         )
         codes = tuple(grid_code(size, hidden, time.device) + time[:, :, None] for size in sizes)
-        return Scene(features.mask.unflatten(0, clips), sources, codes, time, sizes, frame_index, features.size)
+        mask_features = torch.unflatten(features.mask_features, 0, (clips, -1))
+        return Scene(mask_features, sources, codes, time, sizes, frame_index, features.size)
 
     def visual_prompts(
         self,
-        own: VisualTokens,
+        query_tokens: VisualTokens,
         tokens: VisualTokens | None = None,
         valid: Tensor | None = None,
         position_from_content: bool = False,
     ) -> PromptTokens:
-        """Prompts from samples of the targets (equations 1 and 2); their mean and the task vector are the first query.
+        """Build visual prompts (equations 1 and 2): the initial query is the mean token plus the task embedding.
 
         Args:
-            own: (B, N, S, R, C), samples that the first query of each frame is made of.
-            tokens: (B, N, S, L, C), what ProCA reads; None = ``own``.
-            valid: see ``PromptTokens``.
-            position_from_content: the mean token is also the position code (as released, in half the training steps).
+            query_tokens: (B, N, S, R, C), tokens that the initial query of each frame is the mean of.
+            tokens: (B, N, S, L, C), tokens that ProCA reads; None = ``query_tokens``.
+            valid: bool (B, N), see ``PromptTokens``.
+            position_from_content: use the mean token as the query's position code too (as released, in half of the
+                training steps).
         """
-        content = mean_token(own.content)
-        position = content if position_from_content else mean_token(own.position)
-        read = own if tokens is None else tokens
-        return PromptTokens("visual", content + self.task["visual"], position, read.content, read.position, valid)
+        content = mean_token(query_tokens.content)
+        position = content if position_from_content else mean_token(query_tokens.position)
+        tokens = query_tokens if tokens is None else tokens
+        query = content + self.task["visual"]
+        return PromptTokens("visual", query, position, tokens.content, tokens.position, valid)
 
     def category_prompts(self, scene: Scene, concepts: Tensor, valid: Tensor | None = None) -> PromptTokens:
-        """Prompts from concepts (B, N, D) of category names (equations 1 and 2)."""
+        """Build prompts from category names (equations 1 and 2).
+
+        Args:
+            scene: features of the clips.
+            concepts: text embeddings (B, N, D) of the names.
+            valid: bool (B, N), see ``PromptTokens``.
+        """
         tokens = self.language(concepts[:, :, None], scene)
-        first = tokens[..., 0, :]
-        return PromptTokens("category", first + self.task["category"], first, tokens, None, valid)
+        name = tokens[..., 0, :]
+        return PromptTokens("category", name + self.task["category"], name, tokens, None, valid)
 
     def expression_prompts(
         self, scene: Scene, text: Tensor, valid: Tensor | None = None, extra: Tensor | None = None
     ) -> PromptTokens:
-        """Prompts from expressions (B, N, L, D), sentence first (equations 1 and 2); see ``TextTower.expressions``.
+        """Build prompts from expressions (equations 1 and 2).
 
         Args:
-            extra: (B, N, S, L', C), visual tokens that ProCA reads too.
+            scene: features of the clips.
+            text: tokens (B, N, L, D), sentence first; see ``TextTower.expressions``.
+            valid: bool (B, N), see ``PromptTokens``.
+            extra: (B, N, S, L', C), visual tokens that ProCA reads in addition.
         """
         tokens = self.language(text, scene)
-        first = tokens[..., 0, :]
+        sentence = tokens[..., 0, :]
         if extra is not None:
             tokens = torch.cat([extra.expand(-1, -1, tokens.shape[2], -1, -1), tokens], 3)
-        return PromptTokens("expression", first + self.task["expression"], first, tokens, None, valid)
+        return PromptTokens("expression", sentence + self.task["expression"], sentence, tokens, None, valid)
 
     def decode(
-        self, scene: Scene, prompts: PromptTokens | None = None, every: bool = True, paired: bool = False
+        self,
+        scene: Scene,
+        prompts: PromptTokens | None = None,
+        all_layers: bool = True,
+        average_with_learnable: bool = False,
     ) -> list[Outputs]:
-        """Outputs before the first decoder layer and after each, or the last alone; see ``VideoMaskDecoder``."""
-        return self.decoder(scene, prompts, every, paired)
+        """Decode clips; see ``VideoMaskDecoder.forward``.
+
+        Args:
+            scene: features of the clips.
+            prompts: prompts of the clips, if any.
+            all_layers: return the outputs of all layers, or those of the last alone.
+            average_with_learnable: average the masks of prompt queries with those of learnable ones.
+        """
+        outputs: list[Outputs] = self.decoder(scene, prompts, all_layers, average_with_learnable)
+        return outputs
 
     def concepts(self, names: Sequence[str]) -> Tensor:
-        """Embeddings (K, D) of a vocabulary; see ``TextTower.concepts``."""
+        """Return the text embeddings (K, D) of a vocabulary; see ``TextTower.concepts``."""
         return self.text.concepts(names)
 
     def class_logits(self, classes: Tensor, concepts: Tensor) -> Tensor:
-        """Logits (..., K), for a sigmoid, of ``Predictions.classes`` for a vocabulary's concepts (K, D)."""
+        """Return class logits (..., K), for a sigmoid.
+
+        Args:
+            classes: class embeddings (..., D), see ``Predictions.classes``.
+            concepts: text embeddings (K, D) of a vocabulary.
+        """
         return self.decoder.heads.classes.logits(classes, concepts)
+
+
+def frozen_parts(network: UniVSNetwork, stages: int, pixel_decoder: bool) -> list[nn.Module]:
+    """Freeze the first stages of the backbone, and optionally the pixel decoder.
+
+    Args:
+        network: the network, whose frozen parameters no longer require gradients.
+        stages: stages of the backbone to freeze, see ``ImageBackbone.freeze``.
+        pixel_decoder: freeze the pixel decoder too.
+
+    Returns:
+        The frozen modules, which must stay in eval mode.
+    """
+    parts = network.backbone.freeze(stages)
+    if pixel_decoder:
+        network.pixels.requires_grad_(False)
+        parts.append(network.pixels)
+    return parts

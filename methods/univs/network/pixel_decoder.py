@@ -17,10 +17,11 @@ from methods.univs.settings import UniVSSettings
 
 
 class PixelDecoder(nn.Module):
-    """Mask2Former's, from transformers, always in float32, with Mask2Former's initial values.
+    """Mask2Former's pixel decoder, from transformers, always in float32, with Mask2Former's initialisation.
 
     Args:
         widths: channels of the backbone's maps at strides 4, 8, 16 and 32.
+        settings: sizes.
     """
 
     def __init__(self, widths: tuple[int, ...], settings: UniVSSettings) -> None:
@@ -34,37 +35,44 @@ class PixelDecoder(nn.Module):
             num_attention_heads=settings.heads,
         )
         self.body = Mask2FormerPixelDecoder(config, widths)
-        self._initialise(self.body)
+        _initialise(self.body)
 
     def forward(self, maps: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
-        """Maps at strides 4 to 32 to mask features (F, C, H / 4, W / 4) and maps (F, C, h, w) at 32, 16 and 8."""
+        """Return mask features (M, C, H / 4, W / 4), and maps (M, C, h, w) at strides 32, 16 and 8.
+
+        Args:
+            maps: the backbone's maps at strides 4 to 32.
+        """
         with torch.autocast(maps[0].device.type, enabled=False):
             out = self.body([x.float() for x in maps], output_hidden_states=False, return_dict=True)
         coarse, middle, fine = out.multi_scale_features
         return out.mask_features, (coarse, middle, fine)
 
-    @torch.no_grad()
-    def _initialise(self, body: Any) -> None:
-        """Deformable attention starts as a star of equal weights, the rest by Xavier's rule (Zhu et al., 2021)."""
-        nn.init.normal_(body.level_embed)
-        for parameter in body.encoder.parameters():
-            if parameter.ndim > 1:
-                nn.init.xavier_uniform_(parameter)
-        for sequence in body.input_projections:
-            nn.init.xavier_uniform_(sequence[0].weight)
-            nn.init.zeros_(sequence[0].bias)
-        for convolution in (body.mask_projection, body.adapter_1[0], body.layer_1[0]):
-            nn.init.kaiming_uniform_(convolution.weight, a=1)
-        nn.init.zeros_(body.mask_projection.bias)
-        for module in body.modules():
-            if isinstance(module, Mask2FormerPixelDecoderEncoderMultiscaleDeformableAttention):
-                angle = torch.arange(module.n_heads) * (2 * math.pi / module.n_heads)
-                ray = torch.stack([angle.cos(), angle.sin()], -1)
-                ray = ray / ray.abs().amax(-1, keepdim=True)
-                steps = torch.arange(1, module.n_points + 1)
-                star = ray[:, None, None] * steps[:, None]
-                nn.init.zeros_(module.sampling_offsets.weight)
-                module.sampling_offsets.bias.copy_(star.expand(-1, module.n_levels, -1, -1).flatten())
-                for layer in (module.attention_weights, module.value_proj, module.output_proj):
-                    nn.init.zeros_(layer.bias)
-                nn.init.zeros_(module.attention_weights.weight)
+
+@torch.no_grad()
+def _initialise(body: Mask2FormerPixelDecoder) -> None:
+    """Initialise deformable attention as a star of equal weights, and the rest by Xavier's rule (Zhu et al., 2021)."""
+    parts: Any = body  # its submodules have no types
+    nn.init.normal_(parts.level_embed)
+    for parameter in parts.encoder.parameters():
+        if parameter.ndim > 1:
+            nn.init.xavier_uniform_(parameter)
+    for sequence in parts.input_projections:
+        nn.init.xavier_uniform_(sequence[0].weight)
+        nn.init.zeros_(sequence[0].bias)
+    for convolution in (parts.mask_projection, parts.adapter_1[0], parts.layer_1[0]):
+        nn.init.kaiming_uniform_(convolution.weight, a=1)
+    nn.init.zeros_(parts.mask_projection.bias)
+    for module in body.modules():
+        if isinstance(module, Mask2FormerPixelDecoderEncoderMultiscaleDeformableAttention):
+            # each head looks in a direction of its own, and its points lie at 1, 2, ... cells in that direction
+            angle = torch.arange(module.n_heads) * (2 * math.pi / module.n_heads)
+            ray = torch.stack([angle.cos(), angle.sin()], -1)
+            ray = ray / ray.abs().amax(-1, keepdim=True)
+            steps = torch.arange(1, module.n_points + 1)
+            star = ray[:, None, None] * steps[:, None]
+            nn.init.zeros_(module.sampling_offsets.weight)
+            module.sampling_offsets.bias.copy_(star.expand(-1, module.n_levels, -1, -1).flatten())
+            for layer in (module.attention_weights, module.value_proj, module.output_proj):
+                nn.init.zeros_(layer.bias)
+            nn.init.zeros_(module.attention_weights.weight)

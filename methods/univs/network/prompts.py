@@ -1,6 +1,7 @@
-"""What the decoder is told about its targets: initial prompt queries and the tokens that ProCA reads.
+"""Prompts of the decoder: initial prompt queries, and the tokens that ProCA reads.
 
-Legend: B clips, N targets, T frames, S = T or 1 (the same for all frames), L tokens of a target, C channels.
+Legend: B clips, N targets, T frames, S = T or 1 (shared by all frames), L tokens of a target, R sampled tokens,
+C channels.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ Kind = Literal["visual", "category", "expression"]
 
 @dataclass(frozen=True)
 class PromptTokens:
-    """Prompts of one kind for a clip, from the methods ``*_prompts`` of ``UniVSNetwork``.
+    """Prompts of one kind for a batch of clips, built by the ``*_prompts`` methods of ``UniVSNetwork``.
 
     Attributes:
-        kind: of all of them.
+        kind: kind of all prompts.
         query: (B, N, S, C), initial prompt queries.
         query_position: (B, N, S, C), their position codes.
         content: (B, N, S, L, C), the tokens; a token of zeros is blank.
-        position: (B, N, S, L, C), the tokens' position codes, None for text.
-        valid: bool (B, N), False where a row only pads the batch: nobody else reads it; None = all are valid.
+        position: (B, N, S, L, C), position codes of the tokens; None for text.
+        valid: bool (B, N), False for rows that only pad the batch, which no other query attends to; None = all valid.
     """
 
     kind: Kind
@@ -41,10 +42,10 @@ class PromptTokens:
 
 @dataclass(frozen=True)
 class VisualTokens:
-    """Samples of targets on frames, without gradient.
+    """Tokens sampled from the features of frames, without gradient.
 
     Attributes:
-        content: (..., R, C), features of R places; zeros where there is nothing.
+        content: (..., R, C), features; zeros where there is nothing to sample.
         position: (..., R, C), their position codes.
     """
 
@@ -52,17 +53,22 @@ class VisualTokens:
     position: Tensor
 
     @staticmethod
-    def joined(parts: Sequence[VisualTokens], how: Callable[[list[Tensor]], Tensor]) -> VisualTokens:
-        """Several as one: contents and positions put together alike."""
-        return VisualTokens(how([part.content for part in parts]), how([part.position for part in parts]))
+    def combine(parts: Sequence[VisualTokens], function: Callable[[list[Tensor]], Tensor]) -> VisualTokens:
+        """Combine the contents, and in the same way the positions.
+
+        Args:
+            parts: the tokens to combine.
+            function: for example ``torch.cat``.
+        """
+        return VisualTokens(function([part.content for part in parts]), function([part.position for part in parts]))
 
 
 def mean_token(tokens: Tensor) -> Tensor:
-    """Mean (..., C) over the tokens (..., L, C) that are not blank, that is all zero; zeros where all are."""
+    """Return the mean (..., C) of the tokens (..., L, C) that are not blank; zeros if all are blank."""
     filled = (tokens != 0).any(-1, keepdim=True).sum(-2).clamp(min=1)
     return tokens.sum(-2) / filled
 
 
-def stack_tokens(parts: list[VisualTokens]) -> VisualTokens:
-    """Tokens of several targets (R, C) as one (N, R, C)."""
-    return VisualTokens.joined(parts, torch.stack)
+def stack_tokens(parts: Sequence[VisualTokens]) -> VisualTokens:
+    """Stack the tokens (R, C) of N targets to (N, R, C)."""
+    return VisualTokens.combine(parts, torch.stack)

@@ -1,6 +1,6 @@
-"""The visual sampler: from a mask, a box or points on a frame to R tokens, without gradient.
+"""The visual sampler: turns a mask, a box or points on a frame into R tokens, without gradient.
 
-Tokens are features of the map at stride 8 with their position codes (``Scene.sources`` and ``codes``, finest scale).
+Tokens are features of the map at stride 8 with their position codes (the finest of ``Scene.sources`` and ``codes``).
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from methods.univs.network.prompts import VisualTokens
 from methods.univs.network.scene import Scene
 
 STRIDE = 8
-_JITTER, _LARGE = 0.1, 0.09  # of a side; of the image
+_JITTER = 0.1  # of a side of the box
+_LARGE = 0.09  # share of the image from which on a box is jittered
 
 
 @torch.no_grad()
@@ -29,25 +30,28 @@ def sample_mask(
     extremes: bool = False,
     generator: torch.Generator | None = None,
 ) -> VisualTokens:
-    """``count`` cells inside a mask bool (H, W) of a frame, drawn without replacement, or all of them over and over.
+    """Sample tokens (count, C) from the cells inside a mask.
 
-    A cell is inside if its top left pixel is; where no cell is, those that the mask touches count. An empty mask gives
+    Cells are drawn without replacement; if there are fewer than ``count``, all of them are taken in turn. A cell is
+    inside if its top left pixel is; if that leaves none, the cells that the mask touches are used. An empty mask gives
     blank tokens.
 
     Args:
-        mask: at the size of the frames before padding.
-        extremes: the first four draws are the leftmost, topmost, rightmost and lowest cell where there are enough
+        scene: features of clips.
+        clip: index of the clip in the batch.
+        frame: index of the frame in the clip.
+        mask: bool (H, W), at the size of the frames before padding.
+        count: number of tokens, R.
+        extremes: make the leftmost, topmost, rightmost and lowest cell the first four draws if there are enough cells
             (as released, in training).
-
-    Returns:
-        (count, C).
+        generator: of the random draw.
     """
     height, width = scene.sizes[-1]
     padded = F.pad(mask, (0, width * STRIDE - mask.shape[1], 0, height * STRIDE - mask.shape[0]))
     inside = padded[::STRIDE, ::STRIDE]
     if not inside.any():
         inside = F.max_pool2d(padded[None].float(), STRIDE)[0] > 0
-    return _cells(scene, clip, frame, inside, count, extremes, generator)
+    return _sample_cells(scene, clip, frame, inside, count, extremes, generator)
 
 
 @torch.no_grad()
@@ -59,17 +63,34 @@ def sample_box(
     count: int,
     generator: torch.Generator | None = None,
 ) -> VisualTokens:
-    """``count`` cells of all that a box (x0, y0, x1, y1) in pixels of the frame touches; see ``sample_mask``."""
+    """Sample tokens (count, C) from the cells that a box touches; see ``sample_mask``.
+
+    Args:
+        scene: features of clips.
+        clip: index of the clip in the batch.
+        frame: index of the frame in the clip.
+        box: (x0, y0, x1, y1) in pixels of the frame.
+        count: number of tokens, R.
+        generator: of the random draw.
+    """
     height, width = scene.sizes[-1]
     x0, y0, x1, y1 = (torch.tensor(box) / STRIDE).tolist()
-    x, y = (torch.arange(side, device=scene.mask.device) for side in (width, height))
+    x, y = (torch.arange(side, device=scene.mask_features.device) for side in (width, height))
     inside = ((x + 1 > x0) & (x < x1)) & ((y + 1 > y0) & (y < y1))[:, None]
-    return _cells(scene, clip, frame, inside, count, False, generator)
+    return _sample_cells(scene, clip, frame, inside, count, False, generator)
 
 
 @torch.no_grad()
 def sample_points(scene: Scene, clip: int, frame: int, points: Tensor, count: int) -> VisualTokens:
-    """Features between the cells at points (K, 2) in pixels of the frame, over and over until there are ``count``."""
+    """Sample tokens (count, C) at points, bilinear; the points are taken in turn until there are ``count``.
+
+    Args:
+        scene: features of clips.
+        clip: index of the clip in the batch.
+        frame: index of the frame in the clip.
+        points: (K, 2), x and y in pixels of the frame.
+        count: number of tokens, R.
+    """
     height, width = scene.sizes[-1]
     source = scene.sources[-1][clip, frame]
     place = points.to(source) / points.new_tensor([width * STRIDE, height * STRIDE]).to(source)
@@ -83,7 +104,13 @@ def sample_points(scene: Scene, clip: int, frame: int, points: Tensor, count: in
 def jitter_box(
     box: Sequence[float], size: tuple[int, int], generator: torch.Generator | None = None
 ) -> tuple[float, float, float, float]:
-    """A box on more than 9 % of the image (height, width) with centre and sides moved by up to 10 % of its sides."""
+    """Move centre and sides of a box by up to 10 % of its sides, if it covers more than 9 % of the image.
+
+    Args:
+        box: (x0, y0, x1, y1) in pixels.
+        size: (height, width) of the image.
+        generator: of the random draw.
+    """
     limit = torch.tensor([size[1], size[0]])
     low, high = torch.tensor(box, dtype=torch.float32).view(2, 2)
     sides, centre = high - low, (low + high) / 2
@@ -95,9 +122,10 @@ def jitter_box(
     return x0, y0, x1, y1
 
 
-def _cells(
+def _sample_cells(
     scene: Scene, clip: int, frame: int, inside: Tensor, count: int, extremes: bool, generator: torch.Generator | None
 ) -> VisualTokens:
+    """Tokens (count, C) of the cells where ``inside``, bool (h, w), is True."""
     source, code = scene.sources[-1][clip, frame], scene.codes[-1][clip, frame]
     cells = inside.flatten().nonzero()[:, 0]
     if not len(cells):
@@ -106,10 +134,11 @@ def _cells(
     if len(cells) < count:
         picked = cells[torch.arange(count, device=cells.device) % len(cells)]
     else:
+        # drawn on the CPU, so that a seed gives the same cells on every device
         picked = cells[torch.randperm(len(cells), generator=generator)[:count].to(cells.device)]
         if extremes:
             width = inside.shape[1]
-            sides = cells % width, cells // width
-            ends = [sides[0].argmin(), sides[1].argmin(), sides[0].argmax(), sides[1].argmax()]
+            columns, rows = cells % width, cells // width
+            ends = [columns.argmin(), rows.argmin(), columns.argmax(), rows.argmax()]
             picked[:4] = cells[torch.stack(ends)]
     return VisualTokens(source[picked], code[picked])

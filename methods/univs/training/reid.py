@@ -1,6 +1,6 @@
-"""ReID losses: embeddings of one target are alike, those of different targets are not.
+"""ReID losses: embeddings of one target should be similar, those of different targets should not.
 
-Legend: A anchors, M columns, C channels. ``same`` bool (A, M): anchor and column are the same target.
+Legend: A anchors, M columns (embeddings that anchors are compared with), S positives of an anchor, C channels.
 """
 
 from __future__ import annotations
@@ -11,83 +11,98 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-NEGATIVES, OBJECTS = 20, 0.75  # columns drawn, share of them that show a target
-POSITIVES, COLUMNS = 3, 30  # between clips
-_LARGEST = 10.0
+NEGATIVES, OBJECT_SHARE = 20, 0.75  # columns drawn, and the share of them that show a target
+CLIP_POSITIVES, CLIP_COLUMNS = 3, 30  # of the losses between clips
+_MAX_GAP = 10.0  # of similarities, before the exponential
 
 
-def similarity(anchors: Tensor, columns: Tensor) -> Tensor:
-    """Scaled dot products (A, M)."""
+def scaled_similarity(anchors: Tensor, columns: Tensor) -> Tensor:
+    """Return dot products (A, M) of anchors (A, C) and columns (M, C), divided by the square root of C."""
     return anchors @ columns.T / math.sqrt(anchors.shape[1])
 
 
-def contrastive(similar: Tensor, positives: Tensor, negative: Tensor) -> Tensor:
-    """log(1 + Σ over negatives n and positives p of exp(min(s_n - s_p, 10))), mean over anchors.
+def contrastive_loss(similarity: Tensor, positives: Tensor, negative: Tensor) -> Tensor:
+    """Return log(1 + Σ over negatives n and positives p of exp(min(s_n - s_p, 10))), mean over anchors.
 
     Args:
-        similar: (A, M).
-        positives: similarities (A, P) to what is like the anchor.
-        negative: bool (A, M).
+        similarity: s of anchors and columns (A, M).
+        positives: s of anchors and their positives (A, S).
+        negative: bool (A, M), True for columns that are negatives of the anchor.
     """
-    gaps = (similar[:, :, None] - positives[:, None]).clamp(max=_LARGEST)
+    gaps = (similarity[:, :, None] - positives[:, None]).clamp(max=_MAX_GAP)
     return (gaps.exp() * negative[:, :, None]).sum((1, 2)).log1p().mean()
 
 
-def cosine(anchors: Tensor, columns: Tensor, same: Tensor) -> Tensor:
-    """Smooth L1 between the cosine, at least 0, and ``same``; summed, over the number of anchors."""
+def cosine_loss(anchors: Tensor, columns: Tensor, same: Tensor) -> Tensor:
+    """Return the smooth L1 loss between cosines, clamped at 0, and ``same``; the sum divided by the anchors.
+
+    Args:
+        anchors: (A, C).
+        columns: (M, C).
+        same: bool (A, M), True for pairs of the same target.
+    """
     cosines = (F.normalize(anchors, dim=-1) @ F.normalize(columns, dim=-1).T).clamp(min=0)
     return F.smooth_l1_loss(cosines, same.to(cosines.dtype), reduction="sum") / max(1, len(anchors))
 
 
-def pair_losses(anchors: Tensor, columns: Tensor, anchor_ids: Tensor, column_ids: Tensor) -> tuple[Tensor, Tensor]:
-    """Contrastive and cosine loss of anchors (A, C) to columns (M, C); zero where no anchor has its like.
+def reid_losses(anchors: Tensor, columns: Tensor, anchor_ids: Tensor, column_ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the contrastive and the cosine loss of anchors to columns; zero if no anchor has a positive.
 
-    The two positives of an anchor are its first like column and the mean of all. Negatives are found among up to 20
-    columns (at most three for each anchor), 75 % of which show a target.
+    Negatives are found among at most 20 columns (and at most three for each anchor), 75 % of which show a target.
 
     Args:
-        anchor_ids: int64 (A,), at least 0.
-        column_ids: int64 (M,), -1 for a column that shows no target.
+        anchors: (A, C).
+        columns: (M, C).
+        anchor_ids: int64 (A,), targets of the anchors, at least 0.
+        column_ids: int64 (M,), targets of the columns; -1 for a column that shows no target.
     """
     same = anchor_ids[:, None] == column_ids
-    kept = same.any(1) if same.shape[1] else same.new_zeros(len(same))
-    anchors, same = anchors[kept], same[kept]
+    matched = same.any(1) if same.shape[1] else same.new_zeros(len(same))
+    anchors, same = anchors[matched], same[matched]
     if not len(anchors):
-        nothing = (anchors.sum() + columns.sum()) * 0
-        return nothing, nothing
-    similar = similarity(anchors, columns)
-    first = similar.gather(1, same.int().argmax(1, keepdim=True))
-    mean = (similar * same).sum(1, keepdim=True) / same.sum(1, keepdim=True)
+        # zero, but connected to the network: in distributed training every parameter must receive a gradient
+        zero = (anchors.sum() + columns.sum()) * 0
+        return zero, zero
+    similarity = scaled_similarity(anchors, columns)
+    # An anchor has many positives, one for each frame and query of its target. As released it is pulled to two: the
+    # first of them, and their mean, which is that of the similarities as dot products are linear.
+    first = similarity.gather(1, same.int().argmax(1, keepdim=True))
+    mean = (similarity * same).sum(1, keepdim=True) / same.sum(1, keepdim=True)
     count = min(NEGATIVES, 3 * len(anchors))
-    objects = int(OBJECTS * count)
+    objects = int(OBJECT_SHARE * count)
     drawn = torch.cat([_draw(column_ids >= 0, objects), _draw(column_ids < 0, count - objects)])
-    loss = contrastive(similar[:, drawn], torch.cat([first, mean], 1), ~same[:, drawn])
-    some = _draw(torch.ones_like(column_ids, dtype=torch.bool), NEGATIVES)
-    return loss, cosine(anchors, columns[some], same[:, some])
+    contrast = contrastive_loss(similarity[:, drawn], torch.cat([first, mean], 1), ~same[:, drawn])
+    compared = _draw(torch.ones_like(column_ids, dtype=torch.bool), NEGATIVES)
+    return contrast, cosine_loss(anchors, columns[compared], same[:, compared])
 
 
-def clip_losses(pool: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
-    """Both losses between the clips of a video: one random anchor a target, 3 random positives, 30 random columns.
+def cross_clip_losses(embeddings: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the contrastive and the cosine loss between the clips of a video.
+
+    Each target has one random anchor, which is compared with 3 random positives and 30 random columns.
 
     Args:
-        pool: (M, C), embeddings of all clips.
+        embeddings: (M, C), of all clips.
         ids: int64 (M,), their targets.
     """
     anchors, positives = [], []
-    for target in ids.unique():
-        members = _draw(ids == target, POSITIVES + 1)
+    targets: Tensor = torch.unique(ids)
+    for target in targets:
+        members = _draw(ids == target, CLIP_POSITIVES + 1)
         if len(members) > 1:
             anchors.append(members[0])
-            positives.append(members[1 + torch.arange(POSITIVES, device=pool.device) % (len(members) - 1)])
+            # a target with fewer positives repeats them, so that all anchors have the same number
+            positives.append(members[1 + torch.arange(CLIP_POSITIVES, device=ids.device) % (len(members) - 1)])
     if not anchors:
-        return pool.sum() * 0, pool.sum() * 0
-    chosen, drawn = torch.stack(anchors), _draw(torch.ones_like(ids, dtype=torch.bool), COLUMNS)
-    similar, same = similarity(pool[chosen], pool), ids[chosen][:, None] == ids[drawn]
-    loss = contrastive(similar[:, drawn], similar.gather(1, torch.stack(positives)), ~same)
-    return loss, cosine(pool[chosen], pool[drawn], same)
+        return embeddings.sum() * 0, embeddings.sum() * 0
+    chosen, drawn = torch.stack(anchors), _draw(torch.ones_like(ids, dtype=torch.bool), CLIP_COLUMNS)
+    similarity = scaled_similarity(embeddings[chosen], embeddings)
+    same = ids[chosen][:, None] == ids[drawn]
+    contrast = contrastive_loss(similarity[:, drawn], similarity.gather(1, torch.stack(positives)), ~same)
+    return contrast, cosine_loss(embeddings[chosen], embeddings[drawn], same)
 
 
-def _draw(which: Tensor, count: int) -> Tensor:
-    """Up to ``count`` random places where ``which`` is True."""
-    places = which.nonzero()[:, 0]
+def _draw(mask: Tensor, count: int) -> Tensor:
+    """At most ``count`` random indices where ``mask`` is True."""
+    places = mask.nonzero()[:, 0]
     return places[torch.randperm(len(places), device=places.device)[:count]]

@@ -1,4 +1,4 @@
-"""UniVS's session on a network that sees what is painted: which masks, tokens and frames it uses, and when."""
+"""UniVS's session on a network that segments colours: which masks, tokens and frames it uses, and when."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from dataclasses import replace
 import pytest
 import torch
 
+from common.benchmarks.tiny.tasks import TinyVIS, TinyVPS
 from common.errors import InputError
 from common.evaluation.profiling import gflops
+from common.evaluation.submission import evaluate
 from common.video import FrameMasks, Prompt, TensorFrames, Video
 from methods.univs import UniVS
-from methods.univs.inference.settings import EntitySettings, InferenceSettings
 from methods.univs.network.model import UniVSNetwork
 from methods.univs.session import UniVSSession
-from methods.univs.settings import preset
-from tests.support.fake_univs import PaintedUniVs, painted, shown
+from methods.univs.settings import EntitySettings, InferenceSettings, preset
+from tests.support.fake_univs import PaintedUniVSNetwork, object_masks, painted
 
 SETTINGS = InferenceSettings(clip=3, memory=3, points=4, short_side=None)
 LENGTH = 8
@@ -27,9 +28,12 @@ NAMES = ("cat", "sky")
 
 
 def track(
-    frames: torch.Tensor, *prompts: Prompt, settings: InferenceSettings = SETTINGS, model: PaintedUniVs | None = None
+    frames: torch.Tensor,
+    *prompts: Prompt,
+    settings: InferenceSettings = SETTINGS,
+    model: PaintedUniVSNetwork | None = None,
 ) -> list[FrameMasks]:
-    session, out = UniVSSession(model or PaintedUniVs(CLASSES), settings), []  # type: ignore[arg-type]
+    session, out = UniVSSession(model or PaintedUniVSNetwork(CLASSES), settings), []  # type: ignore[arg-type]
     for index, frame in enumerate(frames):
         out += session.step(frame, [prompt for prompt in prompts if prompt.frame == index])
     out += session.finish()
@@ -47,97 +51,97 @@ def assert_shows(answers: list[FrameMasks], target: int, masks: torch.Tensor, co
         assert same(answer.select((target,))[0], mask, corner), f"frame {answer.frame}"
 
 
-def given(target: int, number: int, frame: int = 0) -> Prompt:
-    return Prompt(target, frame, mask=shown(FRAMES, number)[frame])
+def mask_prompt(target: int, number: int, frame: int = 0) -> Prompt:
+    return Prompt(target, frame, mask=object_masks(FRAMES, number)[frame])
 
 
-# Given targets.
+# Prompted targets.
 
 
 @pytest.mark.parametrize("tracking", ["prompts", "similarity"])
 @pytest.mark.parametrize("clip", [1, 3, 20])
-def test_given_masks_are_followed(tracking, clip):
+def test_prompt_masks_are_followed(tracking, clip):
     settings = replace(SETTINGS, tracking=tracking, clip=clip)
-    answers = track(FRAMES, given(1, 2), given(2, 1), settings=settings)
-    assert_shows(answers, 1, shown(FRAMES, 2))
-    assert_shows(answers, 2, shown(FRAMES, 1))
+    answers = track(FRAMES, mask_prompt(1, 2), mask_prompt(2, 1), settings=settings)
+    assert_shows(answers, 1, object_masks(FRAMES, 2))
+    assert_shows(answers, 2, object_masks(FRAMES, 1))
 
 
 def test_clips_slide_by_one_and_answers_come_a_clip_late():
-    model = PaintedUniVs(CLASSES)
+    model = PaintedUniVSNetwork(CLASSES)
     session = UniVSSession(model, SETTINGS)  # type: ignore[arg-type]
-    counts = [len(session.step(frame, [given(1, 1)] if i == 0 else ())) for i, frame in enumerate(FRAMES)]
+    counts = [len(session.step(frame, [mask_prompt(1, 1)] if i == 0 else ())) for i, frame in enumerate(FRAMES)]
     assert counts == [0, 0, 1, 1, 1, 1, 1, 1]
     assert len(session.finish()) == 2
     assert model.clips == [[i, i + 1, i + 2] for i in range(LENGTH - 2)]
 
 
 def test_proca_reads_m_plus_one_times_r_tokens_and_no_more():
-    model = PaintedUniVs(CLASSES)
-    track(FRAMES, given(1, 1), settings=replace(SETTINGS, memory=5), model=model)
+    model = PaintedUniVSNetwork(CLASSES)
+    track(FRAMES, mask_prompt(1, 1), settings=replace(SETTINGS, memory=5), model=model)
     # first clip: its first appearance and three slots; then a slot more with every frame, until there are M = 5
     assert model.lengths == [4 * n for n in (4, 5, 6, 6, 6, 6)]
 
 
 def test_a_target_that_joins_late_starts_with_its_frame():
-    answers = track(FRAMES, given(1, 1), given(2, 2, 5))
+    answers = track(FRAMES, mask_prompt(1, 1), mask_prompt(2, 2, 5))
     assert [answer.targets for answer in answers] == [(1,)] * 5 + [(1, 2)] * 3
-    assert_shows(answers[5:], 2, shown(FRAMES, 2)[5:])
+    assert_shows(answers[5:], 2, object_masks(FRAMES, 2)[5:])
 
 
 def test_a_box_points_and_a_text():
     box, points = Prompt(1, box=(40.0, 40.0, 64.0, 64.0)), torch.tensor([[50.5, 50.5], [55.0, 44.0]])
     answers = track(FRAMES, box, Prompt(2, 1, points=points, labels=torch.ones(2)), Prompt(3, text="one"))
-    assert_shows(answers, 3, shown(FRAMES, 1))
+    assert_shows(answers, 3, object_masks(FRAMES, 1))
     both = torch.stack([answer.masks[: 1 + (answer.frame > 0)].any(0) for answer in answers])
     # the box and the points say the same object, whose pixels they share out
-    assert all(same(mask, square) for mask, square in zip(both, shown(FRAMES, 2), strict=True))
+    assert all(same(mask, square) for mask, square in zip(both, object_masks(FRAMES, 2), strict=True))
 
 
 def test_expressions_do_not_share_out_pixels():
     answers = track(FRAMES, Prompt(1, text="one"), Prompt(2, text="uno"))
-    assert_shows(answers, 1, shown(FRAMES, 1))
-    assert_shows(answers, 2, shown(FRAMES, 1))
+    assert_shows(answers, 1, object_masks(FRAMES, 1))
+    assert_shows(answers, 2, object_masks(FRAMES, 1))
 
 
 def test_a_target_that_was_hidden_is_found_again():
     hidden = [*RIGHT[:2], *[None] * 4, *RIGHT[6:]]
     frames = painted(LENGTH, o1=hidden, o2=STILL)
-    answers = track(frames, given(1, 1))
-    assert_shows(answers, 1, shown(frames, 1))
+    answers = track(frames, mask_prompt(1, 1))
+    assert_shows(answers, 1, object_masks(frames, 1))
 
 
 def test_a_dropped_target_stays_in_the_frames_before():
-    session, out = UniVSSession(PaintedUniVs(CLASSES), SETTINGS), []  # type: ignore[arg-type]
+    session, out = UniVSSession(PaintedUniVSNetwork(CLASSES), SETTINGS), []  # type: ignore[arg-type]
     for index, frame in enumerate(FRAMES):
-        out += session.step(frame, [given(1, 1), given(2, 2)] if index == 0 else ())
+        out += session.step(frame, [mask_prompt(1, 1), mask_prompt(2, 2)] if index == 0 else ())
         if index in (1, 4):
             session.drop(2 if index == 1 else 1)
     assert [answer.frame for answer in out] == list(range(LENGTH)), "nothing is open once nothing is followed"
     assert [answer.targets for answer in out] == [(1, 2)] * 2 + [(1,)] * 3 + [()] * 3
-    assert_shows(out[:5], 1, shown(FRAMES, 1)[:5])
+    assert_shows(out[:5], 1, object_masks(FRAMES, 1)[:5])
     with pytest.raises(InputError, match="target 2 is not followed"):
         session.drop(2)
 
 
 def test_a_second_prompt_begins_a_target_anew():
-    answers = track(FRAMES, given(1, 1), given(1, 2, 4))
-    assert_shows(answers, 1, torch.cat([shown(FRAMES, 1)[:4], shown(FRAMES, 2)[4:]]))
+    answers = track(FRAMES, mask_prompt(1, 1), mask_prompt(1, 2, 4))
+    assert_shows(answers, 1, torch.cat([object_masks(FRAMES, 1)[:4], object_masks(FRAMES, 2)[4:]]))
 
 
-def test_a_given_mask_wins_its_pixels():
+def test_a_prompt_mask_wins_its_pixels():
     whole = Prompt(2, 4, mask=torch.ones(64, 96, dtype=torch.bool))
-    answer = track(FRAMES, given(1, 1), whole)[4]
+    answer = track(FRAMES, mask_prompt(1, 1), whole)[4]
     assert answer.masks[1].all()
     assert not answer.masks[0].any()
 
 
 def test_frames_are_brought_to_the_short_side():
     frames = FRAMES.repeat_interleave(2, 1).repeat_interleave(2, 2)
-    prompt = Prompt(1, mask=shown(frames, 2)[0])
-    model = PaintedUniVs(CLASSES)
+    prompt = Prompt(1, mask=object_masks(frames, 2)[0])
+    model = PaintedUniVSNetwork(CLASSES)
     answers = track(frames, prompt, settings=replace(SETTINGS, short_side=64), model=model)
-    assert_shows(answers, 1, shown(frames, 2), corner=6)
+    assert_shows(answers, 1, object_masks(frames, 2), corner=6)
 
 
 # Categories.
@@ -148,13 +152,13 @@ def test_frames_are_brought_to_the_short_side():
 def test_instances_keep_their_ids(tracking, interval):
     late = [*[None] * 4, *STILL[4:]]
     frames = painted(LENGTH, o1=RIGHT, o2=late)
-    settings = replace(SETTINGS, tracking=tracking, interval=interval)
+    settings = replace(SETTINGS, tracking=tracking, detection_interval=interval)
     answers = track(frames, Prompt(1, vocabulary=NAMES), settings=settings)
     first = next(i for i, answer in enumerate(answers) if 2 in answer.targets)
     # the clip from frame 2 is the first to show object 2, on frame 4; every third clip begins at 0, 3 and 6
     assert first == 4
-    assert_shows(answers, 1, shown(frames, 1))
-    assert_shows(answers, 2, shown(frames, 2))
+    assert_shows(answers, 1, object_masks(frames, 1))
+    assert_shows(answers, 2, object_masks(frames, 2))
     assert {answer.categories for answer in answers} == {(0,), (0, 1)}
     high, low = torch.tensor([4.0, -4.0]).sigmoid().tolist()
     # the quality of one clip, 1, by the largest and 1
@@ -169,7 +173,7 @@ def test_an_instance_that_leaves_keeps_its_id():
 
 def test_two_queries_for_one_object_are_one_instance():
     classes = torch.tensor([[2.0, -4.0], [4.0, -4.0]])
-    answers = track(FRAMES, Prompt(1, vocabulary=NAMES), model=PaintedUniVs(classes, finds=[1, 1]))
+    answers = track(FRAMES, Prompt(1, vocabulary=NAMES), model=PaintedUniVSNetwork(classes, finds=[1, 1]))
     assert [answer.targets for answer in answers] == [(1,)] * LENGTH
 
 
@@ -179,20 +183,20 @@ def test_panoptic_segments():
         assert answer.targets in ((1, 3), (1, 2))  # the segment of the sky has a number of its own
         assert answer.categories == (0, 1)
         assert answer.masks.sum(0).max() == 1
-        assert same(answer.masks[0], shown(FRAMES, 1)[answer.frame])
-        assert same(answer.masks[1], shown(FRAMES, 2)[answer.frame])
+        assert same(answer.masks[0], object_masks(FRAMES, 1)[answer.frame])
+        assert same(answer.masks[1], object_masks(FRAMES, 2)[answer.frame])
 
 
 def test_semantic_classes_clip_by_clip():
-    model = PaintedUniVs(CLASSES)
+    model = PaintedUniVSNetwork(CLASSES)
     answers = track(FRAMES, Prompt(1, vocabulary=NAMES, stuff=NAMES), model=model)
     assert model.clips == [[0, 1, 2], [3, 4, 5], [6, 7]]
     for answer in answers:
         assert answer.masks.sum(0).eq(1).all(), "every pixel has a class"
         assert answer.targets == tuple(category + 1 for category in answer.categories or ())
-        seen = (shown(FRAMES, 1) | shown(FRAMES, 2))[answer.frame]
+        seen = (object_masks(FRAMES, 1) | object_masks(FRAMES, 2))[answer.frame]
         sky = answer.select((2,))[0]
-        assert same(sky & seen, shown(FRAMES, 2)[answer.frame])
+        assert same(sky & seen, object_masks(FRAMES, 2)[answer.frame])
 
 
 @pytest.mark.parametrize("stuff", [(), ("sky",)])
@@ -203,9 +207,9 @@ def test_zero_detections_are_empty_answers(stuff):
     assert answers[0].class_scores.shape == (0, 2)
 
 
-@pytest.mark.parametrize("prompt", [given(1, 2), Prompt(1, text="one"), Prompt(1, vocabulary=NAMES)])
+@pytest.mark.parametrize("prompt", [mask_prompt(1, 2), Prompt(1, text="one"), Prompt(1, vocabulary=NAMES)])
 def test_memory_is_bounded(prompt):
-    session = UniVSSession(PaintedUniVs(CLASSES), SETTINGS)  # type: ignore[arg-type]
+    session = UniVSSession(PaintedUniVSNetwork(CLASSES), SETTINGS)  # type: ignore[arg-type]
     counts = []
     for index in range(40):
         session.step(FRAMES[-1], [prompt] if index == 0 else ())
@@ -220,8 +224,8 @@ def test_memory_is_bounded(prompt):
 
 
 def test_entities_are_limited():
-    settings = replace(SETTINGS, entities=1, instances=EntitySettings(later=0.9))
-    session = UniVSSession(PaintedUniVs(CLASSES), settings)  # type: ignore[arg-type]
+    settings = replace(SETTINGS, max_entities=1, instances=EntitySettings(min_new_score=0.9))
+    session = UniVSSession(PaintedUniVSNetwork(CLASSES), settings)  # type: ignore[arg-type]
     answers = [
         a for i, f in enumerate(FRAMES) for a in session.step(f, [Prompt(1, vocabulary=NAMES)] if i == 0 else ())
     ]
@@ -233,14 +237,14 @@ def test_operations_are_counted_where_learnable_queries_are_alone(stuff):
     """torch's counter trips over a parameter, or a view of one, that a module is given in inference mode."""
     torch.manual_seed(0)
     video = Video("v", TensorFrames(FRAMES[:3]), prompts=(Prompt(1, vocabulary=NAMES, stuff=stuff),))
-    assert gflops(UniVS(queries=4).eval(), video) > 0
+    assert gflops(UniVS(queries=4).eval().session(), video, torch.device("cpu")) > 0
 
 
-# No prompt, and bad ones.
+# No prompts, and invalid ones.
 
 
 def test_no_prompt_at_all_is_an_empty_answer_at_once():
-    session = UniVSSession(PaintedUniVs(CLASSES), SETTINGS)  # type: ignore[arg-type]
+    session = UniVSSession(PaintedUniVSNetwork(CLASSES), SETTINGS)  # type: ignore[arg-type]
     for index, frame in enumerate(FRAMES):
         (answer,) = session.step(frame)
         assert answer.frame == index
@@ -260,21 +264,21 @@ BAD = {
 
 @pytest.mark.parametrize("said", BAD)
 def test_bad_prompts_are_refused_and_change_nothing(said):
-    session, out = UniVSSession(PaintedUniVs(CLASSES), SETTINGS), []  # type: ignore[arg-type]
-    out += session.step(FRAMES[0], [given(1, 1)])
+    session, out = UniVSSession(PaintedUniVSNetwork(CLASSES), SETTINGS), []  # type: ignore[arg-type]
+    out += session.step(FRAMES[0], [mask_prompt(1, 1)])
     with pytest.raises(InputError, match=said) as error:
         session.step(FRAMES[1], [BAD[said]])
     assert "\n" not in str(error.value)
     for frame in FRAMES[1:]:
         out += session.step(frame)
-    assert_shows(out + session.finish(), 1, shown(FRAMES, 1))
+    assert_shows(out + session.finish(), 1, object_masks(FRAMES, 1))
 
 
 def test_a_vocabulary_takes_no_targets():
-    session = UniVSSession(PaintedUniVs(CLASSES), SETTINGS)  # type: ignore[arg-type]
+    session = UniVSSession(PaintedUniVSNetwork(CLASSES), SETTINGS)  # type: ignore[arg-type]
     session.step(FRAMES[0], [Prompt(1, vocabulary=NAMES)])
     with pytest.raises(InputError, match="a vocabulary stands alone"):
-        session.step(FRAMES[1], [given(2, 1)])
+        session.step(FRAMES[1], [mask_prompt(2, 1)])
     with pytest.raises(InputError, match="target 1 is not followed"):
         session.drop(1)
 
@@ -308,3 +312,39 @@ def test_texts_that_cannot_be_read_are_refused(prompt, said):
 def test_settings_that_do_not_fit(change, said):
     with pytest.raises(InputError, match=said):
         InferenceSettings(**change)
+
+
+# Nothing is detected, and names that were not trained.
+
+SMALL = dict(videos=2, frames=8, size=(32, 48))  # VPQ has windows of up to 8 frames
+
+
+def answers(model, video: Video):
+    session = UniVSSession(model, SETTINGS)
+    for index, frame in enumerate(video):
+        yield from session.step(frame, [prompt for prompt in video.prompts if prompt.frame == index])
+    yield from session.finish()
+
+
+@pytest.mark.parametrize(("kind", "number"), [(TinyVIS, "AP"), (TinyVPS, "VPQ")])
+def test_a_video_without_detections_is_scored_written_and_read_again(kind, number, tmp_path):
+    """The learnable queries find painted objects, and the frames are black."""
+    benchmark = kind(**SMALL)
+    model = PaintedUniVSNetwork(torch.full((3, 8), 4.0))
+    metric = benchmark.metric()
+    for video in benchmark:
+        dark = replace(video, frames=TensorFrames(torch.zeros(8, 32, 48, 3, dtype=torch.uint8)))
+        written = list(benchmark.write(video, answers(model, dark), tmp_path / "me"))
+        assert [answer.targets for answer in written] == [()] * 8
+        metric.extend(**benchmark.measure(video, iter(written)))
+    assert metric.compute()[number] == 0
+    assert evaluate(benchmark, tmp_path / "me").numbers[number] == 0
+
+
+@pytest.mark.parametrize("stuff", [(), ("a pangolin",), ("a pangolin", "mud")])
+def test_any_name_may_be_in_a_vocabulary(stuff):
+    torch.manual_seed(0)
+    video = replace(TinyVIS(**SMALL)[0], prompts=(Prompt(1, vocabulary=("a pangolin", "mud"), stuff=stuff),))
+    predictions = list(answers(UniVSNetwork(preset("nano")).eval(), video))
+    assert [answer.frame for answer in predictions] == list(range(8))
+    assert {place for answer in predictions for place in answer.categories or ()} <= {0, 1}

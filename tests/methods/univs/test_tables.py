@@ -10,10 +10,8 @@ import yaml
 
 from common.configs import load_config, load_rows
 from methods.univs import UniVS
-from methods.univs.inference.settings import InferenceSettings
 from methods.univs.module import _variant
-from methods.univs.settings import preset
-from methods.univs.training.step import TrainingSettings
+from methods.univs.settings import InferenceSettings, TrainingSettings, preset
 
 ROOT = Path(__file__).resolve().parents[3]
 ROWS = yaml.safe_load((ROOT / "methods/univs/paper.yaml").read_text())["rows"]

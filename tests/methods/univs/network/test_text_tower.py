@@ -1,4 +1,4 @@
-"""UniVS's texts: sentences, tokens, the tower, the concept bank, Lang2Img."""
+"""UniVS's texts: templates, tokens, the text encoder, the concept bank, Lang2Img."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import pytest
 import torch
 
 from common.errors import InputError
-from methods.univs.network.concepts import ConceptBank
 from methods.univs.network.model import UniVSNetwork
-from methods.univs.network.text_tower import TextTower
+from methods.univs.network.text_tower import ConceptBank, TextTower
 from methods.univs.network.tokenizer import Tokenizer, clean, templates
 from methods.univs.settings import TextSettings, preset
 
@@ -20,7 +19,7 @@ SMALL = TextSettings(16, 1, 2, 8, 12, 64, hashed=True)
 
 
 @pytest.fixture(scope="module")
-def core() -> UniVSNetwork:
+def network() -> UniVSNetwork:
     torch.manual_seed(0)
     text = replace(preset().text, frozen=True)
     return UniVSNetwork(preset(queries=4, text=text)).eval()
@@ -105,7 +104,7 @@ def test_names_and_expressions():
     tower = TextTower(replace(SMALL, context=16))
     with torch.inference_mode():
         out = tower.expressions(["The red dog.", "cat"])
-        names = tower.names(["red_dog", "cat"])
+        names = tower.encode_names(["red_dog", "cat"])
         assert out.shape == (2, 17, 8)
         torch.testing.assert_close(out[1, 0], names[1])
         rows = tower.tokenize(["the red dog"], "{}.")
@@ -122,9 +121,9 @@ def test_a_frozen_tower_stays_as_it_is():
     frozen, trained = TextTower(SMALL).train(), TextTower(replace(SMALL, frozen=False)).train()
     assert not any(module.training for module in frozen.modules())
     assert not any(parameter.requires_grad for parameter in frozen.parameters())
-    assert not frozen.names(["cat"]).requires_grad
+    assert not frozen.encode_names(["cat"]).requires_grad
     assert trained.body.training
-    assert trained.names(["cat"]).requires_grad
+    assert trained.encode_names(["cat"]).requires_grad
 
 
 # The concept bank.
@@ -143,58 +142,60 @@ def test_a_vocabulary_leaves_the_others_slices_alone():
     assert bank.to(torch.float64).get(["a", "b"]).dtype == torch.float64
 
 
-def test_class_logits_of_a_vocabulary_do_not_depend_on_others(core):
+def test_class_logits_of_a_vocabulary_do_not_depend_on_others(network):
     classes = torch.randn(1, 5, 64)
-    before = core.class_logits(classes, core.concepts(["cat", "dog"]))
-    core.concepts(["horse", "dog", "tree"])
-    assert torch.equal(core.class_logits(classes, core.concepts(["cat", "dog"])), before)
+    before = network.class_logits(classes, network.concepts(["cat", "dog"]))
+    network.concepts(["horse", "dog", "tree"])
+    assert torch.equal(network.class_logits(classes, network.concepts(["cat", "dog"])), before)
     assert before.shape == (1, 5, 2)
 
 
-def test_the_bank_follows_the_tower(core):
-    before = core.concepts(["cat"])
-    assert core.concepts(("cat",)).data_ptr() == core.concepts(["cat"]).data_ptr()
-    changed = {key: value + 0.1 * torch.randn_like(value) for key, value in core.text.body.state_dict().items()}
-    copied = deepcopy(core)
-    copied.load_state_dict(core.state_dict() | {f"text.body.{key}": value for key, value in changed.items()})
+def test_the_bank_follows_the_tower(network):
+    before = network.concepts(["cat"])
+    assert network.concepts(("cat",)).data_ptr() == network.concepts(["cat"]).data_ptr()
+    changed = {key: value + 0.1 * torch.randn_like(value) for key, value in network.text.body.state_dict().items()}
+    copied = deepcopy(network)
+    copied.load_state_dict(network.state_dict() | {f"text.body.{key}": value for key, value in changed.items()})
     assert not torch.allclose(copied.concepts(["cat"]), before)
-    assert torch.equal(core.concepts(["cat"]), before)
+    assert torch.equal(network.concepts(["cat"]), before)
 
 
-def test_concepts_kept_while_testing_serve_in_training(core):
+def test_concepts_kept_while_testing_serve_in_training(network):
     with torch.inference_mode():
-        core.concepts(["first asked for while testing"])
+        network.concepts(["first encoded while testing"])
     classes = torch.randn(1, 2, 64, requires_grad=True)
-    core.class_logits(classes, core.concepts(["first asked for while testing"])).sum().backward()
+    network.class_logits(classes, network.concepts(["first encoded while testing"])).sum().backward()
     assert classes.grad.any()
 
 
 def test_concepts_of_a_trained_tower_are_never_kept():
-    core = UniVSNetwork(preset(queries=4))
-    core.concepts(["cat"]).sum().backward()
-    core.concepts(["cat"]).sum().backward()
-    assert not len(core.text.bank.rows)
+    network = UniVSNetwork(preset(queries=4))
+    network.concepts(["cat"]).sum().backward()
+    network.concepts(["cat"]).sum().backward()
+    assert not len(network.text.bank.rows)
 
 
 # Lang2Img.
 
 
-def test_text_tokens_differ_by_frame_and_see_their_own_frame_only(core):
+def test_text_tokens_differ_by_frame_and_see_their_own_frame_only(network):
     text = torch.randn(2, 2, 3, 64, generator=torch.Generator().manual_seed(0))
     frames = torch.rand(6, 3, 32, 64, generator=torch.Generator().manual_seed(1))
     changed = frames.clone()
     changed[4] = 0  # clip 1, frame 1
     with torch.inference_mode():
         index = torch.arange(3).expand(2, 3)
-        a, b = (core.language(text, core.scene(core.encode(each), index)) for each in (frames, changed))
+        a, b = (network.language(text, network.scene(network.encode(each), index)) for each in (frames, changed))
     differs = (a - b).abs().amax((1, 3, 4)) > 1e-5
     assert differs.tolist() == [[False] * 3, [False, True, False]]
     assert (a[:, :, 0] - a[:, :, 1]).abs().max() > 1e-4
 
 
-def test_text_reads_features_without_position_codes(core):
+def test_text_reads_features_without_position_codes(network):
     text, frames = torch.randn(1, 2, 3, 64), torch.rand(2, 3, 32, 32)
     with torch.inference_mode():
-        features = core.encode(frames)
-        early, late = (core.language(text, core.scene(features, torch.tensor([index]))) for index in ([0, 1], [70, 99]))
+        features = network.encode(frames)
+        early, late = (
+            network.language(text, network.scene(features, torch.tensor([index]))) for index in ([0, 1], [70, 99])
+        )
     assert torch.equal(early, late)

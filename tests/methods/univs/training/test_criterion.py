@@ -1,4 +1,4 @@
-"""UniVS's losses, by numbers worked out by hand; docs of the formulae are in the modules tested."""
+"""UniVS's assignment and losses, by numbers worked out by hand."""
 
 from __future__ import annotations
 
@@ -7,37 +7,36 @@ import math
 import pytest
 import torch
 
-from methods.univs.network.heads import Outputs, Predictions
+from methods.univs.network.decoder import Outputs, Predictions
 from methods.univs.training.criterion import (
-    Matched,
-    Points,
+    Assignment,
+    PointSampling,
     Targets,
     assign,
-    choose_points,
+    class_cost,
     class_loss,
-    cross_losses,
-    itself,
+    mask_cost,
     mask_losses,
+    match,
     output_losses,
+    prompt_assignment,
+    prompt_reid_losses,
     semantic_loss,
 )
-from methods.univs.training.matcher import class_cost, mask_cost, match
-from methods.univs.training.reid import clip_losses, contrastive, pair_losses
 
 LN2, LN3 = math.log(2), math.log(3)
-POINTS = Points(8, 3.0, 0.5)
+POINTS = PointSampling(8, 3.0, 0.5)
 
 
 @pytest.fixture
 def centre(monkeypatch):
     """All points in the middle of a map: towards its border, where it is read as zero, a flat one is not flat."""
     monkeypatch.setattr(
-        "methods.univs.training.criterion.choose_points",
-        lambda logits, points: torch.full((len(logits), points.count, 2), 0.5),
+        PointSampling, "sample", lambda points, logits: torch.full((len(logits), points.num_points, 2), 0.5)
     )
 
 
-def targets(masks, ids=None, labels=None, asked=None) -> Targets:
+def targets(masks, ids=None, labels=None, valid=None) -> Targets:
     """Targets of one clip from masks (N, T, H, W)."""
     count = len(masks)
     ids = list(range(count)) if ids is None else ids
@@ -45,7 +44,7 @@ def targets(masks, ids=None, labels=None, asked=None) -> Targets:
         masks[None],
         torch.tensor([ids]),
         torch.tensor([[-1] * count if labels is None else labels]),
-        torch.tensor([[True] * count if asked is None else asked]),
+        torch.tensor([[True] * count if valid is None else valid]),
     )
 
 
@@ -86,8 +85,8 @@ def test_classes_decide_between_equal_masks():
 
 
 def test_targets_that_do_not_show_are_not_matched():
-    found = assign(predictions(torch.zeros(3, 1, 4, 4)), targets(torch.ones(2, 1, 4, 4).bool(), [-1, 1]), None, 4)
-    assert found.target.tolist() == [1]
+    assignment = assign(predictions(torch.zeros(3, 1, 4, 4)), targets(torch.ones(2, 1, 4, 4).bool(), [-1, 1]), None, 4)
+    assert assignment.target.tolist() == [1]
 
 
 def test_class_loss():
@@ -96,15 +95,15 @@ def test_class_loss():
     one = torch.tensor([0])
     focal = 3 * 0.5 * 0.25 * LN2 + 0.5 * 0.5625 * math.log(4)
     goal = targets(torch.ones(1, 1, 2, 2).bool(), labels=[0])
-    torch.testing.assert_close(class_loss(logits, goal, Matched(one, one, one)), torch.tensor(focal + LN2))
+    torch.testing.assert_close(class_loss(logits, goal, Assignment(one, one, one)), torch.tensor(focal + LN2))
 
 
 def test_prompts_that_only_pad_have_no_class_loss_but_absent_categories_do():
     logits = torch.tensor([[[0.0, 0.0], [0.0, 0.0], [9.0, 9.0]]])
     masks = torch.ones(3, 1, 2, 2).bool()
-    given = targets(masks, [0, -1, -1], [0, 1, 0], [True, True, False])
+    prompted = targets(masks, [0, -1, -1], [0, 1, 0], [True, True, False])
     expected = 4 * 0.5 * 0.25 * LN2 + LN2  # four probabilities of 1/2 of two rows, one positive
-    torch.testing.assert_close(class_loss(logits, given, itself(given)), torch.tensor(expected))
+    torch.testing.assert_close(class_loss(logits, prompted, prompt_assignment(prompted)), torch.tensor(expected))
 
 
 def test_mask_losses_of_a_flat_map():
@@ -117,52 +116,11 @@ def test_mask_losses_of_a_flat_map():
 def test_points_are_where_the_map_is_uncertain():
     torch.manual_seed(0)
     ramp = torch.linspace(-8, 8, 65).expand(1, 1, 65, 65)
-    places = choose_points(ramp, Points(400, 4.0, 0.5))[0]
+    places = PointSampling(400, 4.0, 0.5).sample(ramp)[0]
     assert places.shape == (400, 2)
     # a quarter of the candidates, the most uncertain ones, lie in the middle of the ramp; the others anywhere
     assert (places[:200, 0] - 0.5).abs().max() < 0.125 * 1.5
     assert (places[200:, 0] - 0.5).abs().max() > 0.4
-
-
-def test_contrastive():
-    similar, positives = torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.5]])
-    loss = contrastive(similar, positives, torch.tensor([[False, True]]))
-    torch.testing.assert_close(loss, torch.tensor(math.log(1 + math.exp(-1) + math.exp(-0.5))))
-    far = contrastive(torch.tensor([[30.0]]), torch.tensor([[0.0]]), torch.tensor([[True]]))
-    torch.testing.assert_close(far, torch.tensor(math.log(1 + math.exp(10))))  # no difference counts above 10
-
-
-def test_pair_losses():
-    # C = 4: s = e e / 2. Target 0 twice, at right angles, target 1 once; similarity 2 on the diagonal, else 0.
-    rows, ids = 2 * torch.eye(4)[:3], torch.tensor([0, 0, 1])
-    # first and mean positive: 2 and 1; 0 and 1; 2 and 2 (two negatives)
-    each = [
-        math.log(1 + math.exp(-2) + math.exp(-1)),
-        math.log(1 + 1 + math.exp(-1)),
-        math.log(1 + 4 * math.exp(-2)),
-    ]
-    loss, aux = pair_losses(rows, rows, ids, ids)
-    torch.testing.assert_close(loss, torch.tensor(sum(each) / 3))
-    torch.testing.assert_close(aux, torch.tensor(1 / 3))  # two pairs of cosine 0 that should be 1, a half each
-
-
-def test_background_is_a_negative_and_anchors_without_their_like_are_left_out():
-    rows = 2 * torch.eye(4)[:2]
-    loss, _ = pair_losses(rows, rows, torch.tensor([0, 5]), torch.tensor([0, -1]))
-    torch.testing.assert_close(loss, torch.tensor(math.log(1 + 2 * math.exp(-2))))
-    some = torch.randn(2, 4, requires_grad=True)
-    loss, aux = pair_losses(some, some, torch.tensor([0, 1]), torch.tensor([2, -1]))
-    assert loss.item() == aux.item() == 0
-    (loss + aux).backward()  # an optimiser step of all processes needs it
-
-
-def test_losses_between_clips():
-    pool = 2 * torch.eye(4)[:2].repeat_interleave(3, 0)
-    loss, aux = clip_losses(pool, torch.tensor([0, 0, 0, 1, 1, 1]))
-    # three negatives and three positives (the two others, one twice)
-    torch.testing.assert_close(loss, torch.tensor(math.log(1 + 9 * math.exp(-2))))
-    torch.testing.assert_close(aux, torch.tensor(0.0))
-    assert clip_losses(pool, torch.arange(6))[0] == 0
 
 
 def test_semantic_loss_is_among_the_categories_that_are_present(centre):
@@ -177,12 +135,12 @@ def test_semantic_loss_is_among_the_categories_that_are_present(centre):
 def test_terms_of_both_parts_are_averaged_over_objects_and_frames(centre):
     masks = torch.zeros(2, 3, 8, 8, dtype=torch.bool)
     outputs = Outputs(predictions(torch.zeros(4, 3, 4, 4)), predictions(torch.full((2, 3, 4, 4), LN3)))
-    terms, found = output_losses(outputs, targets(masks), targets(masks, [1, 0]), None, False, POINTS)
+    terms, assignment = output_losses(outputs, targets(masks), targets(masks, [1, 0]), None, False, POINTS)
     # against empty masks: entropies softplus(0) and softplus(ln 3), dice 1 - 1 / (8 p + 1); means over 2 x 3 pairs
     torch.testing.assert_close(terms["mask"], torch.tensor((LN2 + math.log(4)) / 2))
     torch.testing.assert_close(terms["dice"], torch.tensor((0.8 + 1 - 1 / 7) / 2))
     assert terms["class"] == 0
-    assert len(found.query) == 2
+    assert len(assignment.query) == 2
     alone, _ = output_losses(outputs, targets(masks), None, None, False, POINTS)
     torch.testing.assert_close(alone["mask"], torch.tensor(LN2))
     assert "reid_prompt" not in alone
@@ -201,10 +159,10 @@ def test_learnable_queries_are_pulled_to_the_prompts_of_their_targets(categories
     rows = 2 * torch.eye(4)[:2, None]
     learned, logits = targets(masks, [0, 1], [7, 7]), torch.zeros(2, 1, 4, 4)
     # prompts: by target, 0 and 1; by category, 7 and 3
-    given = targets(masks, [7, 3] if categories else [0, 1])
-    own = torch.tensor([0, 0]), torch.tensor([0, 1])
+    prompted = targets(masks, [7, 3] if categories else [0, 1])
+    clip, query = torch.tensor([0, 0]), torch.tensor([0, 1])
     outputs = Outputs(predictions(logits, rows), predictions(logits, rows))
-    loss, aux = cross_losses(outputs, learned, given, Matched(own[0], own[1], own[1]), categories)
+    loss, aux = prompt_reid_losses(outputs, learned, prompted, Assignment(clip, query, query), categories)
     alike, apart = math.log(1 + 2 * math.exp(-2)), math.log(1 + 2 * math.exp(2))
     torch.testing.assert_close(loss, torch.tensor((alike + apart) / 2 if categories else alike))
     assert aux == 0
@@ -216,7 +174,7 @@ def test_a_prompt_on_a_frame_without_its_target_is_background():
     rows = 2 * torch.eye(4)[:2][None]
     one = torch.tensor([0])
     outputs = Outputs(*(predictions(torch.zeros(1, 2, 4, 4), rows) for _ in range(2)))
-    loss, _ = cross_losses(outputs, targets(masks), targets(masks), Matched(one, one, one), False)
+    loss, _ = prompt_reid_losses(outputs, targets(masks), targets(masks), Assignment(one, one, one), False)
     torch.testing.assert_close(loss, torch.tensor(math.log(1 + 2 * math.exp(-2))))
 
 
@@ -225,6 +183,6 @@ def test_prompts_need_no_matching():
     masks = torch.zeros(2, 1, 8, 8, dtype=torch.bool)
     classes = torch.tensor([[[2.0, 0.0], [0.0, 1.0]]])
     goal, turned = targets(masks, labels=[0, 1]), targets(masks, labels=[1, 0])
-    same = class_loss(classes.flip(1), turned, itself(turned))
-    torch.testing.assert_close(class_loss(classes, goal, itself(goal)), same)
-    assert class_loss(classes, turned, itself(turned)) > same
+    same = class_loss(classes.flip(1), turned, prompt_assignment(turned))
+    torch.testing.assert_close(class_loss(classes, goal, prompt_assignment(goal)), same)
+    assert class_loss(classes, turned, prompt_assignment(turned)) > same
