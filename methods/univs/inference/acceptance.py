@@ -68,6 +68,7 @@ def accept_first(
     """
     weights = _prompt_iou(predictions.masks, prompt_masks, frame_size) ** 2 * mask_quality(predictions.masks)
     masks, _ = resolve_overlaps(predictions.masks, weights)
+    # the IoU is taken again, as a target may have lost pixels that belong to its prompt mask
     areas = masks.new_tensor([0 if placed is None else int(placed[1].sum()) for placed in prompt_masks])
     min_iou = settings.min_first_iou * (areas / settings.small_area).clamp(max=1)
     return AcceptedMasks(masks, predictions.embeddings, _prompt_iou(masks, prompt_masks, frame_size) > min_iou)
@@ -101,6 +102,7 @@ def accept_tracked(
         if class_scores is None:
             masks = masks.clone()
             masks[accepted] = resolved
+        # the index is a copy: the mask must not change while it selects
         accepted[accepted.clone()] = shares > min_area_share
     return AcceptedMasks(masks, predictions.embeddings, accepted)
 

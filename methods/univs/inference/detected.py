@@ -61,11 +61,13 @@ class DetectedTargets:
         prompts = None
         if entities and settings.tracking == "prompts":
             prompts = pool_prompts(self.network, [e.pool for e in entities], window.frames, settings.memory)
+        # one pass serves both: with SepSA learnable queries do not attend to prompt queries
         output = self.network.decode(window.scene, prompts, all_layers=False)[-1]
         if prompts is not None:
             self._track(entities, first_clip(output.prompt), window, clip)
         if clip % settings.detection_interval == 0 or not entities or settings.tracking == "similarity":
             self._detect(entities, first_clip(output.learnable), window)
+        # bounds the memory: the entities seen last are kept
         self.entities.sort(key=lambda entity: entity.last_seen, reverse=True)
         del self.entities[settings.max_entities :]
         for entity in self.entities:
@@ -114,7 +116,7 @@ class DetectedTargets:
         rows = torch.arange(len(probs), device=probs.device)
         if not entities or self._segments is None:
             rows = select_candidates(probs, predictions.masks > 0, qualities, self.stuff, limits)
-        merged = set()
+        merged = set()  # candidates whose masks were added to an entity
         for entity, candidate, similarity in self._match(entities, predictions.embeddings[rows]):
             row = rows[candidate]
             entity.classes = (entity.classes + probs[row]) / 2
@@ -122,6 +124,7 @@ class DetectedTargets:
             if similarity > limits.min_merge or self.settings.tracking == "similarity":
                 entity.add_masks(window, predictions.masks[row], float(qualities[row]))
                 merged.add(candidate)
+        # entities that are new in this clip are not compared with each other
         entity_masks = torch.stack([entity.masks(window) for entity in entities]) if entities else None
         min_score = limits.min_new_score if entities else limits.min_first_score
         for candidate, row in enumerate(rows.tolist()):
@@ -170,6 +173,7 @@ def select_candidates(probs: Tensor, masks: Tensor, quality: Tensor, stuff: Tens
     for kind, most in ((~is_stuff, settings.max_things), (is_stuff, settings.max_stuff)):
         rows = score.masked_fill(~(kind & stable), -1).argsort(descending=True, stable=True)
         rows = rows[: int((kind & stable).sum())][:most]
+        # things are compared by their boxes, stuff by its masks
         if kind is is_stuff:
             remaining = suppress_overlaps(mask_iou(masks[rows, 0], masks[rows, 0]), settings.max_stuff_iou)
         else:
@@ -211,6 +215,7 @@ def match_entities(similarity: Tensor, min_similarity: float) -> list[tuple[int,
         similarity: (E, N).
         min_similarity: similarity that a pair must exceed.
     """
+    # pairs below the threshold count nothing, so that they cannot push out a likely pair
     likely = similarity.masked_fill(similarity <= min_similarity, 0.0)
     rows, columns = linear_sum_assignment(likely.cpu().numpy(), maximize=True)
     return [(int(e), int(n)) for e, n in zip(rows, columns, strict=True) if likely[e, n] > 0]

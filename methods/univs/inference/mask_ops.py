@@ -96,7 +96,7 @@ def upsample_logits(logits: Tensor, frame_size: tuple[int, int], size: tuple[int
     """
     height, width = frame_size
     large = F.interpolate(logits[:, None], scale_factor=_STRIDE, mode="bilinear", align_corners=False)
-    large = large[..., :height, :width]
+    large = large[..., :height, :width]  # padding is at the bottom and on the right
     if size is not None and size != frame_size:
         large = F.interpolate(large, size, mode="bilinear", align_corners=False)
     return large[:, 0]

@@ -92,6 +92,7 @@ class PanopticSegments:
         scores = torch.where(stuff & ~predicted, _STUFF_FACTOR * scores, scores)
         shares = torch.where(predicted, self.min_area_share / 2, self.min_area_share).masked_fill(stuff, 0.0)
         masks = fuse_segments(logits, scores, shares)
+        # several entities can be parts of the same stuff: their masks are merged into the row of the first
         rows: dict[int, int] = {}  # row of each segment, by id
         for row, (entity, place) in enumerate(zip(visible, categories, strict=True)):
             if not masks[row].any():

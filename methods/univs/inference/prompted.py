@@ -148,6 +148,7 @@ class PromptedTargets:
         new = [target for target in tracked if target.pool is None]
         for target in tracked:
             target.extend(window, self.settings.points)
+        # one pass of the decoder for each kind of prompt, as a pass has prompts of one kind
         visual = [target for target in tracked if target.text is None]
         if visual:
             pools = [target.memory for target in visual]
@@ -158,6 +159,7 @@ class PromptedTargets:
             prompts = self.network.expression_prompts(window.scene, torch.stack(texts)[None])
             self._track([target for target in tracked if target.text is not None], new, prompts, window)
         for target in tracked:
+            # the prompt of an expression is its text in every clip
             if target.text is None:
                 window.resample(target.memory, self.settings.points, target.prompt_frame)
             target.memory.trim(self.settings.memory, window.frames[0])
@@ -179,6 +181,7 @@ class PromptedTargets:
             logits = target.memory.mask_logits(frame)
             if frame == target.prompt_frame:
                 assert target.prompt.mask is not None
+                # infinite, so that it wins against every prediction
                 planes[row].masked_fill_(target.prompt.mask.to(planes.device), torch.inf)
                 scores[row] = 1.0
             elif logits is not None:

@@ -81,6 +81,7 @@ def class_masks(frame: int, scores: Tensor, size: tuple[int, int]) -> FrameMasks
     labels = scores.argmax(0)
     categories: Tensor = torch.unique(labels)
     confidence = torch.stack([share[k][labels == k].mean() for k in categories])
+    # one map of labels is resized, not the K maps of scores
     labels = F.interpolate(labels[None, None].float(), size, mode="nearest")[0, 0]
     masks = labels == categories[:, None, None]
     present = masks.flatten(1).any(1)  # a small region can vanish in resizing

@@ -52,6 +52,7 @@ class Window:
             points: number of tokens of a frame.
             prompt_frame: frame of the user's mask, whose tokens are kept.
         """
+        # clips slide by one frame, so that the first frame is not in the next clip; a clip of one frame has no other
         for frame in self.frames[1:] or self.frames:
             logits = pool.mask_logits(frame)
             if logits is not None and frame != prompt_frame:
@@ -95,7 +96,9 @@ def pool_prompts(
         frames: indices of the clip's frames.
         memory: slots that ProCA reads, M.
     """
+    # (N, T, R, C)
     frame_tokens = stack_tokens([stack_tokens([pool.tokens[frame] for frame in frames]) for pool in pools])
+    # pools of young targets are shorter: their tokens are repeated up to the length of the longest
     stored = [pool.read(memory) for pool in pools]
     longest = max(len(tokens.content) for tokens in stored)
     wrapped = [torch.arange(longest) % len(tokens.content) for tokens in stored]

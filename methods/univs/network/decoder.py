@@ -198,7 +198,7 @@ class VideoMaskDecoder(nn.Module):
                 code = torch.cat([code[:, :count], x[:, count:]], 1)
         outputs = [self.heads(x, scene.mask_features, count, average_with_learnable)]
         for index, layer in enumerate(self._layers()):
-            scale = index % len(scene.sources)
+            scale = index % len(scene.sources)  # strides 32, 16, 8, 32, ...
             if index:  # the first layer's ProCA ran before the first prediction
                 x = self._read_prompts(layer, x, code, prompts)
             mask = attention_mask(outputs[-1], scene.sizes[scale])

@@ -65,6 +65,7 @@ class UniVSNetwork(nn.Module):
             frames: float RGB (M, 3, H, W) in 0 to 1, of any size; they are padded here.
         """
         size = (frames.shape[-2], frames.shape[-1])
+        # at the bottom and on the right, so that coordinates stay as they are
         padding = (0, -size[1] % MULTIPLE, 0, -size[0] % MULTIPLE)
         mask_features, maps = self.pixels(self.backbone(F.pad((frames - self.mean) / self.deviation, padding)))
         return Features(mask_features, maps, size)
@@ -83,6 +84,7 @@ class UniVSNetwork(nn.Module):
             torch.unflatten(x.flatten(2).transpose(1, 2), 0, (clips, -1)) + level
             for x, level in zip(features.maps, self.level, strict=True)
         )
+        # a 3D code is the sum of a code of the place and a code of the time
         codes = tuple(grid_code(size, hidden, time.device) + time[:, :, None] for size in sizes)
         mask_features = torch.unflatten(features.mask_features, 0, (clips, -1))
         return Scene(mask_features, sources, codes, time, sizes, frame_index, features.size)

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Kind = Literal["visual", "category", "expression"]
+PromptKind = Literal["visual", "category", "expression"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class PromptTokens:
         valid: bool (B, N), False for rows that only pad the batch, which no other query attends to; None = all valid.
     """
 
-    kind: Kind
+    kind: PromptKind
     query: Tensor
     query_position: Tensor
     content: Tensor

@@ -48,6 +48,7 @@ def sample_mask(
     """
     height, width = scene.sizes[-1]
     padded = F.pad(mask, (0, width * STRIDE - mask.shape[1], 0, height * STRIDE - mask.shape[0]))
+    # a cell is tested at one pixel; a mask between these pixels needs the second test
     inside = padded[::STRIDE, ::STRIDE]
     if not inside.any():
         inside = F.max_pool2d(padded[None].float(), STRIDE)[0] > 0

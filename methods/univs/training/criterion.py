@@ -147,6 +147,7 @@ def stream_losses(
     masks = predictions.masks[assignment.clip, assignment.query].flatten(0, 1)
     truth = targets.masks[assignment.clip, assignment.target].flatten(0, 1)
     entropy, dice = mask_losses(masks, truth, points)
+    # prompts whose target is absent count too; averaged over the processes as in Mask2Former
     count = _mean_over_ranks(targets.valid.sum()) * frames
     reid = [reid_losses(rows, rows, ids, ids) for rows, ids in assigned_embeddings(predictions, targets, assignment)]
     contrast, aux = (torch.stack(parts).mean() for parts in zip(*reid, strict=True))
@@ -208,6 +209,7 @@ def match(masks: Tensor, logits: Tensor | None, truth: Tensor, labels: Tensor, p
     cost = mask_cost(_at_points(masks, places), _at_points(truth.float(), places))
     if logits is not None:
         cost = cost + CLASS_COST * class_cost(logits.float(), labels)
+    # linear_sum_assignment refuses NaN; such pairs are the last to be chosen
     rows, columns = linear_sum_assignment(cost.nan_to_num(1e6).cpu().numpy())
     return torch.as_tensor(rows, device=masks.device), torch.as_tensor(columns, device=masks.device)
 
@@ -291,7 +293,7 @@ def semantic_loss(logits: Tensor, targets: Targets, points: PointSampling) -> Te
         true = sample_point(targets.masks[clip, present].transpose(0, 1).float(), places, align_corners=False)
         share, label = true.max(1)
         each = F.cross_entropy(sample_point(masks, places, align_corners=False), label, reduction="none")
-        covered = share > 0.5
+        covered = share > 0.5  # the other points lie outside of all masks
         losses.append((each * covered).sum() / covered.sum().clamp(min=1))
     return torch.stack(losses).mean()
 
@@ -336,6 +338,7 @@ def assigned_embeddings(
     rows = predictions.embeddings[assignment.clip, assignment.query].float()
     visible = targets.visible[assignment.clip, assignment.target]
     ids = (targets.labels if categories else targets.ids)[assignment.clip, assignment.target]
+    # a query is a target's embedding on the frames that show the target, and nothing on the others
     ids = ids[:, None].expand_as(visible)
     clips = [assignment.clip == clip for clip in range(len(targets.ids))]
     return [(rows[clip][visible[clip]], ids[clip][visible[clip]]) for clip in clips]

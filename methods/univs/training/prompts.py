@@ -15,7 +15,7 @@ from torch import Tensor
 
 from common.data.clip import Clip
 from methods.univs.network.model import UniVSNetwork
-from methods.univs.network.prompts import Kind, PromptTokens, VisualTokens, stack_tokens
+from methods.univs.network.prompts import PromptKind, PromptTokens, VisualTokens, stack_tokens
 from methods.univs.network.scene import Scene
 from methods.univs.network.visual_sampler import jitter_box, sample_box, sample_mask, sample_points
 from methods.univs.settings import TrainingSettings
@@ -38,7 +38,7 @@ class PromptBatch:
 
     network: UniVSNetwork
     settings: TrainingSettings
-    kind: Kind
+    kind: PromptKind
     rows: Tensor
     valid: Tensor
     categories: Tensor | None = None
@@ -61,6 +61,7 @@ class PromptBatch:
         parts = []
         for video, targets in enumerate(self._prompted_masks(masks)):
             key = _key_frame(targets)
+            # targets that the key frame does not show get blank tokens
             samples = [_sample_target(scene, video, key, target[key], count, kinds) for target in targets]
             parts.append(stack_tokens(samples))
         sampled = _batch(parts)
@@ -138,6 +139,7 @@ def sample_prompts(
         present = [categories[rows] for categories, rows in zip(clip.categories, visible, strict=True)]
         rows, valid = _choose([_sample_names(categories, len(concepts), most) for categories in present], most)
         return PromptBatch(network, settings, "category", rows, valid, clip.categories, concepts[rows][:, :, None])
+    # only targets that one random frame shows become prompts
     keys = [_key_frame(video) for video in masks]
     candidates = [video[:, key].flatten(1).any(1).nonzero()[:, 0] for video, key in zip(masks, keys, strict=True)]
     rows, valid = _choose(candidates, most)
