@@ -96,7 +96,9 @@ def test_points_are_scaled_to_the_input_and_one_point_gives_three_candidates(mon
     module = SAM2Long(image_size=64).eval()
     calls = []
     decode = module.network.decode
-    monkeypatch.setattr(module.network, "decode", lambda *args, **how: calls.append((args, how)) or decode(*args, **how))
+    monkeypatch.setattr(
+        module.network, "decode", lambda *args, **how: calls.append((args, how)) or decode(*args, **how)
+    )
     frame = torch.zeros(32, 128, 3, dtype=torch.uint8)
     one = Prompt(1, points=torch.tensor([[64.0, 8.0]]), labels=torch.tensor([1]))
     module.session().step(frame, [one, Prompt(2, box=(0.0, 0.0, 128.0, 32.0))])

@@ -250,7 +250,9 @@ def test_session_has_the_settings():
 
 
 def parts(module: VQSAM) -> dict[str, Tensor]:
-    return {name: value for name, value in module.network.state_dict().items() if name.startswith(("stt.", "generate."))}
+    return {
+        name: value for name, value in module.network.state_dict().items() if name.startswith(("stt.", "generate."))
+    }
 
 
 @pytest.mark.parametrize("version", ["2", "2.1"])
