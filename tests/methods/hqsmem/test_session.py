@@ -187,5 +187,5 @@ def test_networks_that_are_missing_are_asked_for_where_they_are_needed(video, tm
 def test_no_checkpoint_holds_the_borrowed_networks():
     made = HQSMem(weights="random", sam_hq="random", dino="random")
     made.session()
-    assert all(name.startswith("net.") for name in made.state_dict())
-    assert all(name.startswith("net.") for name, _ in made.named_parameters())
+    assert all(name.startswith("network.") for name in made.state_dict())
+    assert all(name.startswith("network.") for name, _ in made.named_parameters())

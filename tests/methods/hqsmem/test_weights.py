@@ -50,6 +50,14 @@ def test_every_value_finds_its_place(name, tmp_path):
         assert torch.equal(value, expected[key]), key
 
 
+def test_the_module_takes_a_released_file(tiny, tmp_path):
+    """Many names of its encoder are the network's too."""
+    torch.save(tiny, file := tmp_path / "DeAOTT_PRE_YTB_DAV.pth")
+    module = HQSMem(variant="deaot-t", weights=str(file))
+    assert (module.weights_note, module.weights_file) == ("published", file)
+    assert torch.equal(module.network.id_bank.weight, tiny["patch_wise_id_bank.weight"])
+
+
 def test_layers_of_the_variants():
     """S and B differ from T in layers alone: 362 and 399 entries."""
     per_layer = [key for key in NAMES["deaot-l"] if key.startswith("LSTT.layers.2.")]

@@ -45,6 +45,14 @@ def test_every_value_finds_its_place(published, core, tmp_path):
         assert torch.equal(value, expected[name]), name
 
 
+def test_the_module_takes_a_published_file(published, tmp_path):
+    torch.save(published, file := tmp_path / "cutie-base-mega.pth")
+    module = SSLVOS(size="cutie-base", weights=str(file))
+    assert (module.weights_note, module.weights_file) == ("published", file)
+    expected = seed_ours(CASES["base"]).state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in module.network.state_dict().items())
+
+
 def test_training_checkpoints_wrap_it(published, core, tmp_path):
     torch.save({"weights": published, "it": torch.tensor(5)}, tmp_path / "checkpoint.pth")
     load(core, tmp_path / "checkpoint.pth")
