@@ -16,6 +16,7 @@ from jsonargparse import ArgumentParser
 from PIL import Image
 
 import cli
+from common.cli.build import build_method
 from common.cli.suite import SuiteCLI
 from common.configs import ROWS, load_config, load_rows, split_row, with_rows
 from common.errors import InputError
@@ -194,6 +195,13 @@ def test_a_row_differs_from_its_config_in_its_overrides_and_in_nothing_else(file
             merged = {option: value for part in parts for option, value in part.items()}
             assert all(merged.get(option, ...) != value for option, value in change.items())
     assert effective == overrides.keys()
+
+
+def test_a_method_is_built_from_a_row() -> None:
+    folder = ROOT / "configs" / "sam2long"
+    for row, variant in (("table5_p2", "nano, P=2"), ("table5_p3", "nano")):
+        method = build_method("sam2long", None, [folder / "nano.yaml", folder / f"{ROWS}:{row}"])
+        assert method.variant == variant
 
 
 def test_an_unknown_row_is_answered_with_the_nearest() -> None:
