@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -195,6 +196,19 @@ def test_a_row_differs_from_its_config_in_its_overrides_and_in_nothing_else(file
             merged = {option: value for part in parts for option, value in part.items()}
             assert all(merged.get(option, ...) != value for option, value in change.items())
     assert effective == overrides.keys()
+
+
+@pytest.mark.parametrize("file", ROW_FILES, ids=lambda file: file.parent.name)
+def test_a_row_is_named_after_a_table_of_the_paper(file: Path) -> None:
+    paper = yaml.safe_load((ROOT / "methods" / file.parent.name / "paper.yaml").read_text())
+    tables = {str(row["table"]) for row in paper["rows"]}
+    for name, row in load_rows(file).items():
+        kind, number = re.fullmatch(r"(table|supp|reading_eq)(A?\d+[ab]?)_.*", name).groups()
+        wording = {"table": f"Table {number}", "supp": f"Supp. Table {number}", "reading_eq": f"Equation {number}"}[
+            kind
+        ]
+        assert row.about.startswith(wording), name
+        assert kind == "reading_eq" or number in tables or f"Supp. {number}" in tables, name
 
 
 def test_a_method_is_built_from_a_row() -> None:
