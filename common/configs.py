@@ -107,16 +107,16 @@ def with_rows(arguments: Sequence[str]) -> list[str]:
     """Replace each ``FILE:ROW`` that follows ``--config`` by the content of the row, for a parser that reads files.
 
     Args:
-        arguments: of a command line.
+        arguments: arguments of a command line.
 
     Raises:
-        InputError: as of ``load_config``.
+        InputError: a row cannot be loaded, see ``load_config``.
     """
     resolved: list[str] = []
     for argument in arguments:
         flag, equals, value = argument.partition("=") if argument.startswith("--config=") else ("", "", argument)
-        named = bool(equals) or (bool(resolved) and resolved[-1] in ("--config", "-c"))
-        is_row = named and split_row(value)[0].name == ROWS
+        is_config = bool(equals) or (bool(resolved) and resolved[-1] in ("--config", "-c"))
+        is_row = is_config and split_row(value)[0].name == ROWS
         resolved.append(flag + equals + json.dumps(load_config(value)) if is_row else argument)
     return resolved
 

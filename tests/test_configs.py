@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from PIL import Image
 
 import cli
 from common.checkpoints import find_weights
+from common.cli.build import build_method
 from common.cli.suite import SuiteCLI
 from common.configs import ROWS, load_config, load_rows, split_row, with_rows
 from common.errors import InputError
@@ -194,6 +196,26 @@ def test_a_row_differs_from_its_config_in_its_overrides_and_in_nothing_else(file
             merged = {option: value for part in parts for option, value in part.items()}
             assert all(merged.get(option, ...) != value for option, value in change.items())
     assert effective == overrides.keys()
+
+
+@pytest.mark.parametrize("file", ROW_FILES, ids=lambda file: file.parent.name)
+def test_a_row_is_named_after_a_table_of_the_paper(file: Path) -> None:
+    paper = yaml.safe_load((ROOT / "methods" / file.parent.name / "paper.yaml").read_text())
+    tables = {str(row["table"]) for row in paper["rows"]}
+    for name, row in load_rows(file).items():
+        kind, number = re.fullmatch(r"(table|supp|reading_eq)(A?\d+[ab]?)_.*", name).groups()
+        wording = {"table": f"Table {number}", "supp": f"Supp. Table {number}", "reading_eq": f"Equation {number}"}[
+            kind
+        ]
+        assert row.about.startswith(wording), name
+        assert kind == "reading_eq" or number in tables or f"Supp. {number}" in tables, name
+
+
+def test_a_method_is_built_from_a_row() -> None:
+    folder = ROOT / "configs" / "sam2long"
+    for row, variant in (("table5_p2", "nano, P=2"), ("table5_p3", "nano")):
+        method = build_method("sam2long", None, [folder / "nano.yaml", folder / f"{ROWS}:{row}"])
+        assert method.variant == variant
 
 
 def test_an_unknown_row_is_answered_with_the_nearest() -> None:

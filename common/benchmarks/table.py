@@ -16,16 +16,16 @@ BEGIN, END = "<!-- table: python -m common.benchmarks.table -->", "<!-- end of t
 
 @dataclass(frozen=True)
 class Row:
-    """A benchmark as it is when only its name is given.
+    """One row of the table: a benchmark with its default settings.
 
     Attributes:
         name: a key of ``BENCHMARKS``.
-        made: its class below ``common.benchmarks``, with the arguments that make it this benchmark.
-        task: see ``Benchmark``.
-        splits: likewise.
-        numbers: likewise.
-        protocol: likewise.
-        source: likewise.
+        made: class below ``common.benchmarks``, with the arguments that make it this benchmark.
+        task: task, e.g. ``VOS``.
+        splits: names of the splits, separated by commas.
+        numbers: names of the metrics, the main one first, separated by commas.
+        protocol: the scored frames and the averaging in one sentence.
+        source: where to get the data.
     """
 
     name: str

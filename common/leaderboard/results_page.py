@@ -125,10 +125,10 @@ def _grid(section: Section, results: Path) -> Grid:
     return replace(grid, title="", heads=[grid.heads[number] for number in columns], rows=rows)
 
 
-def _summary(claims: Grid) -> Grid:
+def _summary(grid: Grid) -> Grid:
     """Return the number of claims of each method with each verdict."""
     counts: dict[str, Counter[str]] = {}
-    for row in claims.rows:
+    for row in grid.rows:
         counts.setdefault(row.weights, Counter())[row.cells[-1].text] += 1
     verdicts = get_args(Verdict)
     rows = [_row(name, [count[verdict] for verdict in verdicts]) for name, count in counts.items()]

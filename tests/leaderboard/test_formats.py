@@ -5,6 +5,7 @@ import io
 import json
 from pathlib import Path
 
+from benchmarks.compare_tables import differences
 from common.leaderboard.collect import PublishedRow, collect
 from common.leaderboard.command import main
 from common.leaderboard.formats import csv_text, html, json_text, latex
@@ -44,6 +45,14 @@ def test_json_and_csv_lead_to_the_records(tmp_path: Path) -> None:
     line = next(row for row in rows if row["method"] == "SAM2 nano" and row["number"] == "J&F")
     assert (line["value"], line["published"], line["on"]) == ("50.0", "False", "davis2016 val")
     assert line["records"] == str(tmp_path / "a" / "results.json")
+
+
+def test_two_tables_are_compared_but_for_the_paths_of_records(tmp_path: Path) -> None:
+    before, after = (json.loads(json_text(grids(tmp_path / name))) for name in ("one", "two"))
+    assert list(differences(before, after)) == []
+    after[0]["rows"][1]["cells"][0]["text"] = "50.1"
+    assert list(differences(before, after)) == ['[0: Measured].rows[1: SAM2 nano].cells[0].text: "50.0" -> "50.1"']
+    assert list(differences(before, [*after, {}])) == [": list of 1 -> list of 2"]
 
 
 def test_html_links_from_its_folder_and_escapes(tmp_path: Path) -> None:
