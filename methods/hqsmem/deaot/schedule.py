@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-from methods.hqsmem.deaot.training import OWN
+from methods.hqsmem.deaot.training import SELF_PROPAGATION_START
 
 POWER = 0.9
 UNDECAYED = ("relative_position_bias_table", "decoder.predict.")
@@ -53,7 +53,7 @@ def optimisation(
 ) -> dict[str, Any]:
     """What ``configure_optimizers`` returns: AdamW with a rate of its own for each part.
 
-    The encoder's is (rate - lowest) ``encoder_lr`` + lowest; the ID bank's falls to 0 where ``training.OWN`` begins, by
+    The encoder's is (rate - lowest) ``encoder_lr`` + lowest; the ID bank's falls to 0 at ``SELF_PROPAGATION_START``, by
     which it does not decay either.
     """
 
@@ -61,7 +61,7 @@ def optimisation(
         now = rate(step, lr, lowest, warmup, total)
         if part == "encoder":
             now = (now - lowest) * encoder_lr + lowest
-        return 0.0 if part == "id_bank" and step >= OWN * total else now / lr
+        return 0.0 if part == "id_bank" and step >= SELF_PROPAGATION_START * total else now / lr
 
     optimizer = AdamW(groups, lr=lr)
     factors: list[Callable[[int], float]] = [partial(factor, group["part"]) for group in groups]

@@ -12,8 +12,7 @@ from torch import Tensor
 from common.checkpoints import load_state, load_strict
 from common.errors import InputError
 from common.nn.resnet import load_imagenet
-from methods.hqsmem.deaot.encoders.base import ResNetEncoder
-from methods.hqsmem.deaot.encoders.swin import SwinEncoder
+from methods.hqsmem.deaot.encoders import ResNetEncoder, SwinEncoder
 from methods.hqsmem.deaot.network import DeAOT
 
 OURS = "net."  # where the network lies in a Lightning checkpoint

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from common.video import FrameMasks, Prompt
 from methods.hqsmem import HQSMem
-from methods.hqsmem.refinement.gate import Refined, RefineSettings
+from methods.hqsmem.refinement.gate import RefinedMasks, RefineSettings
 from methods.hqsmem.session import HQSMemSession
 from methods.hqsmem.settings import MemorySettings
 from tests.support.small_refiner import with_small_refiner
@@ -52,10 +52,10 @@ def tracked(session: HQSMemSession, given: list[Tensor], predicted: Callable[[in
     return answers
 
 
-def watched(session: HQSMemSession) -> tuple[list[Tensor], list[Refined]]:
+def watched(session: HQSMemSession) -> tuple[list[Tensor], list[RefinedMasks]]:
     """The boxes that SAM-HQ will be asked with, and what the gate will say."""
     boxes: list[Tensor] = []
-    refined: list[Refined] = []
+    refined: list[RefinedMasks] = []
     assert session.refiner is not None
     propose, gate = session.refiner.sam.propose, session.refiner.forward
 

@@ -14,7 +14,7 @@ from common.nn.smart_memory import SmartMemory
 from common.synthetic import SyntheticClips
 from common.video import Prompt, Video, open_video
 from methods.hqsmem import HQSMem
-from methods.hqsmem.refinement.gate import Refined, Refiner, RefineSettings
+from methods.hqsmem.refinement.gate import RefinedMasks, Refiner, RefineSettings
 from methods.hqsmem.session import HQSMemSession
 from methods.hqsmem.settings import MemorySettings
 from tests.support.small_refiner import with_small_refiner
@@ -40,10 +40,10 @@ class Moves(Refiner):
         torch.nn.Module.__init__(self)
         self.asked: list[Tensor] = []
 
-    def forward(self, frame: Tensor, masks: Tensor, tokens: Tensor | None = None) -> Refined:
+    def forward(self, frame: Tensor, masks: Tensor, tokens: Tensor | None = None) -> RefinedMasks:
         self.asked.append(masks)
         there = torch.ones(len(masks), dtype=torch.bool)
-        return Refined(masks.roll(1, -1), there, there.float())
+        return RefinedMasks(masks.roll(1, -1), there, there.float())
 
 
 def opened(overlap: bool = False, **settings) -> tuple[HQSMemSession, list[Tensor]]:
