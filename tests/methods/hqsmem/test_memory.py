@@ -52,16 +52,16 @@ def test_similarity_is_the_mean_cosine_of_keys_and_values():
     assert mean_key_value([first[0], second[1]]) @ mean_key_value(second) == pytest.approx(0.75)
 
 
-def test_keep_all_grows():
+def test_keep_all_removes_nothing():
     assert stored(filled(KeepAll(), 2, [0, 1, 2, 3])) == [0, 10, 20, 30]
 
 
-def test_oldest_goes_but_never_the_reference():
+def test_oldest_is_removed_but_never_the_reference():
     assert stored(filled(Oldest(), 3, [0, 10, 20, 30, 40])) == [0, 30, 40]
 
 
-def test_least_relevant_goes():
-    """80 degrees is farthest from 20 when the bank is full, then 20 from 80: the reference, at 0, is not asked."""
+def test_least_relevant_is_removed():
+    """80 degrees is farthest from 20 when the bank is full, then 20 from 80; the reference, at 0, is protected."""
     assert stored(filled(LeastRelevant(), 3, [0, 80, 30, 20])) == [0, 20, 30]
     assert stored(filled(LeastRelevant(), 3, [0, 80, 30, 20, 80])) == [0, 20, 40]
 
@@ -74,13 +74,13 @@ def test_a_bank_full_of_references_stores_references_only():
 
 
 @pytest.mark.parametrize(("unit", "ages"), [("frames", [20, 10]), ("updates", [2, 1])])
-def test_what_a_policy_is_told(unit, ages):
+def test_arguments_of_a_policy(unit, ages):
     policy = RecordingPolicy()
     filled(policy, 7, [0, 60, 90], age_unit=unit)
     assert policy.calls[-1] == (ages, [0.0, 0.8660], [True, False], 7)
 
 
-def test_relevance_on_given_descriptors():
+def test_relevance_on_other_descriptors():
     policy = RecordingPolicy()
     bank = MemoryBank(MemorySettings(), policy)
     for frame, vector in enumerate(([1.0, 0.0], [3.0, 4.0])):
@@ -88,12 +88,12 @@ def test_relevance_on_given_descriptors():
     assert policy.calls[0][1] == [0.6]
 
 
-def test_memory_per_object_keeps_each_target_s_tokens():
+def test_memory_per_object_stores_the_tokens_of_each_target():
     """Frame 0 has background, 1 and 2; frame 1 lacks 2, whose list stays as it is."""
     bank = MemoryBank(MemorySettings(capacity=2, per_object=True), Oldest())
     bank.add(frame_of(0), 0, torch.tensor([0, 1, 1, 2]), reference=True)
     bank.add(frame_of(100), 10, torch.tensor([0, 0, 0, 1]))
-    assert {i: [e.layers[0].key.shape[1] for e in own] for i, own in bank.lists.items()} == {
+    assert {i: [e.layers[0].key.shape[1] for e in entries] for i, entries in bank.lists.items()} == {
         0: [1, 3],
         1: [2, 1],
         2: [1],

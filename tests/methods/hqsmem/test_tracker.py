@@ -15,25 +15,25 @@ from tests.support.seeded_deaot import RecordingPolicy, labels_of, small_network
 
 
 def run(tracker: Tracker, frames: int = 7, late: int | None = None) -> list[Tensor]:
-    """Probabilities of frames of noise (49, 65); target 5 is given at frame 0, target 3 there or later."""
+    """Track on noise (49, 65), with target 5 annotated at frame 0 and target 3 there or later; return probabilities."""
     generator, probs = torch.Generator().manual_seed(1), []
     for index in range(frames):
         frame = torch.randint(0, 256, (49, 65, 3), generator=generator, dtype=torch.uint8)
         prob = tracker.predict(frame)
         probs.append(prob)
         labels = torch.tensor([0, *tracker.targets])[prob.argmax(0)]
-        given, joined = labels_of((49, 65)), []
-        for index_given, (target, row) in zip((0, late or 0), ((5, 1), (3, 2)), strict=True):
-            if index == index_given:
-                labels[given == row] = target
-                joined.append(target)
-        tracker.write(labels, joined)
+        annotation, new_targets = labels_of((49, 65)), []
+        for first_frame, (target, row) in zip((0, late or 0), ((5, 1), (3, 2)), strict=True):
+            if index == first_frame:
+                labels[annotation == row] = target
+                new_targets.append(target)
+        tracker.write(labels, new_targets)
     return probs
 
 
 @torch.inference_mode()
-def test_when_frames_are_remembered():
-    """Every third frame after the reference; the short-term memory is two frames back once there are as many."""
+def test_when_frames_are_written():
+    """Every third frame after the reference; the short-term memory is two frames back once there are two."""
     tracker = Tracker(small_network(), MemorySettings(gap=3, short_term_skip=2))
     probs = run(tracker, frames=8)
     engine = tracker.groups[0].engine
@@ -53,8 +53,8 @@ def test_only_reference_frames_without_a_gap():
 
 
 @torch.inference_mode()
-def test_memory_per_object_reads_the_same_until_something_goes():
-    """Attention does not care for the order of what it reads (section 3)."""
+def test_memory_per_object_reads_the_same_until_an_entry_is_removed():
+    """Attention does not depend on the order of its keys."""
     net = small_network()
     whole, parts = (Tracker(net, MemorySettings(gap=2, per_object=per_object)) for per_object in (False, True))
     for one, other in zip(run(whole), run(parts), strict=True):
@@ -112,7 +112,7 @@ def test_a_dropped_target_is_gone(per_object):
 
 
 @torch.inference_mode()
-def test_descriptors_are_asked_for_by_target():
+def test_descriptors_are_read_by_target():
     """Of the targets, not of the identities that they have in an engine; only when a write is due."""
     policy = RecordingPolicy()
     tracker = Tracker(small_network(), MemorySettings(gap=2, per_object=True), policy)

@@ -23,12 +23,12 @@ def clip() -> tuple[Tensor, Tensor]:
     return frames, masks
 
 
-def two_frames(net: DeAOT, frames: Tensor, masks: Tensor, order: Tensor | None = None) -> Tensor:
+def two_frames(net: DeAOT, frames: Tensor, masks: Tensor, permutation: Tensor | None = None) -> Tensor:
     """Frame 0 as the reference, logits of frame 1."""
     first, second = net.encode(frames[:, 0]), net.encode(frames[:, 1])
-    identity = net.id_embedding(masks, order)
+    identity = net.id_embedding(masks, permutation)
     memory = net.write(net.propagate(first, identity=identity), identity)
-    return net.decode(second, net.propagate(second, memory, memory), permutation=order)
+    return net.decode(second, net.propagate(second, memory, memory), permutation=permutation)
 
 
 def test_a_training_step_reaches_every_parameter(clip):
@@ -40,7 +40,7 @@ def test_a_training_step_reaches_every_parameter(clip):
 
 
 @torch.inference_mode()
-def test_clips_of_a_batch_do_not_meet(clip):
+def test_clips_of_a_batch_are_independent(clip):
     net, (frames, masks) = small_network(), clip
     both = two_frames(net, frames, masks)
     for row in range(2):
@@ -55,7 +55,7 @@ def test_the_mask_that_is_written_is_the_one_that_is_read(clip):
     net, (frames, masks) = small_network(), clip
     features = net.encode(frames[:, 0])
     outputs = net.propagate(features, identity=net.id_embedding(masks))
-    plain, forced = (net.write(outputs, net.id_embedding(given)) for given in (masks, masks.flip(0)))
+    plain, forced = (net.write(outputs, net.id_embedding(final)) for final in (masks, masks.flip(0)))
     for one, other in zip(plain, forced, strict=True):
         assert torch.equal(one.key, other.key)
         assert torch.equal(one.visual, other.visual)
@@ -66,17 +66,17 @@ def test_the_mask_that_is_written_is_the_one_that_is_read(clip):
 
 
 @torch.inference_mode()
-def test_random_identities_are_taken_back(clip):
+def test_random_identities_are_undone(clip):
     """The released code's products with a permutation matrix, one way and the other."""
     net, (frames, masks) = small_network(), clip
-    order = net.random_permutation(2, torch.Generator().manual_seed(3))
-    assert order[:, 0].tolist() == [0, 0]  # the background keeps its own
-    assert order.sort(1).values.tolist() == [list(range(11))] * 2
-    matrix = torch.stack([torch.eye(11)[row] for row in order])
+    permutation = net.random_permutation(2, torch.Generator().manual_seed(3))
+    assert permutation[:, 0].tolist() == [0, 0]  # the background is not permuted
+    assert permutation.sort(1).values.tolist() == [list(range(11))] * 2
+    matrix = torch.stack([torch.eye(11)[row] for row in permutation])
     shuffled = torch.einsum("bohw,bot->bthw", masks, matrix)
-    torch.testing.assert_close(net.id_embedding(masks, order), net.id_embedding(shuffled))
+    torch.testing.assert_close(net.id_embedding(masks, permutation), net.id_embedding(shuffled))
     expected = torch.einsum("bohw,bto->bthw", two_frames(net, frames, shuffled), matrix)
-    torch.testing.assert_close(two_frames(net, frames, masks, order), expected)
+    torch.testing.assert_close(two_frames(net, frames, masks, permutation), expected)
 
 
 @torch.inference_mode()

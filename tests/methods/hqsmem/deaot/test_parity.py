@@ -1,4 +1,4 @@
-"""Our DeAOT against values that agreed with the official code's on seeded weights (docs/parity.md)."""
+"""DeAOT against the values of the official code on seeded weights (docs/parity.md)."""
 
 from __future__ import annotations
 
@@ -27,5 +27,4 @@ def test_same_logits_as_the_official_code(name):
         for target, mask in prompt_masks.items():
             labels[mask] = target
         tracker.write(labels, new_targets=list(prompt_masks))
-    got = torch.tensor(summarise(logits))
-    torch.testing.assert_close(got, torch.tensor(expected), atol=1e-4, rtol=0)
+    torch.testing.assert_close(torch.tensor(summarise(logits)), torch.tensor(expected), atol=1e-4, rtol=0)
