@@ -33,7 +33,7 @@ class ResidualBlock(nn.Module):
             self.add_module(f"conv{i}", conv)
             self.add_module(f"bn{i}", nn.BatchNorm2d(widths[i]))
         self.count = len(shapes)
-        self.downsample = None
+        self.downsample = None  # the identity, where the shape does not change
         if stride != 1 or inputs != outputs:
             conv = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
             self.downsample = nn.Sequential(conv, nn.BatchNorm2d(outputs))

@@ -88,6 +88,7 @@ class MemoryBank:
             parts = {int(i): _select(layers, (labels == i).nonzero()[:, 0]) for i in identities}
         else:
             parts = {FRAME: list(layers)}
+        # With memory per object, an identity without tokens on this frame has no part, and its list stays unchanged.
         for identity, part in parts.items():
             if descriptors is None:
                 descriptor = mean_key_value(part)
@@ -129,7 +130,7 @@ class MemoryBank:
             if remove is not None:
                 del entries[remove]
                 self._read = None
-        if store or entry.reference:
+        if store or entry.reference:  # a reference frame is stored whatever the policy says, beyond the capacity too
             entries.append(entry)
             self._read = None
 

@@ -100,11 +100,11 @@ class SAM2SMemSession(SAM2Session):
         prompt_of = {prompt.target: prompt for prompt in prompts}
         if self.targets or prompt_of:
             features = self._encode(frame)
-            tracked = [target for target in self.targets if target not in prompt_of]
-            if tracked:
-                banks = [self._bank(self.targets[target]) for target in tracked]
+            rest = [target for target in self.targets if target not in prompt_of]
+            if rest:
+                banks = [self._bank(self.targets[target]) for target in rest]
                 predictions = self.core.decode(self.core.read_many(features, banks), features).best()
-                for row, target in enumerate(tracked):
+                for row, target in enumerate(rest):
                     prediction = predictions.rows(torch.tensor([row], device=frame.device))
                     self._update(features, target, prediction, False)
             for target, prompt in prompt_of.items():
@@ -131,6 +131,7 @@ class SAM2SMemSession(SAM2Session):
         assert target.last is not None
         stored = target.stored if target.last in target.stored else [*target.stored, target.last]
         prompted, tracked = ([s for s in stored if s.prompted is kind] for kind in (True, False))
+        # SAM 2's pointers are ordered newest first, its memory maps oldest first.
         ranks = range(len(tracked) - 1, -1, -1)
         return Bank(
             maps=[s.memory for s in prompted + tracked],
@@ -147,6 +148,7 @@ class SAM2SMemSession(SAM2Session):
         descriptor = F.normalize(features.embedding[0].float().flatten(0, -2).mean(0), dim=0)
         entry = MemoryFrame(self.frame, memory_map, prediction.pointers[:, 0], descriptor, prompted)
         memory.last = entry
+        # Counted from the newest stored frame, so that a frame which was not stored is followed by another offer.
         due = not memory.stored or self.frame - memory.stored[-1].frame >= self.gap
         if prompted or due:
             self._offer(memory, entry)

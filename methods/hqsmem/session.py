@@ -74,15 +74,17 @@ class HQSMemSession(Session):
         prompt_masks = {p.target: p.mask.to(frame.device) for p in prompts if p.mask is not None}
         new_targets = tuple(sorted(prompt_masks.keys() - set(self.tracker.targets)))
         prob = self.tracker.predict(frame)
-        followed = self.tracker.targets
-        if not followed + new_targets:
+        old_targets = self.tracker.targets
+        if not old_targets + new_targets:
             return [FrameMasks(self.frame, (), frame.new_zeros(0, *size, dtype=torch.bool), torch.zeros(0))]
+        # Encoded before the refinement, so that the gate and the memory share one pass of DINO.
         tokens = self._dino_tokens(frame, bool(new_targets))
-        masks = prob.argmax(0) == torch.arange(1, len(followed) + 1, device=prob.device)[:, None, None]
-        if self.refiner is not None and followed:
-            predicted = [row for row, target in enumerate(followed) if target not in prompt_masks]
-            masks[predicted] = self.refiner(frame, masks[predicted], tokens).masks
-        targets = (*followed, *new_targets)
+        masks = prob.argmax(0) == torch.arange(1, len(old_targets) + 1, device=prob.device)[:, None, None]
+        if self.refiner is not None and old_targets:
+            rows = [row for row, target in enumerate(old_targets) if target not in prompt_masks]
+            masks[rows] = self.refiner(frame, masks[rows], tokens).masks
+        # New targets get rows of zeros, which their annotated masks fill below.
+        targets = (*old_targets, *new_targets)
         prob = F.pad(prob[1:], (0, 0, 0, 0, 0, len(new_targets)))
         masks = F.pad(masks, (0, 0, 0, 0, 0, len(new_targets)))
         for target, mask in prompt_masks.items():
@@ -109,8 +111,9 @@ class HQSMemSession(Session):
         """Sort targets by id; the score is the largest probability that the base tracker predicts for a target."""
         order = sorted(range(len(targets)), key=targets.__getitem__)
         ids = tuple(targets[row] for row in order)
-        answered = masks[order] if self.overlap else labels == torch.tensor(ids, device=labels.device)[:, None, None]
-        return FrameMasks(self.frame, ids, answered, prob[order].amax((1, 2)).clamp(max=1).float())
+        exclusive = labels == torch.tensor(ids, device=labels.device)[:, None, None]
+        answer = masks[order] if self.overlap else exclusive
+        return FrameMasks(self.frame, ids, answer, prob[order].amax((1, 2)).clamp(max=1).float())
 
     def _dino_tokens(self, frame: Tensor, is_reference: bool) -> Tensor | None:
         """Encode the frame where memory needs DINO's tokens on it; the refiner then reuses them."""

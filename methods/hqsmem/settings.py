@@ -49,6 +49,7 @@ class DeAOTSettings:
             raise InputError("window must be odd, and layers, key_width, expansion and max_objects at least 1")
 
 
+# DeAOT-B and DeAOT-L are one network; they differ in the long-term memory, see ``memory_of``.
 VARIANTS: dict[Variant, DeAOTSettings] = {
     "nano": DeAOTSettings(
         "nano", max_objects=3, layers=2, width=96, key_width=48, window=7, drop_path=0.0, dropout=0.0

@@ -50,6 +50,7 @@ class Engine:
             descriptors: see ``MemoryBank.add``.
         """
         identity = self.network.id_embedding(masks)
+        # Propagated anew with its masks: the prediction of this frame does not contain the new target.
         self.outputs = self.network.propagate(features, identity=identity)
         memory = self.network.write(self.outputs, identity)
         self._store(memory, masks, features.size, frame, True, descriptors)
@@ -76,6 +77,7 @@ class Engine:
         """
         assert self.outputs is not None
         memory = self.network.write(self.outputs, self.network.id_embedding(masks))
+        # Until there are as many frames, the oldest one since the reference frame serves as short-term memory.
         self.short = [*self.short, memory][-self.settings.short_term_skip :]
         if self.update_due(frame):
             self._store(memory, masks, features.size, frame, False, descriptors)
@@ -167,6 +169,7 @@ class Tracker:
             return torch.ones(1, *size, device=frame.device)
         logits = []
         for group in self.groups:
+            # The background and the identities in use; channels of dropped targets must not compete in the softmax.
             channels = [0, *(i for i, target in enumerate(group.targets, 1) if target is not None)]
             group_logits = group.engine.predict(self.features)[:, channels]
             logits.append(F.interpolate(group_logits, size, mode="bilinear", align_corners=self.network.aligned))
@@ -188,21 +191,22 @@ class Tracker:
             InputError: a new target is followed already.
         """
         assert self.features is not None, "predict comes first"
-        for target in new_targets:
-            if target in self.targets:
-                raise InputError(f"target {target} is followed already; it cannot join again at frame {self.frame}")
-            self._group_with_room().targets.append(target)
+        for new in new_targets:
+            if new in self.targets:
+                raise InputError(f"target {new} is followed already; it cannot join again at frame {self.frame}")
+            self._group_with_room().targets.append(new)
         for group in self.groups:
             group_labels = torch.zeros_like(labels, dtype=torch.long)
             target_of = {FRAME: FRAME}
-            for identity, followed in enumerate(group.targets, 1):
-                if followed is not None:
-                    group_labels[labels == followed] = identity
-                    target_of[identity] = followed
+            for identity, target in enumerate(group.targets, 1):
+                if target is not None:
+                    group_labels[labels == target] = identity
+                    target_of[identity] = target
+            # Targets of other engines are background to this one.
             masks = planes_of(group_labels, self.network.settings.max_objects, self.input_size)
             by_identity = None
             if descriptors is not None:
-                by_identity = {i: descriptors[target] for i, target in target_of.items() if target in descriptors}
+                by_identity = {i: descriptors[t] for i, t in target_of.items() if t in descriptors}
             write = group.engine.add_reference if new_targets else group.engine.write
             write(self.features, masks, self.frame, by_identity)
 

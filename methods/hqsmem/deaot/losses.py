@@ -43,6 +43,7 @@ def soft_jaccard(logits: Tensor, labels: Tensor) -> Tensor:
     prob = logits.float().softmax(1).flatten(2)
     truth = F.one_hot(labels.flatten(1), logits.shape[1]).transpose(1, 2).to(prob.dtype)
     overlap = (prob * truth).sum(2)
+    # Classes without a pixel in the labels do not count, so that unused identities cost nothing.
     loss = 1 - overlap / (prob.sum(2) + truth.sum(2) - overlap + 1e-6)
     present = truth.amax(2)
     return ((loss * present).sum(1) / present.sum(1)).mean()

@@ -70,6 +70,7 @@ class DeAOT(nn.Module):
         self.encoder = build_encoder(settings.encoder)
         self.aligned = self.encoder.aligned
         self.project = nn.Conv2d(self.encoder.widths[-1], width, 1)
+        # With sides of 16 k + 1 the kernel is centred on each token (17, padding 8), else it covers the token's patch.
         kernel = 17 if self.aligned else 16
         self.id_bank = nn.Conv2d(channels, width, kernel, 16, 8 if self.aligned else 0)
         self.id_norm = nn.LayerNorm(width)
@@ -107,6 +108,7 @@ class DeAOT(nn.Module):
             (B, n, width).
         """
         if permutation is not None:
+            # argsort inverts the permutation: channel permutation[i] of the ID bank receives mask i.
             masks = masks.gather(1, permutation.argsort(1)[:, :, None, None].expand_as(masks))
         embedding: Tensor = self.id_norm(self.id_bank(masks).flatten(2).transpose(1, 2))
         return embedding
@@ -162,8 +164,8 @@ class DeAOT(nn.Module):
             logits = logits.gather(1, permutation[:, :, None, None].expand_as(logits))
         if counts is not None:
             channel = torch.arange(logits.shape[1], device=logits.device)
-            used = channel <= torch.as_tensor(counts, device=logits.device)[:, None]
-            logits = logits.masked_fill(~used[:, :, None, None], UNUSED_LOGIT)
+            has_target = channel <= torch.as_tensor(counts, device=logits.device)[:, None]
+            logits = logits.masked_fill(~has_target[:, :, None, None], UNUSED_LOGIT)
         return logits
 
     def write(self, outputs: Outputs, identity: Tensor) -> list[LayerMemory]:

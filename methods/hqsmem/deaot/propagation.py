@@ -173,7 +173,7 @@ class GatedPropagation(nn.Module):
         normed = self.norm(x)
         key, value = torch.split(fast.linear(self.key_value, normed), self.widths, -1)
         gate, source = self.gate(normed), None
-        if self.first:
+        if self.first:  # the ID branch is still empty: its value passes ungated
             gates = torch.cat([F.silu(gate), torch.ones_like(gate)], -1)
         else:
             source = self.id_norm(x_id)
@@ -184,6 +184,7 @@ class GatedPropagation(nn.Module):
             itself = self.memory(output, identity)
             memories = itself, itself
         long, short = memories
+        # DeAOT has one projection for queries and keys. Time is embedded for the long-term memory only.
         query, long_key = (key, long.key) if times is None else (key + times[0], long.key + times[1])
         long_read = fast.attend(query, long_key, long.value, self.scale)
         short_read = window_attend(key, short.key, short.value, self.relative(key), size, self.scale)

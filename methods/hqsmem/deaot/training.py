@@ -41,7 +41,7 @@ def clip_losses(network: DeAOT, clip: Clip, progress: float, gap: int | None) ->
     _check(network, clip)
     batch, length = clip.frames.shape[:2]
     labels = label_maps(clip)
-    counts = clip.valid.sum(1).tolist()
+    counts = clip.valid.sum(1).tolist()  # rows of ``masks`` beyond a sample's targets are padding
     permutation, use_predictions = network.random_permutation(batch), progress >= SELF_PROPAGATION_START
     frames = _encode(network, clip.frames)
 
@@ -54,21 +54,22 @@ def clip_losses(network: DeAOT, clip: Clip, progress: float, gap: int | None) ->
         logits = network.decode(frames[time], outputs, counts, permutation)
         return F.interpolate(logits, labels.shape[2:], mode="bilinear", align_corners=network.aligned)
 
+    # The reference frame reads itself. Decoding it is an auxiliary task: the mask must survive the ID embedding.
     reference_identity = identity(labels[:, 0])
     outputs = network.propagate(frames[0], identity=reference_identity)
     reference = _terms(decode(0), labels[:, 0], progress)
     short = network.write(outputs, reference_identity)
-    long, last_write, predicted = [short], 0, []
+    long, last_write, frame_terms = [short], 0, []
     for time in range(1, length):
         outputs = network.propagate(frames[time], concatenate_memories(long), short, frame_ranks=frame_ranks(long))
         logits = decode(time)
-        predicted.append(_terms(logits, labels[:, time], progress))
+        frame_terms.append(_terms(logits, labels[:, time], progress))
         if time + 1 < length:  # no frame reads the memory of the last one
             short = network.write(outputs, identity(logits.argmax(1) if use_predictions else labels[:, time]))
             if gap is not None and time - last_write >= gap:
                 long.append(short)
                 last_write = time
-    ce, jaccard = torch.stack([torch.stack(terms) for terms in predicted]).mean(0)
+    ce, jaccard = torch.stack([torch.stack(terms) for terms in frame_terms]).mean(0)
     weight = 1 - progress
     return {
         "ce": ce,

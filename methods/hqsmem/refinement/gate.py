@@ -49,7 +49,7 @@ class RefinedMasks:
     """N masks after refinement.
 
     Attributes:
-        masks: bool (N, H, W), the accepted proposal or else the given mask of each object; they may overlap.
+        masks: bool (N, H, W), for each object the accepted proposal, else the input mask; they may overlap.
         accepted: bool (N,), whether a proposal replaced the mask.
         similarity: float (N,), that of the most similar proposal, -1 where the mask or every proposal is empty; 1 for
             all other masks without a threshold.
@@ -81,12 +81,12 @@ class Refiner(nn.Module):
             masks: bool (N, H, W).
             tokens: ``DINO.encode`` of the frame, where the caller has it; else it is encoded here.
         """
-        refined = masks.clone()
+        refined_masks = masks.clone()
         accepted = torch.zeros(len(masks), dtype=torch.bool, device=masks.device)
         similarity = torch.full((len(masks),), -1.0, device=masks.device)
         rows = masks.flatten(1).any(1).nonzero()[:, 0].tolist()
         if not rows:
-            return RefinedMasks(refined, accepted, similarity)
+            return RefinedMasks(refined_masks, accepted, similarity)
         proposals_of_masks, _ = self.sam.propose(self.sam.encode(frame), *self._prompts(masks[rows]))
         if self.dino is not None and self.settings.threshold is not None and tokens is None:
             tokens = self.dino.encode(frame)
@@ -101,8 +101,8 @@ class Refiner(nn.Module):
                 similarity[row] = cosine[best]
                 accepted[row] = cosine[best] > self.settings.threshold  # eq. 9
             if accepted[row]:
-                refined[row] = proposals[best]
-        return RefinedMasks(refined, accepted, similarity)
+                refined_masks[row] = proposals[best]
+        return RefinedMasks(refined_masks, accepted, similarity)
 
     def _prompts(self, masks: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
         """Return boxes, points and labels of non-empty masks bool (N, H, W), each None where it is not used."""

@@ -20,7 +20,7 @@ def boxes_of(masks: Tensor) -> Tensor:
         float (N, 4), x0, y0, x1, y1 in pixels, both corners inclusive.
     """
     sides = []
-    for axis in (1, 2):
+    for axis in (1, 2):  # rows are reduced for x, columns for y; argmax finds the first True
         line = masks.any(axis)
         sides.append((line.int().argmax(1), line.shape[1] - 1 - line.flip(1).int().argmax(1)))
     (x0, x1), (y0, y1) = sides
