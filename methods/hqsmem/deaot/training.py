@@ -22,8 +22,8 @@ def clip_losses(network: DeAOT, clip: Clip, progress: float, gap: int | None) ->
     """Return the loss terms of a batch of clips.
 
     In the first half of the training the annotated masks are written to memory (teacher forcing), in the second half
-    the network's own arg-max. In the second half no gradient reaches the ID embedding, and ``schedule`` keeps the ID
-    bank fixed. Targets get random identities. Source: the released code.
+    the network's own arg-max. In the second half no gradient reaches the ID embedding, and the learning rate of the ID
+    bank is 0. Targets get random identities. Source: the released code.
 
     Args:
         network: in training mode.
