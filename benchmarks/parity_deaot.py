@@ -1,10 +1,10 @@
-"""Run the official DeAOT beside ours on the same seeded weights and clips, and compare, record or time.
+"""Run the official DeAOT and this project's on the same seeded weights and clips; compare, record or time them.
 
     python benchmarks/parity_deaot.py --official PATH/TO/aot-benchmark [--record tests/golden/deaot] [--time]
 
 The official code (github.com/yoxu515/aot-benchmark, BSD-3-Clause) is not part of this project: unpack a checkout and
-give its path. It runs in this process on the CPU in float32 with its own fallback for the correlation extension;
-nothing of it is kept but the numbers. Memory per object is DMAOT's (yamy-cheng/DMAOT-VOTS2023, BSD-3-Clause):
+pass its path. It runs in this process on the CPU in float32, with its own fallback for the correlation extension.
+Memory per object is DMAOT's (yamy-cheng/DMAOT-VOTS2023, BSD-3-Clause):
 
     python benchmarks/parity_deaot.py --official PATH/TO/DMAOT-VOTS2023/dmaot --cases "DM L"
 """
@@ -20,6 +20,7 @@ import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,13 +29,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.checkpoints import load_state, load_strict
 from common.video import Video
+from methods.hqsmem.deaot.network import DeAOT
 from methods.hqsmem.deaot.weights import released_state
 from methods.hqsmem.preprocessing import prepare
 from tests.support.seeded_deaot import (
     CASES,
     Case,
     case_video,
-    given_at,
+    prompt_masks_at,
     seed_official,
     seed_ours,
     summarise,
@@ -42,31 +44,30 @@ from tests.support.seeded_deaot import (
 )
 
 
-def official_model(case: Case):
-    """The official network with a case's weights, and its state dict."""
-    from networks.models.deaot import DeAOT
-
+def official_model(case: Case) -> tuple[torch.nn.Module, dict[str, Tensor]]:
+    """Build the official network with the weights of a case; return it and its state dict."""
     config = importlib.import_module(f"configs.models.{case.official}").ModelConfig()
     defaults = importlib.import_module("configs.default").DefaultEngineConfig("parity", case.official)
     for name, value in vars(defaults).items():
         setattr(config, name, value)
     config.TEST_LONG_TERM_MEM_MAX = case.capacity
-    network = DeAOT(config, encoder=config.MODEL_ENCODER).eval()
+    models = importlib.import_module("networks.models.deaot")
+    network = models.DeAOT(config, encoder=config.MODEL_ENCODER).eval()
     state = seed_official(network.state_dict(), case)
     network.load_state_dict(state)
     return network, state
 
 
-def caught(decoder: torch.nn.Module) -> list[Tensor]:
-    """A list that the decoder's logits (11, H / 4, W / 4) go into, one for each engine and predicted frame."""
+def record_logits(decoder: torch.nn.Module) -> list[Tensor]:
+    """Return a list to which the decoder appends its logits (11, H / 4, W / 4), for each engine and predicted frame."""
     out: list[Tensor] = []
     decoder.register_forward_hook(lambda _, __, logits: out.append(logits[0].clone()))
     return out
 
 
 @torch.inference_mode()
-def official_run(case: Case, video: Video, network) -> tuple[list[Tensor], list[Tensor], float]:
-    """Logits at stride 4, label maps, and seconds a frame, as its evaluator does it."""
+def official_run(case: Case, video: Video, network: torch.nn.Module) -> tuple[list[Tensor], list[Tensor], float]:
+    """Track like the official evaluator; return logits at stride 4, label maps, and seconds per frame."""
     from networks.engines import build_engine
 
     engine = build_engine(
@@ -78,19 +79,19 @@ def official_run(case: Case, video: Video, network) -> tuple[list[Tensor], list[
         short_term_mem_skip=case.skip,
     )
     engine.eval()
-    logits, labels, start = caught(network.decoder), [], 0.0
+    logits, labels, start = record_logits(network.decoder), [], 0.0
     for index, frame in enumerate(video):
         if index == 1:
             start = time.process_time()
-        image, given = prepare(frame, case.size), given_at(case, video, index)
+        image, prompt_masks = prepare(frame, case.size), prompt_masks_at(case, video, index)
         label = torch.zeros(1, 1, *case.size)
         if index:
             engine.match_propogate_one_frame(image)
             merged = engine.decode_current_logits(case.size)
             label = merged.softmax(1).argmax(1, keepdim=True).float()
-        for target, mask in given.items():
+        for target, mask in prompt_masks.items():
             label[0, 0][mask] = target
-        if given:
+        if prompt_masks:
             engine.add_reference_frame(image, label, obj_nums=[int(label.max())], frame_step=index)
         if index:
             engine.update_memory(label)
@@ -99,29 +100,29 @@ def official_run(case: Case, video: Video, network) -> tuple[list[Tensor], list[
 
 
 @torch.inference_mode()
-def our_run(case: Case, video: Video, net) -> tuple[list[Tensor], list[Tensor], float]:
-    """The same from ours."""
-    tracker = tracker_of(case, net)
-    logits, labels, start = caught(net.decoder), [], 0.0
+def our_run(case: Case, video: Video, network: DeAOT) -> tuple[list[Tensor], list[Tensor], float]:
+    """Track with this project's network; see ``official_run``."""
+    tracker = tracker_of(case, network)
+    logits, labels, start = record_logits(network.decoder), [], 0.0
     for index, frame in enumerate(video):
         if index == 1:
             start = time.process_time()
-        given = given_at(case, video, index)
+        prompt_masks = prompt_masks_at(case, video, index)
         prob = tracker.predict(frame)
         ids = torch.tensor([0, *tracker.targets])
         label = ids[prob.argmax(0)]
-        for target, mask in given.items():
+        for target, mask in prompt_masks.items():
             label[mask] = target
-        tracker.write(label, joined=list(given))
+        tracker.write(label, new_targets=list(prompt_masks))
         labels.append(label)
     return logits, labels, (time.process_time() - start) / max(1, len(labels) - 1)
 
 
-def compare(name: str, case: Case) -> tuple[bool, dict]:
-    """Print the largest differences of a case; True if they are too large."""
+def compare(name: str, case: Case) -> tuple[bool, dict[str, Any]]:
+    """Print the largest differences of a case; return whether they are too large, and values and names to record."""
     network, state = official_model(case)
     video, ours = case_video(case), seed_ours(case)
-    with tempfile.TemporaryDirectory() as folder:  # through the file, so that the names are proven too
+    with tempfile.TemporaryDirectory() as folder:  # loaded from a file, so that the translation of names is tested too
         torch.save({"state_dict": state}, file := Path(folder) / "official.pth")
         for value in ours.parameters():
             value.data.fill_(float("nan"))
@@ -144,7 +145,7 @@ def compare(name: str, case: Case) -> tuple[bool, dict]:
 
 
 def speed() -> int:
-    """Processor time a frame of both, in turn, best of two runs; the long-term memory fills up on the way."""
+    """Print the CPU time per frame of both, run alternately, best of two runs, while the long-term memory grows."""
     torch.set_num_threads(1)
     for name, size in (("L", (241, 433)), ("R50-L", (241, 433)), ("SwinB-L", (240, 432)), ("L", (481, 849))):
         case = replace(CASES[name], size=size, frames=5)
@@ -158,7 +159,8 @@ def speed() -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Run the command line; return 1 if a case differs."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--official", type=Path, required=True, help="an unpacked aot-benchmark checkout")
     parser.add_argument("--record", type=Path, help="write our values and the released names into this folder")
     parser.add_argument("--time", action="store_true", help="time both instead")

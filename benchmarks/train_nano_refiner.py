@@ -1,4 +1,4 @@
-"""Train the nano SAM-HQ or the nano DINO of HQ-SMem on generated clips and write it as a transformers folder.
+"""Train the nano SAM-HQ or the nano DINO of HQ-SMem on generated clips and save it as a transformers folder.
 
 python benchmarks/train_nano_refiner.py sam runs/sam_hq_nano --steps 3000 --batch 8
 python benchmarks/train_nano_refiner.py sam weights/sam_hq_nano --steps 3500 --batch 8 --seed 4 --start runs/sam_hq_nano
@@ -34,13 +34,18 @@ from methods.hqsmem.refinement.sam_hq import SAMHQ, nano_sam_hq
 from methods.hqsmem.refinement.weights import load_sam_hq
 
 PRESETS = ["easy", "occlusion", "distractor", "reappear", "long"]
-SIDE, SMALLEST = 128, 24  # pixels of a frame's side; a target of fewer pixels is not asked for
-PROMPTS = 2  # targets of a frame
-GLOBAL, LOCAL, LOCALS = 96, 48, 3  # pixels of DINO's crops, and the number of local ones
+SIDE = 128  # side of a frame, in pixels
+MIN_AREA = 24  # pixels; smaller targets are not prompted
+PROMPTS = 2  # prompted targets of a frame
+GLOBAL_SIDE, LOCAL_SIDE, LOCAL_CROPS = 96, 48, 3  # sides of DINO's crops in pixels, and the number of local ones
 
 
 def pool(count: int, seed: int) -> tuple[Tensor, list[Tensor]]:
-    """One frame, drawn at random, of each of ``count`` clips: uint8 (n, 3, S, S) and targets bool (N, S, S), N > 0."""
+    """Draw one random frame of each of ``count`` generated clips; frames without a target are left out.
+
+    Returns:
+        Frames uint8 (n, 3, S, S), and for each frame the masks of its targets, bool (N, S, S) with N > 0.
+    """
     clips = SyntheticClips(PRESETS, length=count, size=(SIDE, SIDE), seed=seed)
     frames, masks = [], []
     for index in range(count):
@@ -49,7 +54,7 @@ def pool(count: int, seed: int) -> tuple[Tensor, list[Tensor]]:
         assert video.length is not None
         moment = int(torch.randint(video.length, ()))
         truth = torch.as_tensor(video.truth[moment])
-        truth = truth[truth.flatten(1).sum(1) >= SMALLEST]
+        truth = truth[truth.flatten(1).sum(1) >= MIN_AREA]
         if len(truth):
             frames.append(torch.as_tensor(video[moment]).permute(2, 0, 1))
             masks.append(truth)
@@ -57,34 +62,52 @@ def pool(count: int, seed: int) -> tuple[Tensor, list[Tensor]]:
 
 
 def train(module: nn.Module, loss: Callable[[float], Tensor], steps: int, lr: float) -> None:
-    """AdamW with warm-up over a twentieth of the steps and a cosine to zero; ``loss`` takes the share that is done."""
+    """Train by AdamW, with a warm-up over a twentieth of the steps and a cosine decay to zero.
+
+    Args:
+        module: its parameters that require gradients are trained.
+        loss: from the share of the training that is done, in [0, 1), to the loss of a new batch.
+        steps: number of optimiser steps.
+        lr: peak learning rate.
+    """
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    optimiser, begin, shown = torch.optim.AdamW(parameters, lr, weight_decay=0.05), time.time(), 0.0
+    optimizer, begin, running_loss = torch.optim.AdamW(parameters, lr, weight_decay=0.05), time.time(), 0.0
     for step in range(steps):
         done = step / steps
-        for group in optimiser.param_groups:
+        for group in optimizer.param_groups:
             group["lr"] = lr * min(1.0, 20 * (step + 1) / steps) * 0.5 * (1 + math.cos(math.pi * done))
         value = loss(done)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         value.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        shown += value.item()
+        optimizer.step()
+        running_loss += value.item()
         if (step + 1) % 50 == 0:
-            print(f"step {step + 1}: loss {shown / 50:.4f}, {time.time() - begin:.0f} s", flush=True)
-            shown = 0.0
+            print(f"step {step + 1}: loss {running_loss / 50:.4f}, {time.time() - begin:.0f} s", flush=True)
+            running_loss = 0.0
 
 
-# SAM-HQ: boxes or points of the truth, three proposals, of which the best is taught.
+# SAM-HQ is prompted with boxes or points of the annotation; of its three proposals the best one is supervised most.
 
 
 def train_sam(
     steps: int, batch: int, images: int, seed: int, start: Path | None = None
 ) -> tuple[PreTrainedModel, dict[str, float]]:
-    """The network after training from nothing or from ``start``, and its IoU on other clips."""
-    net = nano_sam_hq() if start is None else load_sam_hq(start).requires_grad_(True).float()
-    net.shared_image_embedding.positional_embedding.requires_grad_(False)
-    sam, generator = SAMHQ(net), torch.Generator().manual_seed(seed)
+    """Train the nano SAM-HQ.
+
+    Args:
+        steps: number of optimiser steps.
+        batch: frames of a batch.
+        images: number of clips, of which one frame each is drawn.
+        seed: of clips and prompts.
+        start: folder of a network to start from; None starts from scratch.
+
+    Returns:
+        The network, and its IoU on other clips.
+    """
+    network = nano_sam_hq() if start is None else load_sam_hq(start).requires_grad_(True).float()
+    network.shared_image_embedding.positional_embedding.requires_grad_(False)
+    sam, generator = SAMHQ(network), torch.Generator().manual_seed(seed)
     frames, masks = pool(images, seed)
 
     def loss(done: float) -> Tensor:
@@ -95,43 +118,69 @@ def train_sam(
         pixels[flip], targets[flip] = pixels[flip].flip(-1), targets[flip].flip(-1)
         if torch.rand(()) < 0.5:
             pixels, targets = zoom(pixels, targets)
-        out = net(pixel_values=sam.preprocess(pixels)[0], **sam_prompts(targets, sam.side / SIDE, generator))
+        out = network(pixel_values=sam.preprocess(pixels)[0], **sam_prompts(targets, sam.side / SIDE, generator))
         logits = F.interpolate(out.pred_masks.flatten(0, 1), (SIDE, SIDE), mode="bilinear", align_corners=False)
         return sam_loss(logits, out.iou_scores.flatten(0, 1), targets.flatten(0, 1))
 
-    train(net, loss, steps, lr=1e-3)
-    return net, sam_quality(sam.eval(), *pool(200, seed + 1))
+    train(network, loss, steps, lr=1e-3)
+    return network, sam_quality(sam.eval(), *pool(200, seed + 1))
 
 
 def zoom(pixels: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """A quarter of each frame, at twice its size, around a pixel of its first target, which replaces those left out."""
+    """Enlarge a quarter of each frame around a pixel of its first target.
+
+    Targets that are almost outside the crop are replaced by the first one.
+
+    Args:
+        pixels: uint8 (B, 3, S, S).
+        targets: bool (B, N, S, S).
+
+    Returns:
+        float (B, 3, S, S) and bool (B, N, S, S).
+    """
     half, images, masks = SIDE // 2, [], []
-    for image, own in zip(pixels, targets, strict=True):
-        places = own[0].nonzero()
+    for image, image_targets in zip(pixels, targets, strict=True):
+        places = image_targets[0].nonzero()
         top, left = (places[torch.randint(len(places), ())] - half // 2).clamp(0, half).tolist()
-        cut = own[:, top : top + half, left : left + half]
-        seen = cut.flatten(1).sum(1) >= SMALLEST // 4
-        masks.append(torch.where(seen[:, None, None], cut, cut[:1]))
+        crop_targets = image_targets[:, top : top + half, left : left + half]
+        visible = crop_targets.flatten(1).sum(1) >= MIN_AREA // 4
+        masks.append(torch.where(visible[:, None, None], crop_targets, crop_targets[:1]))
         images.append(image[:, top : top + half, left : left + half])
     large = F.interpolate(torch.stack(images).float(), (SIDE, SIDE), mode="bilinear", align_corners=False)
     return large, F.interpolate(torch.stack(masks).float(), (SIDE, SIDE), mode="nearest").bool()
 
 
 def sam_prompts(targets: Tensor, scale: float, generator: torch.Generator) -> dict[str, Tensor]:
-    """Noisy boxes for most batches of targets bool (B, N, S, S), points for some, now and then both."""
-    flat, shape, kind, out = targets.flatten(0, 1), targets.shape[:2], float(torch.rand(())), {}
+    """Draw the prompts of a batch: noisy boxes (75 %), points (15 %) or both (10 %).
+
+    Args:
+        targets: bool (B, N, S, S).
+        scale: from pixels of the frame to pixels of SAM-HQ's input.
+        generator: of the points.
+
+    Returns:
+        Arguments of the network.
+    """
+    flat, shape, kind = targets.flatten(0, 1), targets.shape[:2], float(torch.rand(()))
+    prompts: dict[str, Tensor] = {}
     if kind < 0.85:
-        out["input_boxes"] = noisy_box(flat)[0].view(*shape, 4) * scale
+        prompts["input_boxes"] = noisy_box(flat)[0].view(*shape, 4) * scale
     if kind > 0.75:
         positive, negative = ((3, 0), (5, 5), (0, 5))[int(torch.randint(3, ()))]
         points, labels = zip(*(sample_points(target, positive, negative, generator) for target in flat), strict=True)
-        out["input_points"] = torch.stack(points).view(*shape, -1, 2) * scale
-        out["input_labels"] = torch.stack(labels).view(*shape, -1)
-    return out
+        prompts["input_points"] = torch.stack(points).view(*shape, -1, 2) * scale
+        prompts["input_labels"] = torch.stack(labels).view(*shape, -1)
+    return prompts
 
 
 def sam_loss(logits: Tensor, ious: Tensor, target: Tensor) -> Tensor:
-    """5 BCE + dice of the best of three (the others weigh a tenth), and the squared error of the predicted IoU."""
+    """Return 5 BCE + dice, 0.9 of the best proposal and 0.1 of the mean, plus the squared error of the predicted IoUs.
+
+    Args:
+        logits: (B, 3, H, W).
+        ious: predicted, (B, 3).
+        target: bool (B, H, W).
+    """
     truth = target[:, None].expand_as(logits).float()
     cross_entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none").mean((2, 3))
     masks = 5 * cross_entropy + dice_loss(logits, target)
@@ -141,50 +190,61 @@ def sam_loss(logits: Tensor, ious: Tensor, target: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def sam_quality(sam: SAMHQ, frames: Tensor, masks: list[Tensor]) -> dict[str, float]:
-    """Mean IoU with exact boxes: of the proposal that the network puts first, and of the best of three."""
-    found = []
+    """Return the mean IoU with exact boxes: of the proposal that the network ranks first, and of the best of three."""
+    ious_of_frames = []
     for frame, truth in zip(frames, masks, strict=True):
         proposals, _ = sam.propose(sam.encode(frame.permute(1, 2, 0)), boxes_of(truth))
-        either = (proposals | truth[:, None]).sum((2, 3))
-        found.append((proposals & truth[:, None]).sum((2, 3)) / either)
-    ious = torch.cat(found)
+        union = (proposals | truth[:, None]).sum((2, 3))
+        ious_of_frames.append((proposals & truth[:, None]).sum((2, 3)) / union)
+    ious = torch.cat(ious_of_frames)
     return {"IoU, first proposal": ious[:, 0].mean().item(), "IoU, best of three": ious.amax(1).mean().item()}
 
 
-# DINO (Caron et al., 2021): of any crop the student says what its mean teacher says of another, larger one.
+# DINO (Caron et al., arXiv 2104.14294): the student predicts, from any crop, the output of its mean teacher on another,
+# global crop of the same image.
 
 
 def train_dino(steps: int, batch: int, images: int, seed: int) -> tuple[PreTrainedModel, dict[str, float]]:
-    """The teacher after training, and the entropy of its mean answer."""
+    """Train the nano DINO; return the teacher, and the entropy of its mean output."""
     frames, _ = pool(images, seed)
-    student = nn.ModuleDict({"net": nano_dino(), "head": Head(96)})
+    student = nn.ModuleDict({"network": nano_dino(), "head": Head(96)})
     teacher = copy.deepcopy(student).requires_grad_(False)
     centre, entropy = torch.zeros(1, 1024), [0.0]
 
     def loss(done: float) -> Tensor:
         momentum = 1 - 0.01 * 0.5 * (1 + math.cos(math.pi * done))
-        for mean, new in zip(teacher.parameters(), student.parameters(), strict=True):
-            mean.data.lerp_(new.data, 1 - momentum)
+        for average, current in zip(teacher.parameters(), student.parameters(), strict=True):
+            average.data.lerp_(current.data, 1 - momentum)
         images = frames[torch.randint(len(frames), (batch,))] / 255
-        large = [crop(images, GLOBAL, 0.4, 1.0) for _ in range(2)]
-        small = [crop(images, LOCAL, 0.05, 0.4) for _ in range(LOCALS)]
+        global_crops = torch.cat([crop(images, GLOBAL_SIDE, 0.4, 1.0) for _ in range(2)])
+        local_crops = torch.cat([crop(images, LOCAL_SIDE, 0.05, 0.4) for _ in range(LOCAL_CROPS)])
         with torch.no_grad():
-            said = project(teacher, torch.cat(large))
-            wanted = ((said - centre) / 0.04).softmax(-1).chunk(2)
-            centre.lerp_(said.mean(0, keepdim=True), 0.1)
-        given = [*project(student, torch.cat(large)).chunk(2), *project(student, torch.cat(small)).chunk(LOCALS)]
-        given = [(logits / 0.1).log_softmax(-1) for logits in given]
-        pairs = [-(w * g).sum(-1).mean() for i, w in enumerate(wanted) for j, g in enumerate(given) if i != j]
-        mean = torch.cat(wanted).mean(0)
+            logits = project(teacher, global_crops)
+            targets = ((logits - centre) / 0.04).softmax(-1).chunk(2)
+            centre.lerp_(logits.mean(0, keepdim=True), 0.1)
+        outputs = [*project(student, global_crops).chunk(2), *project(student, local_crops).chunk(LOCAL_CROPS)]
+        outputs = [(logits / 0.1).log_softmax(-1) for logits in outputs]
+        # Crops 0 and 1 are the global ones; the student never predicts the teacher's output on the same crop.
+        pairs = [-(p * q).sum(-1).mean() for i, p in enumerate(targets) for j, q in enumerate(outputs) if i != j]
+        mean = torch.cat(targets).mean(0)
         entropy[0] = -(mean * mean.clamp(min=1e-9).log()).sum().item()
         return torch.stack(pairs).mean()
 
     train(student, loss, steps, lr=1e-3)
-    return teacher["net"], {"entropy of the teacher's mean answer, nats (6.93 = uniform)": entropy[0]}  # type: ignore
+    network = teacher["network"]
+    assert isinstance(network, PreTrainedModel)
+    return network, {"entropy of the teacher's mean answer, nats (6.93 = uniform)": entropy[0]}
 
 
 class Head(nn.Module):
-    """DINO's projection: an MLP, then cosines with prototypes."""
+    """DINO's projection head: an MLP, then cosine similarities with prototypes.
+
+    Args:
+        width: channels of the input.
+        hidden: of the MLP.
+        bottleneck: channels of the MLP's output.
+        prototypes: number of outputs.
+    """
 
     def __init__(self, width: int, hidden: int = 256, bottleneck: int = 64, prototypes: int = 1024) -> None:
         super().__init__()
@@ -193,17 +253,29 @@ class Head(nn.Module):
         self.prototypes = nn.Parameter(torch.randn(prototypes, bottleneck))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, width) to (B, prototypes)."""
+        """Map (B, width) to (B, prototypes)."""
         return F.normalize(self.mlp(x), dim=-1) @ F.normalize(self.prototypes, dim=-1).T
 
 
 def project(model: nn.ModuleDict, pixels: Tensor) -> Tensor:
-    """The head's answer to the CLS token."""
-    return model["head"](model["net"](pixels, interpolate_pos_encoding=True).last_hidden_state[:, 0])
+    """Return the head's output (B, prototypes) for the CLS token of pixels (B, 3, S, S)."""
+    tokens = model["network"](pixels, interpolate_pos_encoding=True).last_hidden_state
+    out: Tensor = model["head"](tokens[:, 0])
+    return out
 
 
 def crop(images: Tensor, side: int, low: float, high: float) -> Tensor:
-    """A crop of each image float (B, 3, S, S), 0 to 1: ``low`` to ``high`` of its area, mirrored and recoloured."""
+    """Crop each image at random, and change its brightness, contrast and saturation.
+
+    Args:
+        images: float (B, 3, S, S), in [0, 1].
+        side: of the crop, in pixels.
+        low: smallest share of the image's area.
+        high: largest share of the image's area.
+
+    Returns:
+        float (B, 3, side, side), half of them mirrored, normalised by ImageNet's mean and standard deviation.
+    """
     count = len(images)
     scale = (low + (high - low) * torch.rand(count, 1)).sqrt()
     extent = (scale * (0.3 * (torch.rand(count, 2) - 0.5)).exp()).clamp(max=1.0)
@@ -213,30 +285,31 @@ def crop(images: Tensor, side: int, low: float, high: float) -> Tensor:
     theta[:, 1, 1] = extent[:, 1]
     grid = F.affine_grid(theta, [count, 3, side, side], align_corners=False)
     out = F.grid_sample(images, grid, align_corners=False, padding_mode="border")
-    bright, contrast, colour = (0.6 + 0.8 * torch.rand(3, count, 1, 1, 1)).unbind(0)
-    out = (out - out.mean((1, 2, 3), keepdim=True)) * contrast + out.mean((1, 2, 3), keepdim=True) * bright
+    brightness, contrast, saturation = (0.6 + 0.8 * torch.rand(3, count, 1, 1, 1)).unbind(0)
+    out = (out - out.mean((1, 2, 3), keepdim=True)) * contrast + out.mean((1, 2, 3), keepdim=True) * brightness
     gray = out.mean(1, keepdim=True)
-    out = (gray + (out - gray) * colour).clamp(0, 1)
+    out = (gray + (out - gray) * saturation).clamp(0, 1)
     return (out - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("network", choices=("sam", "dino"))
     parser.add_argument("output", type=Path, help="folder to write")
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--batch", type=int, required=True)
-    parser.add_argument("--images", type=int, default=2500, help="clips of which one frame each is drawn")
+    parser.add_argument("--images", type=int, default=2500, help="number of clips, of which one frame each is drawn")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--start", type=Path, help="sam: a folder of this script to go on from")
+    parser.add_argument("--start", type=Path, help="sam: folder of an earlier run to continue from")
     args = parser.parse_args()
     if args.start and args.network == "dino":
         parser.error("--start is for sam")
     torch.manual_seed(args.seed)
     begin, common = time.time(), (args.steps, args.batch, args.images, args.seed)
-    net, measured = train_sam(*common, args.start) if args.network == "sam" else train_dino(*common)
+    network, measured = train_sam(*common, args.start) if args.network == "sam" else train_dino(*common)
     minutes = (time.time() - begin) / 60
-    net.half().save_pretrained(args.output)
+    network.half().save_pretrained(args.output)
     record = {
         "file": f"{args.output.name}/model.safetensors",
         "sha256": hashlib.sha256((args.output / "model.safetensors").read_bytes()).hexdigest(),

@@ -1,23 +1,24 @@
-"""Soft aggregation: probabilities of single targets made those of targets that share the pixels (STM, ICCV 2019)."""
+"""Soft aggregation of the probabilities of several targets (STM, Oh et al., arXiv 1904.00607)."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-EPSILON = 1e-7
+EPSILON = 1e-7  # probabilities are clamped to [EPSILON, 1 - EPSILON]
 
 
 def soft_aggregate(prob: Tensor, dim: int = 1) -> Tensor:
-    """Logits of background and targets; their softmax gives shares that add up to 1.
+    """Merge independent probabilities of N targets into logits of a softmax over background and targets.
 
-    Background is where no target is, Π (1 - p); a logit is ln(p / (1 - p)) of a probability kept in [1e-7, 1 - 1e-7].
+    The probability of the background is Π (1 - p). The logit of a probability is ln(p / (1 - p)).
 
     Args:
-        prob: (..., N, ...) with the N targets at ``dim``, 0 to 1.
+        prob: (..., N, ...), in [0, 1].
+        dim: axis of the targets.
 
     Returns:
-        float32 (..., N + 1, ...), background first.
+        Logits float32 (..., N + 1, ...), background first.
     """
     prob = prob.float()
     background = (1 - prob).prod(dim, keepdim=True)

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 
 class ChannelAttentionBlock(nn.Module):
-    """x + w * conv(relu(conv(relu(x)))), w from a 1-D convolution over the pooled channels.
+    """Residual block x + w conv(relu(conv(relu(x)))) with a weight w for each channel.
 
-    Its kernel is ECA-Net's: (log2 C + 1) / 2 made odd, 5 for 256 channels.
+    The weights come from a 1-D convolution over the globally pooled channels and a sigmoid.
 
     Args:
         channels: C, of input and output.
@@ -21,11 +21,12 @@ class ChannelAttentionBlock(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        # Adaptive kernel size of ECA-Net with γ = 2 and b = 1, made odd: 5 for 256 channels.
         kernel = int((math.log2(channels) + 1) / 2) | 1
         self.conv = nn.Conv1d(1, 1, kernel, padding=kernel // 2, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, h, w) to the same."""
-        out = self.conv2(F.relu(self.conv1(F.relu(x))))
-        weight = self.conv(out.mean((2, 3))[:, None])[:, 0].sigmoid()
-        return x + out * weight[..., None, None]
+        """Map (B, C, h, w) to the same shape."""
+        residual: Tensor = self.conv2(F.relu(self.conv1(F.relu(x))))
+        weight: Tensor = self.conv(residual.mean((2, 3))[:, None])[:, 0].sigmoid()
+        return x + residual * weight[..., None, None]

@@ -1,4 +1,4 @@
-"""Which stored frame a memory bank gives up when it is about to store another."""
+"""Eviction policies of memory banks."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from torch import Tensor
 
 
 class Decision(NamedTuple):
-    """What becomes of a bank.
+    """The decision at one write to a bank.
 
     Attributes:
-        remove: index of the stored frame that goes, None to keep all.
-        store: whether the current frame is stored.
+        remove: index of the stored frame to remove; None removes nothing.
+        store: whether to store the current frame.
     """
 
     remove: int | None
@@ -20,46 +20,49 @@ class Decision(NamedTuple):
 
 
 class MemoryPolicy(Protocol):
-    """Decides at every write to a bank that holds at least one frame."""
+    """Decides at every write to a bank that is not empty which frame is removed and whether the new one is stored."""
 
     def choose(self, ages: Tensor, relevance: Tensor, protected: Tensor, capacity: int | None) -> Decision:
-        """One decision.
+        """Decide on the current frame, with n frames in the bank.
 
-        Shape:
-            ages: float (n,), how long ago each stored frame was stored, over 0, in the bank's unit.
-            relevance: float (n,), its similarity with the current frame, -1 to 1.
-            protected: bool (n,), True where it may not go.
-            capacity: most frames to hold, protected ones included; None = any number.
+        Args:
+            ages: float (n,), time since each frame was stored, above 0, in the bank's unit.
+            relevance: float (n,), similarity of each frame to the current one, in [-1, 1].
+            protected: bool (n,), whether a frame must not be removed.
+            capacity: most frames in the bank, protected ones included; None = no limit.
         """
         ...
 
 
 class KeepAll:
-    """Nothing ever goes: the memory grows with the video."""
+    """Never removes a frame: the memory grows with the video."""
 
     def choose(self, ages: Tensor, relevance: Tensor, protected: Tensor, capacity: int | None) -> Decision:
-        """See ``MemoryPolicy``."""
+        """See ``MemoryPolicy.choose``."""
         return Decision(None, True)
 
 
 class Oldest:
-    """A full bank gives up its oldest frame (RMem's bank without its bonus: the reference and the latest)."""
+    """Removes the oldest frame of a full bank. With one reference frame this is RMem's bank without its UCB bonus."""
 
     def choose(self, ages: Tensor, relevance: Tensor, protected: Tensor, capacity: int | None) -> Decision:
-        """See ``MemoryPolicy``."""
-        return _give_up(ages, protected, capacity)
+        """See ``MemoryPolicy.choose``."""
+        return _evict(ages, protected, capacity)
 
 
 class LeastRelevant:
-    """A full bank gives up the frame that is least like the current one (DMAOT)."""
+    """Removes the frame of a full bank that is least similar to the current one (DMAOT)."""
 
     def choose(self, ages: Tensor, relevance: Tensor, protected: Tensor, capacity: int | None) -> Decision:
-        """See ``MemoryPolicy``."""
-        return _give_up(-relevance, protected, capacity)
+        """See ``MemoryPolicy.choose``."""
+        return _evict(-relevance, protected, capacity)
 
 
-def _give_up(score: Tensor, protected: Tensor, capacity: int | None) -> Decision:
-    """The highest score goes if the bank is full, the first of equals; with nothing that may go, nothing is stored."""
+def _evict(score: Tensor, protected: Tensor, capacity: int | None) -> Decision:
+    """Remove the frame with the highest score, the first of ties, if the bank is full.
+
+    Nothing is stored in a full bank of protected frames.
+    """
     if capacity is None or len(score) < capacity:
         return Decision(None, True)
     if bool(protected.all()):

@@ -1,4 +1,4 @@
-"""ResNet up to stride 16 (He et al., arXiv 1512.03385), with torchvision's names and any widths."""
+"""ResNet up to stride 16 (He et al., arXiv 1512.03385), with torchvision's parameter names and any widths."""
 
 from __future__ import annotations
 
@@ -13,7 +13,14 @@ from common.checkpoints import load_state, load_strict, with_counters
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions (ResNet-18), or 1x1, 3x3, 1x1 with four times the width at the end (ResNet-50)."""
+    """Basic block of two 3x3 convolutions (ResNet-18), or bottleneck block of 1x1, 3x3 and 1x1 (ResNet-50).
+
+    Args:
+        inputs: input channels.
+        width: channels of the convolutions; the last one of a bottleneck has four times as many.
+        stride: of the first 3x3 convolution.
+        bottleneck: whether this is a bottleneck block.
+    """
 
     def __init__(self, inputs: int, width: int, stride: int, bottleneck: bool) -> None:
         super().__init__()
@@ -26,13 +33,13 @@ class ResidualBlock(nn.Module):
             self.add_module(f"conv{i}", conv)
             self.add_module(f"bn{i}", nn.BatchNorm2d(widths[i]))
         self.count = len(shapes)
-        self.downsample = None
+        self.downsample = None  # the identity, where the shape does not change
         if stride != 1 or inputs != outputs:
             conv = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
             self.downsample = nn.Sequential(conv, nn.BatchNorm2d(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, h, w) to (B, outputs, h / stride, w / stride)."""
+        """Map (B, inputs, h, w) to (B, outputs, h / stride, w / stride)."""
         out = x
         for i in range(1, self.count + 1):
             out = self.get_submodule(f"bn{i}")(self.get_submodule(f"conv{i}")(out))
@@ -42,14 +49,14 @@ class ResidualBlock(nn.Module):
 
 
 class ResNet(nn.Module):
-    """The stem and the first three stages.
+    """The stem and the first three stages; the defaults are those of ResNet-50.
 
     Args:
-        depths: blocks of the stages.
-        widths: of the stages; outputs are four times as wide with ``bottleneck``.
-        bottleneck: ResNet-50's block, else ResNet-18's.
+        depths: number of blocks of each stage.
+        widths: channels of each stage; with ``bottleneck`` its output has four times as many.
+        bottleneck: whether blocks are ResNet-50's bottlenecks, else ResNet-18's basic blocks.
         channels: of the input.
-        frozen_norm: batch norms keep their statistics in training too.
+        frozen_norm: batch norms keep their running statistics in training.
 
     Attributes:
         widths: channels of the maps at strides 4, 8 and 16.
@@ -77,11 +84,11 @@ class ResNet(nn.Module):
         self.widths = tuple(width * 4 if bottleneck else width for width in widths)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """(B, channels, H, W) to maps at strides 4, 8 and 16."""
+        """Return the maps (B, widths[i], H / s, W / s) at strides s = 4, 8, 16 of images (B, channels, H, W)."""
         return self.stages(self.conv1(x))
 
     def stages(self, x: Tensor) -> list[Tensor]:
-        """The same from the output of the first convolution, which a caller may have made in parts."""
+        """Continue from the output of ``conv1``, which a caller may have computed in parts; see ``forward``."""
         x, maps = F.max_pool2d(self.bn1(x).relu_(), 3, 2, 1), []
         for i in (1, 2, 3):
             x = self.get_submodule(f"layer{i}")(x)
@@ -89,7 +96,7 @@ class ResNet(nn.Module):
         return maps
 
     def train(self, mode: bool = True) -> ResNet:
-        """Training mode; frozen batch norms stay as they are in eval mode."""
+        """Set the training mode; frozen batch norms stay in eval mode."""
         super().train(mode)
         if self.frozen_norm:
             for module in self.modules():

@@ -1,6 +1,8 @@
-"""The smart memory of HQ-SMem (arXiv 2507.18921, eq. 4 to 7): a policy for any memory bank.
+"""The smart memory of HQ-SMem (arXiv 2507.18921, eq. 4 to 7), as an eviction policy for any memory bank.
 
-Eq. 3, the relevance of a stored frame, is the cosine that the bank measures. n: frames of a bank.
+Relevance (eq. 3) is the cosine between a stored frame and the current one, which the bank measures.
+
+Legend: n frames of a bank, Rel relevance, Fr freshness.
 """
 
 from __future__ import annotations
@@ -17,20 +19,20 @@ from common.nn.memory_policy import Decision
 
 @dataclass(frozen=True)
 class SmartMemory:
-    """Similar and old frames go first.
+    """Removes frames that are similar to the current one and old.
 
-    The text of the paper has lost its formulae 5 and 7 and all values; both readings of each are here.
+    Formulae 5 and 7 and all values are missing from the text of the paper; both readings of each formula are options.
 
     Attributes:
-        balance: λ of eq. 5, 0 to 1: relevance against age.
-        threshold: τ_m of eq. 7, a cosine.
-        score: eq. 5, ``additive`` λ Rel + (1 - λ)(1 - Fr) or ``multiplicative`` Rel (1 - Fr)^λ.
-        update: eq. 7, by the frame that scores highest. ``replace_if_redundant``: more similar than the threshold, it
-            gives its place to the new frame; else the new one is added. ``store_if_novel``: a frame to which it is as
-            similar is not stored. In both a full bank gives it up for what is stored.
+        balance: λ of eq. 5, in [0, 1], the weight of relevance against age.
+        threshold: τ_m of eq. 7, a cosine; a frame with a higher relevance is redundant.
+        score: removal score of eq. 5: ``additive`` is λ Rel + (1 - λ)(1 - Fr), ``multiplicative`` Rel (1 - Fr)^λ.
+        update: rule of eq. 7 for the frame with the highest score. ``replace_if_redundant``: it is replaced by the new
+            frame if it is redundant; else the new frame is added. ``store_if_novel``: the new frame is stored only if
+            it is not redundant. With both rules, it is removed from a full bank when the new frame is stored.
 
     Raises:
-        InputError: a balance out of its range.
+        InputError: a balance outside [0, 1].
     """
 
     balance: float = 0.5
@@ -43,24 +45,29 @@ class SmartMemory:
             raise InputError(f"smart memory: balance is {self.balance}; give 0 to 1")
 
     def scores(self, ages: Tensor, relevance: Tensor) -> Tensor:
-        """Eq. 4 and 5: removal scores (n,) of ages (n,), at least 1, and relevance (n,), -1 to 1."""
-        old = 1 - 1 / ages.to(relevance)
+        """Return the removal scores of eq. 5, float (n,).
+
+        Args:
+            ages: (n,), at least 1.
+            relevance: float (n,), in [-1, 1].
+        """
+        staleness = 1 - 1 / ages.to(relevance)  # 1 - Fr, with Fr of eq. 4
         if self.score == "additive":
-            return self.balance * relevance + (1 - self.balance) * old
-        return relevance * old**self.balance
+            return self.balance * relevance + (1 - self.balance) * staleness
+        return relevance * torch.pow(staleness, self.balance)
 
     def choose(self, ages: Tensor, relevance: Tensor, protected: Tensor, capacity: int | None) -> Decision:
-        """Eq. 6 and 7, see ``MemoryPolicy``; ties go to the first frame.
+        """Decide by eq. 6 and 7, see ``MemoryPolicy.choose``; of ties the first frame is removed.
 
         A bank full of protected frames stores nothing.
         """
         count, limit = len(ages), float("inf") if capacity is None else capacity
-        if bool(protected.all()):  # an empty bank too
+        if bool(protected.all()):  # true for an empty bank as well
             return Decision(None, count < limit)
         highest = int(self.scores(ages, relevance).masked_fill(protected, -torch.inf).argmax())
         redundant = float(relevance[highest]) > self.threshold
         if redundant and self.update == "store_if_novel":
             return Decision(None, False)
         remove = highest if redundant or count >= limit else None
-        # reference frames that joined a full bank have made it too large: then one goes and none comes
+        # Reference frames are stored even in a full bank. Such a bank shrinks: one frame is removed, none is stored.
         return Decision(remove, count - (remove is not None) < limit)

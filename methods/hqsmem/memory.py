@@ -1,4 +1,7 @@
-"""The long-term memory of one engine: whole frames, or each target's part of them (DMAOT)."""
+"""The long-term memory of one engine: whole frames, or the tokens of each target separately (DMAOT).
+
+Legend: B batch, n tokens of a frame, m tokens of the memory, C channels of a key or value.
+"""
 
 from __future__ import annotations
 
@@ -10,22 +13,22 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from common.nn.memory_policy import KeepAll, MemoryPolicy
-from methods.hqsmem.deaot.propagation import LayerMemory
+from methods.hqsmem.deaot.propagation import LayerMemory, concatenate_memories
 from methods.hqsmem.settings import MemorySettings
 
-FRAME = 0  # the one list of a bank of whole frames
+FRAME = 0  # key of the only list of a bank that stores whole frames
 
 
 @dataclass
-class Entry:
-    """A stored frame, or a target's part of it.
+class MemoryEntry:
+    """A stored frame, or one identity's part of it.
 
     Attributes:
-        layers: of each layer its tokens (B, n, C).
-        frame: index in the video.
-        update: how many writes the bank had seen before.
-        reference: its mask was given.
-        descriptor: float (D,), unit length; the dot product of two is their similarity.
+        layers: tokens (B, n, C) of each layer.
+        frame: index of the frame in the video.
+        update: number of writes to the bank before this one.
+        reference: whether the frame is a reference frame, which is never removed.
+        descriptor: float (D,) of unit length; the relevance of two entries is the dot product of theirs.
     """
 
     layers: list[LayerMemory]
@@ -35,12 +38,16 @@ class Entry:
     descriptor: Tensor
 
 
-class Bank:
-    """Stored frames, and what all of them together give a layer to read.
+class MemoryBank:
+    """Stored frames, read together.
 
     Args:
-        settings: capacity, per object or not, unit of age.
-        policy: what goes at a write; ``KeepAll`` by default.
+        settings: capacity, whole frames or per object, and the unit of age.
+        policy: which entry is removed at a write; ``KeepAll`` by default.
+
+    Attributes:
+        lists: the entries of each identity, oldest first; of ``FRAME`` alone where whole frames are stored.
+        updates: number of writes.
     """
 
     def __init__(self, settings: MemorySettings, policy: MemoryPolicy | None = None) -> None:
@@ -48,13 +55,13 @@ class Bank:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything."""
-        self.lists: dict[int, list[Entry]] = {}
+        """Remove everything."""
+        self.lists: dict[int, list[MemoryEntry]] = {}
         self.updates = 0
         self._read: tuple[list[LayerMemory], Tensor] | None = None
 
     def __len__(self) -> int:
-        """Entries held; with memory per object, of all targets and the background together."""
+        """Number of entries; with memory per object, of all targets and the background together."""
         return sum(map(len, self.lists.values()))
 
     def add(
@@ -65,82 +72,92 @@ class Bank:
         reference: bool = False,
         descriptors: Mapping[int, Tensor] | None = None,
     ) -> None:
-        """Offer a frame; the policy says what is stored and what goes, a reference is stored in any case.
+        """Offer a frame. The policy decides whether it is stored; a reference frame always is.
 
         Args:
-            layers: its tokens (B, n, C); with memory per object B = 1.
+            layers: the frame's tokens (B, n, C); B = 1 with memory per object.
             frame: its index.
-            labels: int64 (n,), the identity that each token belongs to, 0 the background; with memory per object.
-            reference: its mask was given; it never goes.
-            descriptors: a vector for each identity that relevance is measured on (``FRAME`` for whole frames); by
-                default the means of K and V over the tokens, layer by layer (DMAOT's measure).
+            labels: int64 (n,), the identity of each token, 0 the background; with memory per object.
+            reference: whether it is a reference frame.
+            descriptors: for each identity (``FRAME`` for whole frames) a vector on which relevance is measured; by
+                default ``mean_key_value``.
         """
         if self.settings.per_object:
             assert labels is not None
-            parts = {int(i): _take(layers, (labels == i).nonzero()[:, 0]) for i in labels.unique()}
+            identities = torch.unique(labels).tolist()
+            parts = {int(i): _select(layers, (labels == i).nonzero()[:, 0]) for i in identities}
         else:
             parts = {FRAME: list(layers)}
+        # With memory per object, an identity without tokens on this frame has no part, and its list stays unchanged.
         for identity, part in parts.items():
-            given = None if descriptors is None else descriptors[identity]
-            vector = describe(part) if given is None else F.normalize(given.flatten().float(), dim=0)
-            self._offer(identity, Entry(part, frame, self.updates, reference, vector))
+            if descriptors is None:
+                descriptor = mean_key_value(part)
+            else:
+                descriptor = F.normalize(descriptors[identity].flatten().float(), dim=0)
+            self._offer(identity, MemoryEntry(part, frame, self.updates, reference, descriptor))
         self.updates += 1
 
     def read(self) -> tuple[list[LayerMemory], Tensor]:
-        """All tokens (B, m, C) of each layer, and int64 (m,): the rank in time of the frame that each is from."""
+        """Return all tokens (B, m, C) of each layer, and for each token the rank in time of its frame, int64 (m,)."""
         if self._read is None:
-            entries = [entry for own in self.lists.values() for entry in own]
+            entries = [entry for entries in self.lists.values() for entry in entries]
             counts = [entry.layers[0].key.shape[1] for entry in entries]
-            joined = [
-                LayerMemory(*(torch.cat(parts, 1) for parts in zip(*layer, strict=True)))
-                for layer in zip(*(entry.layers for entry in entries), strict=True)
-            ]
-            for entry, *parts in zip(entries, *(_split(layer, counts) for layer in joined), strict=True):
-                entry.layers = parts  # views, so that nothing is held twice
+            layers = concatenate_memories([entry.layers for entry in entries])
+            # Entries become views of the concatenation, so that no token is held twice.
+            for entry, *parts in zip(entries, *(_split(layer, counts) for layer in layers), strict=True):
+                entry.layers = parts
             rank = {frame: place for place, frame in enumerate(sorted({entry.frame for entry in entries}))}
             ranks = torch.tensor([rank[entry.frame] for entry in entries])
-            order = ranks.repeat_interleave(torch.tensor(counts)).to(joined[0].key.device)
-            self._read = joined, order
+            token_ranks = ranks.repeat_interleave(torch.tensor(counts)).to(layers[0].key.device)
+            self._read = layers, token_ranks
         return self._read
 
-    def forget(self, identity: int) -> None:
-        """Drop one target's list, where there is one."""
+    def drop(self, identity: int) -> None:
+        """Remove all entries of an identity; one without entries is ignored."""
         if self.lists.pop(identity, None) is not None:
             self._read = None
 
-    def _offer(self, identity: int, entry: Entry) -> None:
-        own, stored = self.lists.setdefault(identity, []), True
-        if own:
-            now = entry.frame if self.settings.age_unit == "frames" else entry.update
-            then = [old.frame if self.settings.age_unit == "frames" else old.update for old in own]
-            relevance = torch.stack([old.descriptor for old in own]) @ entry.descriptor
-            remove, stored = self.policy.choose(
-                torch.tensor([float(now - time) for time in then], device=relevance.device),
+    def _offer(self, identity: int, entry: MemoryEntry) -> None:
+        entries, store = self.lists.setdefault(identity, []), True
+        if entries:
+            relevance = torch.stack([old.descriptor for old in entries]) @ entry.descriptor
+            remove, store = self.policy.choose(
+                torch.tensor([self._age(old, entry) for old in entries], device=relevance.device),
                 relevance,
-                torch.tensor([old.reference for old in own], device=relevance.device),
+                torch.tensor([old.reference for old in entries], device=relevance.device),
                 self.settings.capacity,
             )
             if remove is not None:
-                del own[remove]
+                del entries[remove]
                 self._read = None
-        if stored or entry.reference:
-            own.append(entry)
+        if store or entry.reference:  # a reference frame is stored whatever the policy says, beyond the capacity too
+            entries.append(entry)
             self._read = None
 
+    def _age(self, entry: MemoryEntry, newest: MemoryEntry) -> float:
+        if self.settings.age_unit == "frames":
+            return float(newest.frame - entry.frame)
+        return float(newest.update - entry.update)
 
-def describe(layers: Sequence[LayerMemory]) -> Tensor:
-    """Means of K and of V over the tokens, layer by layer: float (D,), unit length.
 
-    The dot product of two is the mean of the cosines of their parts.
+def mean_key_value(layers: Sequence[LayerMemory]) -> Tensor:
+    """Return the descriptor that DMAOT measures relevance on: the means of K and of V over the tokens of each layer.
+
+    Each mean has the same length, so that the dot product of two descriptors is the mean cosine of their parts.
+
+    Returns:
+        float (D,) of unit length.
     """
     means = [tokens.float().mean(1) for layer in layers for tokens in (layer.key, layer.visual)]
-    unit = torch.cat([F.normalize(mean, dim=1).flatten() for mean in means])
-    return unit / (len(means) * len(means[0])) ** 0.5
+    descriptor = torch.cat([F.normalize(mean, dim=1).flatten() for mean in means])
+    length: float = (len(means) * len(means[0])) ** 0.5
+    return descriptor / length
 
 
-def _take(layers: Sequence[LayerMemory], rows: Tensor) -> list[LayerMemory]:
+def _select(layers: Sequence[LayerMemory], rows: Tensor) -> list[LayerMemory]:
     return [LayerMemory(layer.key[:, rows], layer.value[:, rows]) for layer in layers]
 
 
 def _split(layer: LayerMemory, counts: list[int]) -> list[LayerMemory]:
-    return [LayerMemory(*pair) for pair in zip(layer.key.split(counts, 1), layer.value.split(counts, 1), strict=True)]
+    keys, values = torch.split(layer.key, counts, 1), torch.split(layer.value, counts, 1)
+    return [LayerMemory(key, value) for key, value in zip(keys, values, strict=True)]

@@ -19,7 +19,7 @@ from common.nn.smart_memory import SmartMemory
 from common.segmenter import VideoSegmenter
 from common.settings import changed, restore
 from methods.hqsmem.deaot.network import DeAOT
-from methods.hqsmem.deaot.training import OWN, clip_losses
+from methods.hqsmem.deaot.training import SELF_PROPAGATION_START, clip_losses
 from methods.hqsmem.deaot.weights import PUBLISHED, load_start, released_state
 from methods.hqsmem.preprocessing import LONG_EDGE
 from methods.hqsmem.refinement.dino import DINO, nano_dino
@@ -162,10 +162,10 @@ class HQSMem(VideoSegmenter):
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return groups for the encoder, the ID bank and the rest.
 
-        The encoder's rate above the lowest is scaled by ``encoder_lr``; the ID bank is frozen from ``training.OWN`` on.
+        The encoder's rate above the lowest is scaled by ``encoder_lr``; the ID bank is frozen from ``training.SELF_PROPAGATION_START`` on.
         Biases, norms, the tables of relative positions and the layer that makes the logits do not decay.
         """
-        options = {"encoder": {"rate_scale": self.encoder_lr}, "id_bank": {"frozen_from": OWN}}
+        options = {"encoder": {"rate_scale": self.encoder_lr}, "id_bank": {"frozen_from": SELF_PROPAGATION_START}}
         groups = optim.parameter_groups(
             self.network, self.lr, self.weight_decay, undecayed=UNDECAYED, part=lambda name: name.split(".")[0]
         )

@@ -1,4 +1,4 @@
-"""Smart memory on SAM 2: the policy chooses which tracked frames are remembered, in place of "the last six"."""
+"""Smart memory on SAM 2: the policy decides which tracked frames are stored, in place of the last six."""
 
 from __future__ import annotations
 
@@ -15,13 +15,21 @@ from common.nn.sam2 import SAM2, Bank, Candidates, FrameFeatures
 from common.nn.sam2.session import SAM2Session
 from common.video import FrameMasks, Prompt
 
-PROMPTED, OLDEST = 6, 5  # rows of SAM 2's temporal table: of prompted frames, of the oldest tracked one
-CAPACITY = 7  # prompted and tracked frames
+PROMPTED_SLOT, OLDEST_SLOT = 6, 5  # rows of SAM 2's temporal table: of prompted frames, of the oldest tracked one
+CAPACITY = 7  # prompted and tracked frames of a target
 
 
 @dataclass(eq=False)
-class Stored:
-    """A frame that one target remembers: memory map (1, 64, h, w), pointer (1, C) and the mean embedding (C,)."""
+class MemoryFrame:
+    """A frame in a target's memory.
+
+    Attributes:
+        frame: its index.
+        memory: memory map (1, 64, h, w).
+        pointer: object pointer (1, C).
+        descriptor: mean of the frame's embedding (C,), of unit length.
+        prompted: whether the target has a prompt on it.
+    """
 
     frame: int
     memory: Tensor
@@ -31,67 +39,81 @@ class Stored:
 
 
 @dataclass
-class Answered:
-    """A target's answer: logits (1, S/4, S/4) and occlusion score."""
+class TargetPrediction:
+    """A target's mask on a frame.
+
+    Attributes:
+        logits: (1, S/4, S/4), S the side of SAM 2's input.
+        score: occlusion score.
+    """
 
     logits: Tensor
     score: float
 
 
 @dataclass
-class Target:
-    """What is remembered of a target, oldest first, and its last frame, which SAM 2 always reads."""
+class TargetMemory:
+    """The memory of one target.
 
-    stored: list[Stored] = field(default_factory=list)
-    last: Stored | None = None
+    Attributes:
+        stored: oldest first.
+        last: the target's last frame, which SAM 2 reads whether it is stored or not.
+    """
+
+    stored: list[MemoryFrame] = field(default_factory=list)
+    last: MemoryFrame | None = None
 
 
 class SAM2SMemSession(SAM2Session):
-    """SAM 2 with one hypothesis, reading prompted frames, the frames that the policy keeps, and the last frame.
+    """SAM 2 with one hypothesis. It reads prompted frames, the frames that the policy stores, and the last frame.
 
     Args:
-        core: SAM 2, in eval mode.
-        policy: asked every ``gap`` frames; it measures relevance on the mean of the frame's embedding (eq. 3).
+        network: SAM 2, in eval mode.
+        policy: decides every ``gap`` frames; relevance (eq. 3) is measured on the mean of the frame's embedding.
         gap: frames between two memory updates.
     """
 
     outside_kinds = ()
 
-    def __init__(self, core: SAM2, policy: MemoryPolicy, gap: int = 5) -> None:
+    def __init__(self, network: SAM2, policy: MemoryPolicy, gap: int = 5) -> None:
         self.policy, self.gap = policy, gap
-        super().__init__(core)
+        super().__init__(network)
 
     def reset(self) -> None:
-        """Forget everything: the session is as new."""
+        """Return to the state of a new session."""
         super().reset()
-        self.targets: dict[int, Target] = {}
+        self.targets: dict[int, TargetMemory] = {}
 
     @torch.inference_mode()
     def step(self, frame: Tensor, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
         """Take the next frame; see ``Session.step``.
 
+        Args:
+            frame: uint8 (H, W, 3).
+            prompts: at most one for each target.
+
         Raises:
-            InputError: see ``Session.check``; the session is then as if the frame had not been given.
+            InputError: see ``Session.check``; the state of the session is unchanged then.
         """
         self.size = self.check(frame, prompts)
         self.frame += 1
-        given = {prompt.target: prompt for prompt in prompts}
-        if self.targets or given:
+        prompt_of = {prompt.target: prompt for prompt in prompts}
+        if self.targets or prompt_of:
             features = self._encode(frame)
-            known = [target for target in self.targets if target not in given]
-            if known:
-                banks = [self._bank(self.targets[target]) for target in known]
-                answer = self.core.decode(self.core.read_many(features, banks), features).best()
-                for row, target in enumerate(known):
-                    one = answer.rows(torch.tensor([row], device=frame.device))
-                    self._keep(features, target, one, False)
-            for target, prompt in given.items():
-                self._keep(features, target, self._taken(features, prompt), True)
+            rest = [target for target in self.targets if target not in prompt_of]
+            if rest:
+                banks = [self._bank(self.targets[target]) for target in rest]
+                predictions = self.core.decode(self.core.read_many(features, banks), features).best()
+                for row, target in enumerate(rest):
+                    prediction = predictions.rows(torch.tensor([row], device=frame.device))
+                    self._update(features, target, prediction, False)
+            for target, prompt in prompt_of.items():
+                self._update(features, target, self._taken(features, prompt), True)
         self._due[self.frame] = tuple(sorted(self.targets))
         return self._released()
 
     def finish(self) -> list[FrameMasks]:
-        """Nothing is ever left open."""
+        """Return nothing: every frame has been answered."""
         return []
 
     def drop(self, target: int) -> None:
@@ -104,39 +126,44 @@ class SAM2SMemSession(SAM2Session):
             raise InputError(f"target {target} is not followed; followed are {sorted(self.targets)}")
         del self.targets[target]
 
-    def _bank(self, own: Target) -> Bank:
-        """Prompted frames, then tracked ones by rank, newest = first, as in SAM 2's window."""
-        assert own.last is not None
-        stored = own.stored if own.last in own.stored else [*own.stored, own.last]
+    def _bank(self, target: TargetMemory) -> Bank:
+        """Arrange a target's memory as SAM 2's window: prompted frames, then tracked ones, the newest in slot 0."""
+        assert target.last is not None
+        stored = target.stored if target.last in target.stored else [*target.stored, target.last]
         prompted, tracked = ([s for s in stored if s.prompted is kind] for kind in (True, False))
+        # SAM 2's pointers are ordered newest first, its memory maps oldest first.
         ranks = range(len(tracked) - 1, -1, -1)
         return Bank(
             maps=[s.memory for s in prompted + tracked],
-            slots=[PROMPTED] * len(prompted) + [min(rank, OLDEST) for rank in ranks],
+            slots=[PROMPTED_SLOT] * len(prompted) + [min(rank, OLDEST_SLOT) for rank in ranks],
             pointers=[s.pointer for s in prompted + tracked[::-1]],
             offsets=[float(self.frame - s.frame) for s in prompted] + [float(rank + 1) for rank in ranks[::-1]],
         )
 
-    def _keep(self, features: FrameFeatures, target: int, answer: Candidates, prompted: bool) -> None:
-        """Answer, and offer the frame to the target's memory."""
-        self._decided[self.frame][target] = Answered(answer.visible_logits[0], answer.score.item())
-        own = self.targets.setdefault(target, Target())
-        memory = self.core.encode_memory(features, answer).bfloat16()
-        described = F.normalize(features.embedding[0].float().flatten(0, -2).mean(0), dim=0)
-        own.last = entry = Stored(self.frame, memory, answer.pointers[:, 0], described, prompted)
-        due = not own.stored or self.frame - own.stored[-1].frame >= self.gap
-        if not (prompted or due):
-            return
-        own.stored = [old for old in own.stored if old.frame != self.frame]
+    def _update(self, features: FrameFeatures, target: int, prediction: Candidates, prompted: bool) -> None:
+        """Answer a target on the frame, and offer the frame to its memory."""
+        self._decided[self.frame][target] = TargetPrediction(prediction.visible_logits[0], prediction.score.item())
+        memory = self.targets.setdefault(target, TargetMemory())
+        memory_map = self.core.encode_memory(features, prediction).bfloat16()
+        descriptor = F.normalize(features.embedding[0].float().flatten(0, -2).mean(0), dim=0)
+        entry = MemoryFrame(self.frame, memory_map, prediction.pointers[:, 0], descriptor, prompted)
+        memory.last = entry
+        # Counted from the newest stored frame, so that a frame which was not stored is followed by another offer.
+        due = not memory.stored or self.frame - memory.stored[-1].frame >= self.gap
+        if prompted or due:
+            self._offer(memory, entry)
+
+    def _offer(self, memory: TargetMemory, entry: MemoryFrame) -> None:
+        """Store the entry if the policy wants it, after the removal that it asks for; prompted frames always are."""
         remove, store = None, True
-        if own.stored:
+        if memory.stored:
             remove, store = self.policy.choose(
-                torch.tensor([float(self.frame - old.frame) for old in own.stored]),
-                torch.stack([old.descriptor for old in own.stored]).cpu() @ described.cpu(),
-                torch.tensor([old.prompted for old in own.stored]),
+                torch.tensor([float(entry.frame - old.frame) for old in memory.stored]),
+                torch.stack([old.descriptor for old in memory.stored]).cpu() @ entry.descriptor.cpu(),
+                torch.tensor([old.prompted for old in memory.stored]),
                 CAPACITY,
             )
         if remove is not None:
-            del own.stored[remove]
-        if store or prompted:
-            own.stored.append(entry)
+            del memory.stored[remove]
+        if store or entry.prompted:
+            memory.stored.append(entry)

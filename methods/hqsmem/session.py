@@ -1,4 +1,4 @@
-"""HQ-SMem on a stream: every frame is answered at once."""
+"""HQ-SMem on a stream of frames; each frame is answered at once."""
 
 from __future__ import annotations
 
@@ -19,19 +19,23 @@ Feature = Literal["lstt_kv", "encoder", "dino"]
 
 
 class HQSMemSession(Session):
-    """Frame in, masks out. Targets are given by masks, may join at any frame and be dropped.
+    """Inference on one video. Targets are given by masks, at any frame, and can be dropped.
 
-    A frame is predicted, its masks are refined, and what came of it is answered and written to memory (section 6.4). A
-    later mask of a followed target replaces its answer on that frame and is memorised.
+    A frame is predicted, its masks are refined, and the result is both answered and written to memory (eq. 1, 8 to 10).
+    A further mask of a followed target replaces its prediction on that frame, in the answer and in memory.
 
     Args:
         tracker: the base tracker, with its memory and policy.
-        refiner: SAM-HQ and DINO; None = masks as predicted.
-        feature: what the memory measures relevance on: the ``lstt_kv`` that it stores, the projected ``encoder`` map,
-            or the ``dino`` tokens, with memory per object those of each mask.
-        dino: of the last of these.
-        overlap: answer accepted masks as they are, as VOTS scores them; else no two masks share a pixel. What is
-            written to memory never overlaps.
+        refiner: SAM-HQ and DINO; None leaves the masks as predicted.
+        feature: what relevance (eq. 3) is measured on: the stored keys and values (``lstt_kv``), the mean of the
+            projected encoder map (``encoder``), or DINO's tokens (``dino``), averaged over the frame or, where memory
+            is per object, over each mask.
+        dino: encoder, required by ``feature="dino"``.
+        overlap: answer accepted masks as they are, as VOTS scores them; else no two masks share a pixel. Masks written
+            to memory never overlap.
+
+    Raises:
+        ValueError: ``feature="dino"`` without ``dino``.
     """
 
     def __init__(
@@ -48,7 +52,7 @@ class HQSMemSession(Session):
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything: the session is as new."""
+        """Return to the state of a new session."""
         self.frame = -1
         self.size: tuple[int, int] | None = None
         self.tracker.reset()
@@ -57,34 +61,42 @@ class HQSMemSession(Session):
     def step(self, frame: Tensor, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
         """Take the next frame; see ``Session.step``.
 
+        Args:
+            frame: uint8 (H, W, 3).
+            prompts: at most one mask for each target.
+
         Raises:
-            InputError: a frame of another size, or a prompt that is no mask on the frame, or the second of its target;
-                the session is then as if the frame had not been given.
+            InputError: a frame of another size, a prompt that is not a mask of the frame's size, or a second prompt of
+                a target; the state of the session is unchanged then.
         """
         self.size = size = self.check(frame, prompts)
         self.frame += 1
-        given = {p.target: p.mask.to(frame.device) for p in prompts if p.mask is not None}
-        joined = tuple(sorted(given.keys() - set(self.tracker.targets)))
+        prompt_masks = {p.target: p.mask.to(frame.device) for p in prompts if p.mask is not None}
+        new_targets = tuple(sorted(prompt_masks.keys() - set(self.tracker.targets)))
         prob = self.tracker.predict(frame)
-        before = self.tracker.targets
-        if not before + joined:
+        old_targets = self.tracker.targets
+        if not old_targets + new_targets:
             return [FrameMasks(self.frame, (), frame.new_zeros(0, *size, dtype=torch.bool), torch.zeros(0))]
-        tokens = self._tokens(frame, bool(joined))
-        masks = prob.argmax(0) == torch.arange(1, len(before) + 1, device=prob.device)[:, None, None]
-        if self.refiner is not None and before:
-            predicted = [row for row, target in enumerate(before) if target not in given]
-            masks[predicted] = self.refiner(frame, masks[predicted], tokens).masks
-        targets, prob = (*before, *joined), F.pad(prob[1:], (0, 0, 0, 0, 0, len(joined)))
-        masks = F.pad(masks, (0, 0, 0, 0, 0, len(joined)))
-        for target, mask in given.items():
+        # Encoded before the refinement, so that the gate and the memory share one pass of DINO.
+        tokens = self._dino_tokens(frame, bool(new_targets))
+        masks = prob.argmax(0) == torch.arange(1, len(old_targets) + 1, device=prob.device)[:, None, None]
+        if self.refiner is not None and old_targets:
+            rows = [row for row, target in enumerate(old_targets) if target not in prompt_masks]
+            masks[rows] = self.refiner(frame, masks[rows], tokens).masks
+        # New targets get rows of zeros, which their annotated masks fill below.
+        targets = (*old_targets, *new_targets)
+        prob = F.pad(prob[1:], (0, 0, 0, 0, 0, len(new_targets)))
+        masks = F.pad(masks, (0, 0, 0, 0, 0, len(new_targets)))
+        for target, mask in prompt_masks.items():
             row = targets.index(target)
-            masks[row], prob[row] = mask, mask * 2.0  # over any probability: what is given is not contested
+            # A value above any probability, so that annotated masks win every contested pixel.
+            masks[row], prob[row] = mask, mask * 2.0
         labels = label_map(masks, prob, targets)
-        self.tracker.write(labels, joined, self._descriptors(labels, targets, tokens, bool(joined)))
+        self.tracker.write(labels, new_targets, self._descriptors(labels, targets, tokens, bool(new_targets)))
         return [self._answer(masks, prob, labels, targets)]
 
     def finish(self) -> list[FrameMasks]:
-        """Nothing is ever left open."""
+        """Return nothing: every frame has been answered."""
         return []
 
     def drop(self, target: int) -> None:
@@ -96,22 +108,23 @@ class HQSMemSession(Session):
         self.tracker.drop(target)
 
     def _answer(self, masks: Tensor, prob: Tensor, labels: Tensor, targets: tuple[int, ...]) -> FrameMasks:
-        """Targets in order; the score is the largest probability that the base tracker gave."""
+        """Sort targets by id; the score is the largest probability that the base tracker predicts for a target."""
         order = sorted(range(len(targets)), key=targets.__getitem__)
         ids = tuple(targets[row] for row in order)
-        shown = masks[order] if self.overlap else labels == torch.tensor(ids, device=labels.device)[:, None, None]
-        return FrameMasks(self.frame, ids, shown, prob[order].amax((1, 2)).clamp(max=1).float())
+        exclusive = labels == torch.tensor(ids, device=labels.device)[:, None, None]
+        answer = masks[order] if self.overlap else exclusive
+        return FrameMasks(self.frame, ids, answer, prob[order].amax((1, 2)).clamp(max=1).float())
 
-    def _tokens(self, frame: Tensor, joined: bool) -> Tensor | None:
-        """DINO's tokens of the frame where memory will want them; the refiner can use them too."""
-        wanted = self.feature == "dino" and (joined or self.tracker.due())
-        return self.dino.encode(frame) if wanted and self.dino is not None else None
+    def _dino_tokens(self, frame: Tensor, is_reference: bool) -> Tensor | None:
+        """Encode the frame where memory needs DINO's tokens on it; the refiner then reuses them."""
+        needed = self.feature == "dino" and (is_reference or self.tracker.update_due())
+        return self.dino.encode(frame) if needed and self.dino is not None else None
 
     def _descriptors(
-        self, labels: Tensor, targets: tuple[int, ...], tokens: Tensor | None, joined: bool
+        self, labels: Tensor, targets: tuple[int, ...], tokens: Tensor | None, is_reference: bool
     ) -> dict[int, Tensor] | None:
-        """What the long-term memory is to measure relevance on, if not on what it stores; see ``Tracker.write``."""
-        if self.feature == "lstt_kv" or not (joined or self.tracker.due()):
+        """Return the vectors on which the memory measures relevance, see ``Tracker.write``; None for its own."""
+        if self.feature == "lstt_kv" or not (is_reference or self.tracker.update_due()):
             return None
         ids = (0, *targets)
         if self.feature == "encoder":
@@ -121,5 +134,5 @@ class HQSMemSession(Session):
         assert self.dino is not None
         masks = labels == torch.tensor(ids, device=labels.device)[:, None, None]
         if not self.tracker.memory.per_object:
-            masks[0] = True
+            masks[0] = True  # entry 0 is the whole frame then, not the background
         return dict(zip(ids, self.dino.describe(tokens, masks)[0], strict=True))

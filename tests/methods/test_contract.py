@@ -144,7 +144,9 @@ METHODS = {
         lend=with_small_refiner,
     ),
     "hqsmem-objects": Method(
-        hqsmem(hqtf=False, feature="dino", memory=MemorySettings(gap=2, capacity=3, per_object=True, short_skip=2)),
+        hqsmem(
+            hqtf=False, feature="dino", memory=MemorySettings(gap=2, capacity=3, per_object=True, short_term_skip=2)
+        ),
         online=True,
         separate=False,
         alike=False,

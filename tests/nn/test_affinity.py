@@ -54,7 +54,7 @@ def test_similarity_by_hand():
 @pytest.mark.parametrize("rows", [1 << 22, 30])  # in one part, and a query or so at a time
 @pytest.mark.parametrize("k", [1, 6, 23, 99])
 def test_top_k_is_the_dense_reference(memory, k, rows, monkeypatch):
-    monkeypatch.setattr(affinity, "_ROWS", rows)
+    monkeypatch.setattr(affinity, "_CHUNK", rows)
     dense = formula(memory)
     kept = dense >= dense.sort(-1, descending=True).values[..., min(k, 23) - 1 : min(k, 23)]
     share = dense.masked_fill(~kept, -math.inf).softmax(-1)

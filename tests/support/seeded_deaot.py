@@ -1,7 +1,7 @@
-"""Seeded weights and clips on which the official DeAOT code was run (docs/parity.md).
+"""Seeded weights and clips on which the official DeAOT code was run (docs/parity.md), and small networks for tests.
 
-A value depends on the seed and on the parameter's name here, so that the same weights can be put into the official
-model, whose names are translated, and into ours, on any machine.
+A weight depends on the seed and on the parameter's name in this project, so that the same weights can be loaded into
+the official model, whose names are translated, and into ours, on any machine.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from common.nn.memory_policy import LeastRelevant
+from common.nn.memory_policy import Decision, KeepAll, LeastRelevant
 from common.synthetic import SyntheticClips
 from common.video import Video
 from methods.hqsmem.deaot.network import DeAOT
@@ -21,7 +21,7 @@ from methods.hqsmem.deaot.weights import from_released
 from methods.hqsmem.settings import VARIANTS, DeAOTSettings, MemorySettings, Variant
 from methods.hqsmem.tracker import Tracker
 
-SMALL = DeAOTSettings("nano", layers=2, width=16, key=8, window=3, drop_path=0.0, dropout=0.0)
+SMALL = DeAOTSettings("nano", layers=2, width=16, key_width=8, window=3, drop_path=0.0, dropout=0.0)
 
 
 @dataclass(frozen=True)
@@ -30,15 +30,15 @@ class Case:
 
     Attributes:
         variant: the network.
-        official: the released program's name of its settings.
+        official: name of its settings in the released code.
         gap: frames between long-term writes, None = reference frames only.
-        skip: age of the short-term memory, in frames.
-        objects: targets.
-        late: the last target joins at this frame, 0 = the first.
-        capacity: DMAOT's memory per object with so many frames each, None = whole frames.
-        frames: of the clip.
+        skip: how many frames back the short-term memory lies.
+        objects: number of targets.
+        late: frame at which the last target is annotated.
+        capacity: frames of each target in DMAOT's memory per object, None = whole frames without a limit.
+        frames: length of the clip.
         size: (H, W) of the clip.
-        seed: of the weights.
+        seed: of the weights and, plus 31, of the clip.
     """
 
     variant: Variant
@@ -66,7 +66,7 @@ CASES = {
 
 
 def seeded_value(name: str, shape: torch.Size, seed: int) -> Tensor:
-    """Values of a parameter by its name in our network: unit gain, so that answers are neither empty nor full."""
+    """Draw a parameter's values from its name and a seed; the gain is one, so that masks are neither empty nor full."""
     generator = torch.Generator().manual_seed(seed * 2**32 + zlib.crc32(name.encode()))
     noise = torch.randn(shape, generator=generator)
     if name.endswith("running_var"):
@@ -74,73 +74,87 @@ def seeded_value(name: str, shape: torch.Size, seed: int) -> Tensor:
     if len(shape) > 1:
         gain = 3.0 if name == "id_bank.weight" else 1.0
         return gain * noise / noise[0].numel() ** 0.5
-    norm = ("norm" in name or "bn" in name or is_batch_norm(name)) and name.endswith("weight")
-    return float(norm) + 0.1 * noise
+    is_norm = "norm" in name or "bn" in name or is_batch_norm(name)
+    return float(is_norm and name.endswith("weight")) + 0.1 * noise
 
 
 def is_batch_norm(name: str) -> bool:
-    """Whether a vector of a trunk without ``norm`` in its name is a norm's: in MobileNetV2 and shortcuts of ResNets."""
+    """Return whether a vector belongs to a batch norm that has no "norm" in its name: MobileNetV2, ResNet shortcuts."""
     return name.startswith(("encoder.features.", "encoder.trunk.")) and "conv1.weight" not in name
 
 
 def seed_ours(case: Case) -> DeAOT:
-    """A network with a case's weights."""
-    net = DeAOT(VARIANTS[case.variant])
+    """Build the network of a case, with its weights."""
+    network = DeAOT(VARIANTS[case.variant])
     state = {
         key: value
         if key.endswith(("num_batches_tracked", "relative_position_index"))
         else seeded_value(key, value.shape, case.seed)
-        for key, value in net.state_dict().items()
+        for key, value in network.state_dict().items()
     }
-    net.load_state_dict(state)
-    return net.eval()
+    network.load_state_dict(state)
+    return network.eval()
 
 
 def seed_official(state: Mapping[str, Tensor], case: Case) -> dict[str, Tensor]:
-    """The same weights under released names, from a state dict that gives names and shapes."""
+    """Return a case's weights under the released names, from a state dict with those names and shapes."""
     out = {}
     for key, value in state.items():
         name = next(iter(from_released({key: value})))
         shape = value.shape[:2] if ".relative." in name and value.ndim == 4 else value.shape
-        own = value if key.endswith("relative_position_index") else seeded_value(name, shape, case.seed)
-        out[key] = own.view(value.shape)
+        seeded = value if key.endswith("relative_position_index") else seeded_value(name, shape, case.seed)
+        out[key] = seeded.view(value.shape)
     return out
 
 
-def lively(settings: DeAOTSettings = SMALL, seed: int = 0) -> DeAOT:
-    """A small network with seeded weights."""
-    net = DeAOT(settings).eval()
+def small_network(settings: DeAOTSettings = SMALL, seed: int = 0) -> DeAOT:
+    """Build a small network with seeded weights."""
+    network = DeAOT(settings).eval()
     state = {
         k: v if k.endswith("num_batches_tracked") else seeded_value(k, v.shape, seed)
-        for k, v in net.state_dict().items()
+        for k, v in network.state_dict().items()
     }
-    net.load_state_dict(state)
-    return net
+    network.load_state_dict(state)
+    return network
+
+
+class RecordingPolicy:
+    """A policy that keeps all frames and records its arguments."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[list[float], list[float], list[bool], int | None]] = []
+
+    def choose(self, ages: Tensor, relevance: Tensor, protected: Tensor, capacity: int | None) -> Decision:
+        """Record ages, relevance rounded to four digits, protected frames and the capacity."""
+        rounded = [round(x, 4) for x in relevance.tolist()]
+        self.calls.append((ages.tolist(), rounded, protected.tolist(), capacity))
+        return KeepAll().choose(ages, relevance, protected, capacity)
 
 
 def labels_of(size: tuple[int, int], shift: int = 0) -> Tensor:
-    """A map of two rectangles, 1 and 2."""
+    """Draw a label map of two rectangles, 1 and 2."""
     labels = torch.zeros(size, dtype=torch.long)
     labels[4 + shift : 30 + shift, 5:30], labels[20:44, 30 + shift :] = 1, 2
     return labels
 
 
-def tracker_of(case: Case, net: DeAOT) -> Tracker:
-    """A tracker with a case's memory."""
-    memory = MemorySettings(case.gap, case.capacity, per_object=case.capacity is not None, short_skip=case.skip)
-    return Tracker(net, memory, LeastRelevant())
+def tracker_of(case: Case, network: DeAOT) -> Tracker:
+    """Build a tracker with the memory of a case."""
+    memory = MemorySettings(case.gap, case.capacity, per_object=case.capacity is not None, short_term_skip=case.skip)
+    return Tracker(network, memory, LeastRelevant())
 
 
 def case_video(case: Case) -> Video:
-    """The generated clip of a case."""
+    """Generate the clip of a case."""
     objects = case.objects if case.objects < 10 else case.objects // 2
     return SyntheticClips("easy", length=1, frames=case.frames, size=case.size, seed=31 + case.seed, objects=objects)[0]
 
 
-def given_at(case: Case, video: Video, index: int) -> dict[int, Tensor]:
-    """Masks given at a frame; the last target's may come late, with the shape that it had on the first frame.
+def prompt_masks_at(case: Case, video: Video, index: int) -> dict[int, Tensor]:
+    """Return the annotated masks of a frame by target.
 
-    Where there are more targets than objects, the upper half of an object is a target of its own.
+    The last target may be annotated late, with its mask of the first frame. Where there are more targets than objects,
+    objects are cut into two targets, their upper and their lower half.
     """
     masks = {prompt.target: prompt.mask for prompt in video.prompts if prompt.mask is not None}
     for target, mask in list(masks.items()):
@@ -153,7 +167,7 @@ def given_at(case: Case, video: Video, index: int) -> dict[int, Tensor]:
 
 
 def summarise(logits: list[Tensor]) -> list[list[list[float]]]:
-    """A few numbers of every frame and channel: mean, and the values at three places."""
+    """Summarise every frame and channel by its mean and its values at three places, to six digits."""
     places = ((0.3, 0.3), (0.5, 0.5), (0.8, 0.7))
     return [
         [

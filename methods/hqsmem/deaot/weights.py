@@ -11,8 +11,7 @@ from torch import Tensor
 from common.checkpoints import PREFIX, load_state, load_strict, rename, weights_file, with_counters
 from common.errors import InputError
 from common.nn.resnet import load_imagenet
-from methods.hqsmem.deaot.encoders.base import ResNetEncoder
-from methods.hqsmem.deaot.encoders.swin import SwinEncoder
+from methods.hqsmem.deaot.encoders import ResNetEncoder, SwinEncoder
 from methods.hqsmem.deaot.network import DeAOT
 
 PUBLISHED = "the released ones (*_PRE_YTB_DAV.pth) are linked at github.com/yoxu515/aot-benchmark, MODEL_ZOO.md"

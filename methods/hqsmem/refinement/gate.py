@@ -1,4 +1,4 @@
-"""High-quality teacher forcing (eq. 8 to 10): SAM-HQ proposes, DINO says whether it is the same object."""
+"""High-quality teacher forcing (eq. 8 to 10): SAM-HQ proposes masks, DINO verifies that they are of the same object."""
 
 from __future__ import annotations
 
@@ -12,45 +12,47 @@ from methods.hqsmem.refinement.dino import DINO
 from methods.hqsmem.refinement.prompts import boxes_of, sample_points
 from methods.hqsmem.refinement.sam_hq import SAMHQ
 
-SEED = 0  # of the points
+POINT_SEED = 0  # of the sampled points
 
 
 @dataclass(frozen=True)
 class RefineSettings:
-    """How masks are refined; the paper prints the kind of prompt only.
+    """Prompts of SAM-HQ and threshold of the gate; of these the paper prints only the kinds of prompts.
 
     Attributes:
-        threshold: τ_s of eq. 9, the similarity that a proposal must exceed; None takes SAM-HQ's first proposal
-            unasked (the "without verification" row of Supp. Table 1).
-        box: prompt with the box of the mask.
-        positive: points on the mask, besides or instead (Supp. Table 2).
-        negative: points off it.
+        threshold: τ_s of eq. 9, the similarity that a proposal must exceed; None accepts SAM-HQ's first proposal
+            without verification (a row of Supp. Table 1).
+        box: whether to prompt with the box of the mask.
+        positive_points: number of points on the mask, with or without the box (Supp. Table 2).
+        negative_points: number of points off the mask.
 
     Raises:
-        InputError: nothing to prompt with.
+        InputError: a negative number of points, or neither box nor points.
     """
 
     threshold: float | None = 0.85
     box: bool = True
-    positive: int = 0
-    negative: int = 0
+    positive_points: int = 0
+    negative_points: int = 0
 
     def __post_init__(self) -> None:
-        if min(self.positive, self.negative) < 0 or not (self.box or self.positive or self.negative):
+        positive, negative = self.positive_points, self.negative_points
+        if min(positive, negative) < 0 or not (self.box or positive or negative):
             raise InputError(
-                f"refinement: box {self.box}, {self.positive} positive and {self.negative} negative points; "
+                f"refinement: box {self.box}, {positive} positive and {negative} negative points; "
                 "prompt with a box or with one point at least"
             )
 
 
 @dataclass
-class Refined:
+class RefinedMasks:
     """N masks after refinement.
 
     Attributes:
-        masks: bool (N, H, W), of each object the accepted proposal or what it was; they may overlap.
-        accepted: bool (N,).
-        similarity: float (N,), of the most similar proposal, -1 where there is none; without a threshold 1.
+        masks: bool (N, H, W), for each object the accepted proposal, else the input mask; they may overlap.
+        accepted: bool (N,), whether a proposal replaced the mask.
+        similarity: float (N,), that of the most similar proposal, -1 where the mask or every proposal is empty; 1 for
+            all other masks without a threshold.
     """
 
     masks: Tensor
@@ -59,64 +61,76 @@ class Refined:
 
 
 class Refiner(nn.Module):
-    """SAM-HQ and DINO on the masks of one frame; both encode it once.
+    """Refines the masks of a frame; SAM-HQ and DINO encode the frame once for all of them.
 
     Args:
-        sam: proposes.
-        dino: compares; None where nothing is compared.
-        settings: see there.
+        sam: proposes three masks for each mask.
+        dino: measures the similarity of mask and proposal; None without a threshold.
+        settings: prompts and threshold.
     """
 
     def __init__(self, sam: SAMHQ, dino: DINO | None, settings: RefineSettings) -> None:
         super().__init__()
         self.sam, self.dino, self.settings = sam, dino, settings
 
-    def forward(self, frame: Tensor, masks: Tensor, tokens: Tensor | None = None) -> Refined:
-        """Refine masks bool (N, H, W) of a frame uint8 (H, W, 3); an empty one stays empty.
+    def forward(self, frame: Tensor, masks: Tensor, tokens: Tensor | None = None) -> RefinedMasks:
+        """Refine masks; an empty mask stays empty.
 
         Args:
-            tokens: ``DINO.encode`` of the frame, where it is known already.
+            frame: uint8 (H, W, 3).
+            masks: bool (N, H, W).
+            tokens: ``DINO.encode`` of the frame, where the caller has it; else it is encoded here.
         """
-        out = masks.clone()
+        refined_masks = masks.clone()
         accepted = torch.zeros(len(masks), dtype=torch.bool, device=masks.device)
         similarity = torch.full((len(masks),), -1.0, device=masks.device)
         rows = masks.flatten(1).any(1).nonzero()[:, 0].tolist()
         if not rows:
-            return Refined(out, accepted, similarity)
-        proposals, _ = self.sam.propose(self.sam.encode(frame), *self._prompts(masks[rows]))
+            return RefinedMasks(refined_masks, accepted, similarity)
+        proposals_of_masks, _ = self.sam.propose(self.sam.encode(frame), *self._prompts(masks[rows]))
         if self.dino is not None and self.settings.threshold is not None and tokens is None:
             tokens = self.dino.encode(frame)
-        for row, three in zip(rows, proposals, strict=True):
+        for row, proposals in zip(rows, proposals_of_masks, strict=True):
             if self.settings.threshold is None:
-                best, similarity[row], accepted[row] = 0, 1.0, three[0].any()
+                best, similarity[row], accepted[row] = 0, 1.0, proposals[0].any()
             else:
                 assert self.dino is not None
                 assert tokens is not None
-                alike = self.dino.similarity(frame, tokens, masks[row], three)
-                best = int(alike.argmax())
-                similarity[row] = alike[best]
-                accepted[row] = alike[best] > self.settings.threshold
+                cosine = self.dino.similarity(frame, tokens, masks[row], proposals)
+                best = int(cosine.argmax())  # eq. 8
+                similarity[row] = cosine[best]
+                accepted[row] = cosine[best] > self.settings.threshold  # eq. 9
             if accepted[row]:
-                out[row] = three[best]
-        return Refined(out, accepted, similarity)
+                refined_masks[row] = proposals[best]
+        return RefinedMasks(refined_masks, accepted, similarity)
 
     def _prompts(self, masks: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        """Boxes, points and labels of masks bool (N, H, W), none of them empty; the same points for the same masks."""
-        s, generator = self.settings, torch.Generator().manual_seed(SEED)
-        boxes = boxes_of(masks) if s.box else None
-        if not s.positive + s.negative:
+        """Return boxes, points and labels of non-empty masks bool (N, H, W), each None where it is not used."""
+        positive, negative = self.settings.positive_points, self.settings.negative_points
+        boxes = boxes_of(masks) if self.settings.box else None
+        if not positive + negative:
             return boxes, None, None
-        drawn = [sample_points(mask, s.positive, s.negative, generator) for mask in masks]
-        return boxes, torch.stack([points for points, _ in drawn]), torch.stack([labels for _, labels in drawn])
+        # A fixed seed: the same masks get the same points, on every frame and in every run.
+        generator = torch.Generator().manual_seed(POINT_SEED)
+        points, labels = zip(*(sample_points(mask, positive, negative, generator) for mask in masks), strict=True)
+        return boxes, torch.stack(points), torch.stack(labels)
 
 
 def label_map(masks: Tensor, prob: Tensor, targets: tuple[int, ...]) -> Tensor:
-    """Masks bool (N, H, W), which may overlap, as one map int64 (H, W) of target ids, 0 the background.
+    """Merge masks that may overlap into one label map.
 
-    A contested pixel goes to the claimant of the highest probability (N, H, W) before refinement, the first on ties.
+    A pixel in several masks goes to the target with the highest probability, the first one on ties.
+
+    Args:
+        masks: bool (N, H, W).
+        prob: float (N, H, W), probabilities before refinement.
+        targets: id of each mask.
+
+    Returns:
+        int64 (H, W), target ids, 0 the background.
     """
-    claims = torch.where(masks, prob, -1.0)
+    scores = torch.where(masks, prob, -1.0)
     ids = torch.tensor((0, *targets), device=masks.device)
     if not targets:
         return ids.new_zeros(masks.shape[1:])
-    return ids[torch.where(masks.any(0), claims.argmax(0) + 1, 0)]
+    return ids[torch.where(masks.any(0), scores.argmax(0) + 1, 0)]

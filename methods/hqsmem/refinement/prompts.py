@@ -1,4 +1,4 @@
-"""What SAM-HQ is told of a mask: its box, or points on and around it (section 4, Supp. Table 2)."""
+"""Prompts of SAM-HQ for a mask: its box, or points on and around it (Supp. Table 2)."""
 
 from __future__ import annotations
 
@@ -7,16 +7,20 @@ from torch import Tensor
 
 from common.errors import InputError
 
-MARGIN = 0.2  # of a box's sides; negative points lie in the box enlarged by as much
+MARGIN = 0.2  # negative points lie in the box enlarged by this share of its sides
 
 
 def boxes_of(masks: Tensor) -> Tensor:
-    """Inclusive extents (x0, y0, x1, y1) of bool masks (N, H, W), none of them empty: float (N, 4).
+    """Return the tight box of each mask; a mask of several parts has one box.
 
-    Without margin, and one box for a target in several parts.
+    Args:
+        masks: bool (N, H, W), none of them empty.
+
+    Returns:
+        float (N, 4), x0, y0, x1, y1 in pixels, both corners inclusive.
     """
     sides = []
-    for axis in (1, 2):
+    for axis in (1, 2):  # rows are reduced for x, columns for y; argmax finds the first True
         line = masks.any(axis)
         sides.append((line.int().argmax(1), line.shape[1] - 1 - line.flip(1).int().argmax(1)))
     (x0, x1), (y0, y1) = sides
@@ -24,16 +28,22 @@ def boxes_of(masks: Tensor) -> Tensor:
 
 
 def sample_points(mask: Tensor, positive: int, negative: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Points on a mask bool (H, W), which is not empty, and off it, all drawn uniformly and with replacement.
+    """Draw points on a mask and off it, uniformly and with replacement.
 
-    Negative points lie outside the mask, in its box enlarged by ``MARGIN``; where that leaves no pixel, anywhere
-    outside the mask. On a mask that fills the frame there are none: they are labelled -10, which SAM-HQ skips.
+    Negative points are drawn outside the mask, in its box enlarged by ``MARGIN``; where that leaves no pixel, anywhere
+    outside the mask. A mask that fills the frame has none: its negative points are labelled -10, which SAM-HQ ignores.
 
     Args:
+        mask: bool (H, W), not empty.
+        positive: number of points on the mask.
+        negative: number of points off the mask.
         generator: on the CPU.
 
     Returns:
-        float (P, 2) of x and y in pixels, and int64 labels (P,): 1 on the mask, 0 off it.
+        Points float (P, 2), x and y in pixels; and labels int64 (P,), 1 on the mask and 0 off it.
+
+    Raises:
+        InputError: a negative number of points, or none at all.
     """
     if positive < 0 or negative < 0 or not positive + negative:
         raise InputError(f"points of a mask: {positive} on it and {negative} off it; give one point at least")
@@ -49,7 +59,7 @@ def sample_points(mask: Tensor, positive: int, negative: int, generator: torch.G
 
 
 def _draw(region: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """``count`` pixels of a region bool (H, W) as float (count, 2) of x, y; zeros where it is empty."""
+    """Draw pixels of a region bool (H, W) as float (count, 2), x and y; zeros if the region is empty."""
     pixels = region.nonzero()
     if not len(pixels):
         return torch.zeros(count, 2)

@@ -1,4 +1,4 @@
-"""The session: its order of work, what it writes, and what its memory measures."""
+"""The session: answers, writes to memory, and the feature that relevance is measured on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from common.nn.smart_memory import SmartMemory
 from common.synthetic import SyntheticClips
 from common.video import Prompt, Video, open_video
 from methods.hqsmem import HQSMem
-from methods.hqsmem.refinement.gate import Refined, Refiner, RefineSettings
+from methods.hqsmem.refinement.gate import RefinedMasks, Refiner, RefineSettings
 from methods.hqsmem.session import HQSMemSession
 from methods.hqsmem.settings import MemorySettings
 from tests.support.small_refiner import with_small_refiner
@@ -24,8 +24,8 @@ SIZE, LENGTH = (33, 47), 9
 
 @pytest.fixture(scope="module")
 def video() -> Video:
-    made = SyntheticClips("easy", length=1, frames=LENGTH, size=SIZE, seed=5, objects=2)[0]
-    return replace(open_video(torch.stack(list(made)), "clip"), prompts=made.prompts)
+    clip = SyntheticClips("easy", length=1, frames=LENGTH, size=SIZE, seed=5, objects=2)[0]
+    return replace(open_video(torch.stack(list(clip)), "clip"), prompts=clip.prompts)
 
 
 def module(**settings) -> HQSMem:
@@ -33,66 +33,66 @@ def module(**settings) -> HQSMem:
     return with_small_refiner(HQSMem(weights="random", sam_hq="random", dino="random", **settings).eval())
 
 
-class Moves(Refiner):
-    """Accepts, for every target, its mask moved one pixel to the right; notes what it was asked."""
+class ShiftingRefiner(Refiner):
+    """Replaces every mask by itself, shifted by one pixel to the right, and records the masks that it gets."""
 
     def __init__(self) -> None:
         torch.nn.Module.__init__(self)
-        self.asked: list[Tensor] = []
+        self.inputs: list[Tensor] = []
 
-    def forward(self, frame: Tensor, masks: Tensor, tokens: Tensor | None = None) -> Refined:
-        self.asked.append(masks)
-        there = torch.ones(len(masks), dtype=torch.bool)
-        return Refined(masks.roll(1, -1), there, there.float())
+    def forward(self, frame: Tensor, masks: Tensor, tokens: Tensor | None = None) -> RefinedMasks:
+        self.inputs.append(masks)
+        accepted = torch.ones(len(masks), dtype=torch.bool)
+        return RefinedMasks(masks.roll(1, -1), accepted, accepted.float())
 
 
-def opened(overlap: bool = False, **settings) -> tuple[HQSMemSession, list[Tensor]]:
-    """A session that refines by ``Moves``, and the label maps that it will have written."""
+def open_session(overlap: bool = False, **settings) -> tuple[HQSMemSession, list[Tensor]]:
+    """Return a session that refines by ``ShiftingRefiner``, and a list to which it appends the label maps it writes."""
     session = module(hqtf=False, memory=MemorySettings(gap=2), **settings).session(LENGTH)
-    session.refiner, session.overlap = Moves(), overlap
+    session.refiner, session.overlap = ShiftingRefiner(), overlap
     written, write = [], session.tracker.write
 
-    def noted(labels, *rest):
+    def recording_write(labels, *rest):
         written.append(labels)
         write(labels, *rest)
 
-    session.tracker.write = noted  # type: ignore[method-assign]
+    session.tracker.write = recording_write  # type: ignore[method-assign]
     return session, written
 
 
-def test_what_was_refined_is_answered_and_written(video):
-    session, written = opened()
+def test_refined_masks_are_answered_and_written(video):
+    session, written = open_session()
     for index, frame in enumerate(video):
         (answer,) = session.step(frame, video.prompts if index == 0 else ())
         assert torch.equal(answer.label_map().long(), written[-1])
         assert torch.equal(answer.masks.sum(0) > 0, written[-1] > 0)  # no two share a pixel
-    asked = session.refiner.asked
-    assert len(asked) == LENGTH - 1  # a given mask is not refined
-    moved = torch.stack([asked[-1][row].roll(1, -1) for row in range(2)])
+    inputs = session.refiner.inputs
+    assert len(inputs) == LENGTH - 1  # an annotated mask is not refined
+    moved = torch.stack([inputs[-1][row].roll(1, -1) for row in range(2)])
     assert torch.equal(moved.any(0), written[-1] > 0)
 
 
 def test_refined_masks_may_be_answered_as_they_are(video):
-    session, written = opened(overlap=True)
+    session, written = open_session(overlap=True)
     session.step(video[0], video.prompts)
     (answer,) = session.step(video[1])
-    assert torch.equal(answer.masks, session.refiner.asked[0].roll(1, -1))
+    assert torch.equal(answer.masks, session.refiner.inputs[0].roll(1, -1))
     assert torch.equal(answer.masks.any(0), written[-1] > 0)
 
 
 def test_a_second_mask_of_a_target_is_its_answer(video):
-    session, written = opened()
+    session, written = open_session()
     session.step(video[0], video.prompts)
     corrected = replace(video.prompts[1], mask=video.prompts[1].mask.roll(3, 0))
     (answer,) = session.step(video[1], [corrected])
     assert torch.equal(answer.select((corrected.target,))[0], corrected.mask)
     assert torch.equal(written[-1] == corrected.target, corrected.mask)
-    assert len(session.refiner.asked[-1]) == 1
+    assert len(session.refiner.inputs[-1]) == 1
 
 
 @pytest.mark.parametrize("feature", ["encoder", "dino"])
 @pytest.mark.parametrize("per_object", [False, True])
-def test_relevance_is_measured_on_the_feature_asked_for(video, feature, per_object):
+def test_relevance_is_measured_on_the_chosen_feature(video, feature, per_object):
     memory = MemorySettings(gap=2, capacity=3, per_object=per_object)
     made = module(hqtf=False, feature=feature, memory=memory)
     session = made.session(LENGTH)
@@ -173,7 +173,7 @@ class Sketch(torch.nn.Module):
         self.settings = settings
 
 
-def test_networks_that_are_missing_are_asked_for_where_they_are_needed(video, tmp_path):
+def test_missing_networks_are_reported_where_they_are_needed(video, tmp_path):
     made = HQSMem(weights="random", sam_hq=str(tmp_path / "sam_hq_vit_h.pth"), dino="random").eval()
     with pytest.raises(InputError, match=r"sam_hq_vit_h.pth: no such weights"):
         made.session()

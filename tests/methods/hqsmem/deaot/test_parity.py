@@ -1,4 +1,4 @@
-"""Our DeAOT against values that agreed with the official code's on seeded weights (docs/parity.md)."""
+"""DeAOT against the values of the official code on seeded weights (docs/parity.md)."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.support.seeded_deaot import CASES, case_video, given_at, seed_ours, summarise, tracker_of
+from tests.support.seeded_deaot import CASES, case_video, prompt_masks_at, seed_ours, summarise, tracker_of
 
-EXPECTED = json.loads((Path(__file__).parents[2] / "golden/deaot/expected.json").read_text())
+EXPECTED = json.loads((Path(__file__).parents[3] / "golden/deaot/expected.json").read_text())
 
 
 @pytest.mark.parity
@@ -22,10 +22,9 @@ def test_same_logits_as_the_official_code(name):
     tracker, logits = tracker_of(case, net), []
     net.decoder.register_forward_hook(lambda _, __, out: logits.append(out[0]))
     for index, frame in enumerate(video):
-        given, prob = given_at(case, video, index), tracker.predict(frame)
+        prompt_masks, prob = prompt_masks_at(case, video, index), tracker.predict(frame)
         labels = torch.tensor([0, *tracker.targets])[prob.argmax(0)]
-        for target, mask in given.items():
+        for target, mask in prompt_masks.items():
             labels[mask] = target
-        tracker.write(labels, joined=list(given))
-    got = torch.tensor(summarise(logits))
-    torch.testing.assert_close(got, torch.tensor(expected), atol=1e-4, rtol=0)
+        tracker.write(labels, new_targets=list(prompt_masks))
+    torch.testing.assert_close(torch.tensor(summarise(logits)), torch.tensor(expected), atol=1e-4, rtol=0)

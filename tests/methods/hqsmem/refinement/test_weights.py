@@ -23,7 +23,7 @@ from methods.hqsmem.refinement import weights as module
 from methods.hqsmem.refinement.dino import DINO
 from methods.hqsmem.refinement.sam_hq import SAMHQ
 from methods.hqsmem.refinement.weights import load_dino, load_sam_hq
-from tests.support.small_refiner import lively
+from tests.support.small_refiner import randomize
 
 # The fact sheet's table from right to left, in the order of replacement.
 ORIGINAL = [
@@ -83,7 +83,7 @@ def sam(monkeypatch: pytest.MonkeyPatch) -> SamHQModel:
     net = SamHQModel(
         SamHQConfig(**small, prompt_encoder_config={"image_size": 64}, mask_decoder_config={"vit_dim": 32})
     )
-    lively(net)
+    randomize(net)
     return net.eval()
 
 
@@ -142,7 +142,7 @@ def vit(kind: str) -> torch.nn.Module:
         "dinov2": lambda: Dinov2Model(Dinov2Config(**sizes)),
         "registers": lambda: Dinov2WithRegistersModel(Dinov2WithRegistersConfig(**sizes, num_register_tokens=3)),
     }[kind]()
-    lively(net)
+    randomize(net)
     return net.eval()
 
 

@@ -17,7 +17,7 @@ from methods.hqsmem.deaot.weights import from_released, load_trunk, released_sta
 from methods.hqsmem.settings import VARIANTS, DeAOTSettings
 from tests.support.seeded_deaot import CASES, Case, seed_official, seed_ours
 
-NAMES = json.loads((Path(__file__).parents[2] / "golden/deaot/names.json").read_text())
+NAMES = json.loads((Path(__file__).parents[3] / "golden/deaot/names.json").read_text())
 ENTRIES = {"deaot-t": 325, "deaot-l": 399, "r50-deaot-l": 354, "swinb-deaot-l": 463}
 
 

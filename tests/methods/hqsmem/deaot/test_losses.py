@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from methods.hqsmem.deaot.losses import bootstrapped_cross_entropy, hard_fraction, soft_jaccard
-from methods.hqsmem.deaot.network import UNUSED
+from methods.hqsmem.deaot.network import UNUSED_LOGIT
 
 
 def logits_of(*rows: list[float]) -> torch.Tensor:
@@ -49,6 +49,6 @@ def test_jaccard_is_a_mean_over_the_classes_that_a_sample_shows() -> None:
 def test_identities_that_no_target_has_change_nothing() -> None:
     logits = logits_of([0.5, 0.9, 0.8, 0.2])
     labels = torch.tensor([[[1, 1, 0, 0]]])
-    more = torch.cat([logits, torch.full((1, 9, 1, 4), UNUSED)], 1)
+    more = torch.cat([logits, torch.full((1, 9, 1, 4), UNUSED_LOGIT)], 1)
     for loss in (soft_jaccard, lambda x, y: bootstrapped_cross_entropy(x, y, 0.5)):
         assert loss(more, labels).item() == pytest.approx(loss(logits, labels).item(), rel=1e-6)

@@ -15,15 +15,15 @@ from common.data.clip import Clip
 from common.data.clips import ClipDataset, collate
 from common.ema import decay_at
 from common.errors import InputError
+from common.nn.swin import WindowAttention
 from common.synthetic import SyntheticClips
 from methods.hqsmem import HQSMem
-from methods.hqsmem.deaot.encoders.swin import WindowAttention
 from methods.hqsmem.deaot.losses import bootstrapped_cross_entropy, soft_jaccard
 from methods.hqsmem.deaot.network import DeAOT
 from methods.hqsmem.deaot.training import clip_losses, label_maps
 from methods.hqsmem.settings import VARIANTS, DeAOTSettings
 
-SMALL = DeAOTSettings("nano", layers=2, width=32, key=16, window=3, drop_path=0.0, dropout=0.0)
+SMALL = DeAOTSettings("nano", layers=2, width=32, key_width=16, window=3, drop_path=0.0, dropout=0.0)
 SIDE = 33
 
 
@@ -50,15 +50,15 @@ def test_a_label_map_numbers_the_targets_and_leaves_out_rows_that_only_fill() ->
 def test_terms_are_those_of_a_clip_written_out(clip: Clip, monkeypatch) -> None:
     """Without permutation, memory by memory: the reference, then three frames from GT; a long-term write at frame 2."""
     net = network()
-    straight = torch.arange(SMALL.objects + 1).expand(2, -1)
-    monkeypatch.setattr(net, "random_order", lambda batch: straight)
+    straight = torch.arange(SMALL.max_objects + 1).expand(2, -1)
+    monkeypatch.setattr(net, "random_permutation", lambda batch: straight)
     net.eval()  # batch statistics would depend on which frames are encoded together
-    found = clip_losses(net, clip, 0.25, gap=2)
+    losses = clip_losses(net, clip, 0.25, gap=2)
     labels = label_maps(clip)
     mean, std = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
 
     def identity(time: int) -> torch.Tensor:
-        return net.identify(torch.nn.functional.one_hot(labels[:, time], 11).permute(0, 3, 1, 2).float())
+        return net.id_embedding(torch.nn.functional.one_hot(labels[:, time], 11).permute(0, 3, 1, 2).float())
 
     def terms(time: int, outputs) -> list[torch.Tensor]:
         logits = net.decode(features[time], outputs, [1, 2])
@@ -83,43 +83,43 @@ def test_terms_are_those_of_a_clip_written_out(clip: Clip, monkeypatch) -> None:
         "reference_jaccard": 0.75 * reference[1],
     }
     for name, value in expected.items():
-        assert found[name].item() == pytest.approx(value.item(), rel=1e-4), name
+        assert losses[name].item() == pytest.approx(value.item(), rel=1e-4), name
 
 
 def test_the_second_half_propagates_what_was_predicted_and_leaves_the_id_bank(clip: Clip, monkeypatch) -> None:
-    given = []
+    written = []
     for progress in (0.0, 0.5):
         net = network()
-        monkeypatch.setattr(net, "identify", _noting(net.identify, given, own := []))
+        monkeypatch.setattr(net, "id_embedding", _recording(net.id_embedding, written, calls := []))
         sum(clip_losses(net, clip, progress, None).values()).backward()
-        assert len(own) == 3  # nobody reads what the last frame would write
+        assert len(calls) == 3  # the last frame is not written
         assert (net.id_bank.weight.grad is not None) == (progress == 0.0)
         assert net.project.weight.grad is not None
     truth = torch.nn.functional.one_hot(label_maps(clip), 11).permute(1, 0, 4, 2, 3).float()
-    assert all(torch.equal(a, b) for a, b in zip(given[:3], truth, strict=False))
-    assert torch.equal(given[3], truth[0])  # the reference is always given
-    assert not any(torch.equal(a, b) for a, b in zip(given[4:], truth[1:], strict=False))
-    assert all(set(planes.sum(1).unique().tolist()) == {1.0} for planes in given[4:])  # arg-max, one-hot
+    assert all(torch.equal(a, b) for a, b in zip(written[:3], truth, strict=False))
+    assert torch.equal(written[3], truth[0])  # the reference is always annotated
+    assert not any(torch.equal(a, b) for a, b in zip(written[4:], truth[1:], strict=False))
+    assert all(set(masks.sum(1).unique().tolist()) == {1.0} for masks in written[4:])  # arg-max, one-hot
 
 
-def _noting(identify, *lists):
-    def noted(masks, order=None):
+def _recording(id_embedding, *lists):
+    def recording(masks, permutation=None):
         for each in lists:
             each.append(masks)
-        return identify(masks, order)
+        return id_embedding(masks, permutation)
 
-    return noted
+    return recording
 
 
 def test_targets_get_random_identities(clip: Clip, monkeypatch) -> None:
-    """The loss does not know which identity a target has, only the network does: another order, another loss."""
-    net, found = network().eval(), []
-    for order in [net.random_order(2, torch.Generator().manual_seed(seed)) for seed in (1, 2, 1)]:
-        assert order[:, 0].tolist() == [0, 0]
-        assert order.sort(1).values.tolist() == [list(range(11))] * 2
-        monkeypatch.setattr(net, "random_order", lambda batch, order=order: order)
-        found.append(clip_losses(net, clip, 0.0, None)["ce"].item())
-    assert found[0] == found[2] != found[1]
+    """Another permutation of the identities gives another loss."""
+    net, losses = network().eval(), []
+    for permutation in [net.random_permutation(2, torch.Generator().manual_seed(seed)) for seed in (1, 2, 1)]:
+        assert permutation[:, 0].tolist() == [0, 0]
+        assert permutation.sort(1).values.tolist() == [list(range(11))] * 2
+        monkeypatch.setattr(net, "random_permutation", lambda batch, permutation=permutation: permutation)
+        losses.append(clip_losses(net, clip, 0.0, None)["ce"].item())
+    assert losses[0] == losses[2] != losses[1]
 
 
 def test_temporal_positions_learn(clip: Clip) -> None:

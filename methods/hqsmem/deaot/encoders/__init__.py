@@ -1,1 +1,0 @@
-"""Image encoders of DeAOT."""
