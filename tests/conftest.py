@@ -37,7 +37,7 @@ def data_root() -> Path:
 
 @pytest.fixture(scope="session", params=["generated", *(["real"] if REAL_GOLDEN.is_dir() else [])])
 def golden_root(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Masks with the scores that the official tools gave them: generated ones, and real ones where ../shared/golden is."""
+    """Masks with scores of the official tools: generated, and also real ones where ../shared/golden is present."""
     if request.param == "real":
         return REAL_GOLDEN
     return write_golden(tmp_path_factory.mktemp("golden") / "generated")

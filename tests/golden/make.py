@@ -2,9 +2,9 @@
 
     python -m tests.golden.make CHECKOUTS
 
-CHECKOUTS is a folder with clones of davis2017-evaluation, vos-benchmark, sam2, VOST, lvos-evaluation and MOSE-api. Run it
-from the root of the project in an environment of its own: numpy<2, opencv-python-headless, scikit-image, pandas, tqdm,
-pillow, rich, vot-toolkit==0.9.0 and attributee==0.1.9. No test needs any of them.
+CHECKOUTS is a folder with clones of davis2017-evaluation, vos-benchmark, sam2, VOST, lvos-evaluation and MOSE-api. Run
+it from the root of the project in an environment of its own: numpy<2, opencv-python-headless, scikit-image, pandas,
+tqdm, pillow, rich, vot-toolkit==0.9.0 and attributee==0.1.9. No test needs any of them.
 """
 
 from __future__ import annotations

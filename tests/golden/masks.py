@@ -1,8 +1,8 @@
 """Label maps for the comparisons with official scorers, drawn from seeds with integer arithmetic.
 
-The script ``make.py`` scores these maps with the official tools, and the tests score them with this project. Neither the raw
-stream of PCG64 nor integer arithmetic depends on the platform or on the version of numpy, so both see the same pixels.
-Only numpy is imported, because the official tools run in environments of their own.
+The script ``make.py`` scores these maps with the official tools, and the tests score them with this project. Neither
+the raw stream of PCG64 nor integer arithmetic depends on the platform or on the version of numpy, so both see the same
+pixels. Only numpy is imported, because the official tools run in environments of their own.
 """
 
 from __future__ import annotations

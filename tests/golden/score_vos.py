@@ -1,7 +1,7 @@
 """Run the official scorers of video object segmentation on the cases of ``masks.py``.
 
-Each function takes the cases by name and returns the tool's values for each case and for the whole set. The tools are imported
-from checkouts that ``make.py`` puts on the path.
+Each function takes the cases by name and returns the tool's values for each case and for the whole set. The tools are
+imported from checkouts that ``make.py`` puts on the path.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def vos_benchmark(cases: dict[str, Case], skip: bool) -> Scores:
             write_pngs(roots[1] / name, case.pred)
         found = benchmark([str(roots[0])], [str(roots[1])], num_processes=2, verbose=False, skip_first_and_last=skip)
     both, j, f, each = (values[0] for values in found)
-    out = {name: {m: by_object(values) for m, values in zip("JF", pair)} for name, pair in each.items()}
+    out = {name: {m: by_object(values) for m, values in zip("JF", pair, strict=True)} for name, pair in each.items()}
     key = "vos_benchmark_skip" if skip else "vos_benchmark_all"
     return out, {key: {"cases": sorted(cases), "J&F": both, "J": j, "F": f}}
 
@@ -122,7 +122,7 @@ def sav(cases: dict[str, Case]) -> Scores:
                 write_pngs(roots[1] / name / f"{i:03d}", (case.pred == i).astype(np.uint8))
         found = benchmark([str(roots[0])], [str(roots[1])], num_processes=2, verbose=False)
     both, j, f, each = (values[0] for values in found)
-    out = {name: {m: by_object(values) for m, values in zip("JF", pair)} for name, pair in each.items()}
+    out = {name: {m: by_object(values) for m, values in zip("JF", pair, strict=True)} for name, pair in each.items()}
     return out, {"sav": {"cases": sorted(cases), "J&F": both, "J": j, "F": f}}
 
 
@@ -212,7 +212,7 @@ def mose_v2(cases: dict[str, Case]) -> Scores:
                     )
                     for n in range(1, frames - 1, MAX_FRAMES_PER_CHUNK)
                 ]
-                out[name][str(i)] = dict(zip(keys, merge_chunk_results(chunks, name, i)))
+                out[name][str(i)] = dict(zip(keys, merge_chunk_results(chunks, name, i), strict=True))
     return out, {"mose_v2": {"cases": list(cases), **mose_means(out)}}
 
 

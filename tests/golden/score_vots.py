@@ -36,7 +36,7 @@ def check_text(root: Path, sequences: dict[str, Case]) -> None:
     for name, case in sequences.items():
         for path in sorted((root / "results" / name).glob("*.txt")):
             number = int(path.stem.split("_")[-2])
-            for line, labels in zip(path.read_text().split()[1:], case.pred[1:]):
+            for line, labels in zip(path.read_text().split()[1:], case.pred[1:], strict=True):
                 if (labels == number).any() and str(Mask(labels == number, optimize=True)) != line:
                     raise ValueError(f"{path}: the toolkit writes {Mask(labels == number, optimize=True)}, not {line}")
 
