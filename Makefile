@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS := $(VENV)/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fast lint format types parity clean
+.PHONY: help setup demo test fast coverage lint format types parity clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ test: setup $(VENV)/.parity  ## all tests
 
 fast: setup  ## the tests that take a moment only
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 -m "not slow"
+
+coverage: setup  ## the same, and the share of lines that they run
+	OMP_NUM_THREADS=1 VIDSEG_TEST_SECONDS=0 $(BIN)/python -m pytest -q -n 2 -m "not slow" --cov --cov-report=term
 
 parity: $(VENV)/.parity  ## only the tests against other implementations
 	$(BIN)/python -m pytest -q -m parity

@@ -290,6 +290,7 @@ def shortened(benchmarks: list[dict[str, Any]]) -> str:
     return json.dumps(benchmarks)
 
 
+@pytest.mark.slow  # 20 to 50 s each
 @pytest.mark.parametrize("path", quick(TRAINABLE), ids=names)
 def test_trains_and_tests(
     path: Path, miniature: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
