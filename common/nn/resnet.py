@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.checkpoints import load_state, load_strict
+from common.nn.frozen_norm import FrozenNormModule
 
 
 class ResidualBlock(nn.Module):
@@ -41,7 +42,7 @@ class ResidualBlock(nn.Module):
         return (out + (x if self.downsample is None else self.downsample(x))).relu_()
 
 
-class ResNet(nn.Module):
+class ResNet(FrozenNormModule):
     """The stem and the first three stages.
 
     Args:
@@ -87,15 +88,6 @@ class ResNet(nn.Module):
             x = self.get_submodule(f"layer{i}")(x)
             maps.append(x)
         return maps
-
-    def train(self, mode: bool = True) -> ResNet:
-        """Training mode; frozen batch norms stay as they are in eval mode."""
-        super().train(mode)
-        if self.frozen_norm:
-            for module in self.modules():
-                if isinstance(module, nn.BatchNorm2d):
-                    module.eval()
-        return self
 
 
 def load_imagenet(trunk: ResNet, path: str | Path) -> None:

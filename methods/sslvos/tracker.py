@@ -6,14 +6,30 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from common.nn.aggregate import soft_aggregate
+from common.nn.preprocessing import crop_padding, pad_to_multiple, resize_frame, resize_logits, resize_mask
 from methods.sslvos.cutie.core import FrameFeatures, SSLVOSNetwork
 from methods.sslvos.memory import TokenBank
-from methods.sslvos.preprocessing import inner_size, pad, shrink_frame, shrink_mask, unpad
 from methods.sslvos.settings import MemorySettings
+
+
+def inner_size(size: tuple[int, int], short_side: int | None) -> tuple[int, int]:
+    """Return the size at which a frame is processed: never enlarged, aspect ratio kept, the long side rounded down.
+
+    Args:
+        size: (H, W) of the video.
+        short_side: the largest short side, in pixels; None = any.
+
+    Returns:
+        (h, w).
+    """
+    height, width = size
+    short = min(size)
+    if short_side is None or short <= short_side:
+        return height, width
+    return short_side * height // short, short_side * width // short
 
 
 @dataclass
@@ -62,18 +78,18 @@ class Tracker:
         self.since += 1
         full, multiple = (frame.shape[0], frame.shape[1]), self.core.encoder.multiple
         size = inner_size(full, self.side)
-        image = pad(shrink_frame(frame, size), multiple)
+        image = pad_to_multiple(resize_frame(frame, size), multiple)
         features = self.core.encode(torch.cat([image, image.flip(-1)]) if self.flip else image)
         known = len(self.targets)
         prob = torch.empty(0, *image.shape[-2:], device=image.device)
         if known and not given.keys() >= set(self.targets):
             prob = self._predict(features)
         if given:
-            masks = torch.stack([shrink_mask(mask.to(frame.device), size) for mask in given.values()])
-            prob = self._take(prob[1:], list(given), pad(masks, multiple))
+            masks = torch.stack([resize_mask(mask.to(frame.device), size) for mask in given.values()]).float()
+            prob = self._take(prob[1:], list(given), pad_to_multiple(masks, multiple))
         self._remember(features, prob, bool(given), known)
-        prob = unpad(prob, size, multiple)
-        return prob if size == full else F.interpolate(prob[None], full, mode="bilinear", align_corners=False)[0]
+        prob = crop_padding(prob, size, multiple)
+        return prob if size == full else resize_logits(prob[None], full)[0]
 
     def drop(self, target: int) -> None:
         """Forget a target."""

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from common.data.clip import Clip
 from common.errors import InputError
+from common.nn.preprocessing import pad_to_multiple
 from methods.sslvos.cutie.core import FrameFeatures, SSLVOSNetwork
 from methods.sslvos.losses import PointSettings, label_maps, mask_losses
-from methods.sslvos.preprocessing import pad
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ def clip_losses(core: SSLVOSNetwork, clip: Clip, settings: TrainingSettings) -> 
     """
     if clip.frames.shape[1] < 2:
         raise InputError("SSLVOS trains on clips of at least two frames; set data.frames")
-    image = pad(clip.frames.float() / 255, core.encoder.multiple)
-    masks = pad(clip.masks.float(), core.encoder.multiple)
+    image = pad_to_multiple(clip.frames.float() / 255, core.encoder.multiple)
+    masks = pad_to_multiple(clip.masks.float(), core.encoder.multiple)
     out = run_clip(core, image, masks[:, 0], clip.valid, settings)
     labels = label_maps(masks[:, 1:].flatten(0, 1).bool())
 

@@ -6,8 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from common.nn.preprocessing import resize_logits
 from common.nn.sam2 import SAM2, FrameFeatures
-from common.nn.sam2.prompts import prompt_points
+from common.nn.sam2.prompts import prompt_points, resize_mask_prompts
 from common.video import Prompt
 
 
@@ -26,7 +27,7 @@ def prompt_mask(core: SAM2, features: FrameFeatures, prompt: Prompt, size: tuple
     points, labels = (x.to(device) for x in prompt_points(prompt, size, side))
     embedding = core.without_memory(features)
     answer = core.decode(embedding, features, points, labels, multimask=points.shape[1] == 1)
-    logits = F.interpolate(answer.best().logits.float(), (side, side), mode="bilinear", align_corners=False)
+    logits = resize_logits(answer.best().logits.float(), (side, side))
     found = logits > 0
     return (found if found.any() else _between(points[labels > 0], found)).float()
 
@@ -36,11 +37,8 @@ def fit_masks(masks: Tensor, side: int) -> Tensor:
 
     A target of which that leaves nothing keeps every place that it touches.
     """
-    wide = masks[:, None].float()
-    if tuple(masks.shape[1:]) == (side, side):
-        return wide
-    fitted = F.interpolate(wide, (side, side), mode="bilinear", align_corners=False, antialias=True) >= 0.5
-    touched = F.adaptive_max_pool2d(wide, (side, side)) > 0
+    fitted = resize_mask_prompts(masks, side)
+    touched = F.adaptive_max_pool2d(masks[:, None].float(), (side, side)) > 0
     return torch.where(fitted.flatten(1).any(1).view(-1, 1, 1, 1), fitted, touched).float()
 
 

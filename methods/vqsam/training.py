@@ -11,6 +11,7 @@ from torch import Tensor
 from common.data.clip import Clip
 from common.errors import InputError
 from common.nn.losses import sam2_losses
+from common.nn.preprocessing import resize_logits
 from common.nn.sam2 import Candidates
 from methods.vqsam.model import Query, VQSAMNetwork
 from methods.vqsam.prompts import fit_masks
@@ -61,6 +62,5 @@ def queries_of(model: VQSAMNetwork, clip: Clip, clip_of: Tensor, slot: Tensor) -
 
 def _terms(answer: Candidates, truth: Tensor, **options: float) -> dict[str, Tensor]:
     """Masks at input size, as SAM 2's recipe."""
-    side = tuple(truth.shape[1:])
-    logits = F.interpolate(answer.logits.float(), side, mode="bilinear", align_corners=False)
+    logits = resize_logits(answer.logits.float(), (truth.shape[-2], truth.shape[-1]))
     return sam2_losses(logits, answer.ious, answer.score, truth, **options)  # type: ignore[arg-type]

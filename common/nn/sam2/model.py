@@ -17,12 +17,11 @@ from torch import Tensor, nn
 from transformers import Sam2VideoModel
 from transformers.models.sam2_video.modeling_sam2_video import get_1d_sine_pe
 
+from common.nn.preprocessing import normalise, resize_logits
 from common.nn.sam2.attention import read_memory
 from common.nn.sam2.config import sam2_config
 from common.nn.sam2.trunk import encode_trunk
 from common.nn.sam2.types import Bank, Candidates, FrameFeatures
-
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class SAM2(nn.Module):
@@ -39,8 +38,6 @@ class SAM2(nn.Module):
     net: Any  # transformers' Sam2VideoModel; its attributes are not typed
     position: Tensor
     memory_position: Tensor
-    mean: Tensor
-    std: Tensor
 
     def __init__(self, size: str = "tiny", version: str = "2.1", image_size: int | None = None) -> None:
         super().__init__()
@@ -57,8 +54,6 @@ class SAM2(nn.Module):
         for name, encode, channels in (("position", sine, width), ("memory_position", memory_sine, 64)):
             table = encode(torch.Size((1, channels, grid, grid)), "cpu", torch.float32)
             self.register_buffer(name, table.flatten(2).transpose(1, 2).clone(), persistent=False)
-        self.register_buffer("mean", torch.tensor(_MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(_STD).view(3, 1, 1), persistent=False)
 
     def _initialise(self) -> None:
         """Values to start training from nothing; transformers' own are made to be replaced by published weights.
@@ -95,7 +90,7 @@ class SAM2(nn.Module):
         pixels = frames.float()
         if frames.shape[-2:] != side:
             pixels = F.interpolate(pixels, side, mode="bicubic", antialias=True).round().clamp(0, 255)
-        return (pixels / 255 - self.mean) / self.std
+        return normalise(pixels / 255)
 
     def encode(self, images: Tensor) -> FrameFeatures:
         """Encode preprocessed images (B, 3, S, S)."""
@@ -229,7 +224,7 @@ class SAM2(nn.Module):
         """Memory map (B, 64, S/16, S/16) of a frame with its chosen masks (K = 1)."""
         net, config = self.net, self.net.config
         side = (self.image_size, self.image_size)
-        logits = F.interpolate(candidates.visible_logits, side, mode="bilinear", align_corners=False)
+        logits = resize_logits(candidates.visible_logits, side)
         mask = logits.sigmoid() * config.sigmoid_scale_for_mem_enc + config.sigmoid_bias_for_mem_enc
         memory, _ = net.memory_encoder(features.embedding, mask.to(features.embedding.dtype))
         if net.occlusion_spatial_embedding_parameter is not None:

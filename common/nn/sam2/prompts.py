@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from common.video import Prompt
@@ -47,6 +48,22 @@ def prompt_points(prompt: Prompt, size: tuple[int, int], side: int) -> tuple[Ten
         points = torch.cat([torch.tensor(prompt.box).view(2, 2), points])
         labels = torch.cat([torch.tensor([2, 3]), labels])
     return (points * torch.tensor([side / size[1], side / size[0]]))[None], labels[None]
+
+
+def resize_mask_prompts(masks: Tensor, side: int) -> Tensor:
+    """Resize mask prompts to the square input of the network, as SAM 2 does: antialiased, then thresholded at half.
+
+    Args:
+        masks: bool (N, H, W).
+        side: S, side of the network's input.
+
+    Returns:
+        bool (N, 1, S, S); a target that covers less than half of every pixel is lost.
+    """
+    planes = masks[:, None].float()
+    if planes.shape[-2:] != (side, side):
+        planes = F.interpolate(planes, (side, side), mode="bilinear", align_corners=False, antialias=True)
+    return planes >= 0.5
 
 
 def uniform_click(region: Tensor) -> Tensor:

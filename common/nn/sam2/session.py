@@ -6,12 +6,12 @@ from collections import defaultdict
 from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from common.inference.session import Session
+from common.nn.preprocessing import resize_logits
 from common.nn.sam2.model import SAM2
-from common.nn.sam2.prompts import prompt_points
+from common.nn.sam2.prompts import prompt_points, resize_mask_prompts
 from common.nn.sam2.types import Candidates, FrameFeatures
 from common.video import FrameMasks, Prompt
 
@@ -56,10 +56,7 @@ class SAM2Session(Session):
         assert self.size is not None
         height, width = self.size if prompt.image is None else prompt.image.shape[:2]
         if prompt.mask is not None:
-            mask = prompt.mask.to(device).float()[None, None]
-            if (height, width) != (side, side):
-                mask = F.interpolate(mask, (side, side), mode="bilinear", align_corners=False, antialias=True)
-            return self.core.take_mask(features, (mask >= 0.5).float())
+            return self.core.take_mask(features, resize_mask_prompts(prompt.mask.to(device)[None], side).float())
         points, labels = (x.to(device) for x in prompt_points(prompt, (height, width), side))
         embedding = self.core.without_memory(features)
         return self.core.decode(embedding, features, points, labels, multimask=points.shape[1] == 1).best()
@@ -81,5 +78,5 @@ class SAM2Session(Session):
         if not targets:
             return FrameMasks(frame, (), torch.zeros(0, *self.size, dtype=torch.bool), torch.zeros(0))
         stacked = torch.stack([answer.logits.view(1, *answer.logits.shape[-2:]) for answer in answers])
-        logits = F.interpolate(stacked, self.size, mode="bilinear", align_corners=False)[:, 0]
+        logits = resize_logits(stacked, self.size)[:, 0]
         return FrameMasks.from_logits(frame, targets, logits, torch.tensor([answer.score for answer in answers]))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from common.data.clip import Clip
 from common.nn.losses import sam2_losses
+from common.nn.preprocessing import resize_logits
 from common.nn.sam2.model import SAM2
 from common.nn.sam2.prompts import PromptSampling, correction_click, first_click, noisy_box
 from common.nn.sam2.types import Bank, Candidates, FrameFeatures
@@ -155,8 +156,7 @@ class ClipPass:
             self.terms[name].append(value)
 
     def _upsample(self, logits: Tensor) -> Tensor:
-        side = (self.model.image_size, self.model.image_size)
-        return F.interpolate(logits.float(), side, mode="bilinear", align_corners=False)
+        return resize_logits(logits.float(), (self.model.image_size, self.model.image_size))
 
     def _frame(self, frame: int) -> FrameFeatures:
         return self.features.select(frame * self.batch + self.clip_of)

@@ -13,13 +13,12 @@ from torch import Tensor, nn
 
 from common.nn.affinity import softmax_read
 from common.nn.aggregate import soft_aggregate
+from common.nn.preprocessing import normalise
 from methods.sslvos.cutie.decoder import MaskDecoder
 from methods.sslvos.cutie.object_transformer import ObjectSummary, ObjectTransformer
 from methods.sslvos.cutie.pixel_modules import KeyProjection, MaskEncoder, PixelFuser, each, tokens
 from methods.sslvos.encoders.base import FeatureEncoder
 from methods.sslvos.settings import CoreSettings
-
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
@@ -81,16 +80,12 @@ class SSLVOSNetwork(nn.Module):
         self.summary = ObjectSummary(settings)
         self.decoder = MaskDecoder(f8, f4, settings)
         self.sensory_head = nn.Conv2d(settings.sensory, settings.pixel + 1, 1)
-        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("deviation", torch.tensor(DEVIATION).view(3, 1, 1), persistent=False)
-        self.mean: Tensor
-        self.deviation: Tensor
         # 5 to 20 % of the time on a CPU
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def encode(self, image: Tensor) -> FrameFeatures:
         """Features of frames, float RGB (B, 3, H, W) in 0 to 1, sides multiples of ``encoder.multiple``."""
-        image = (image - self.mean) / self.deviation
+        image = normalise(image)
         f16, f8, f4 = self.encoder(image)
         return FrameFeatures(image, f8, f4, self.pixel_proj(f16), *self.key_proj(f16))
 

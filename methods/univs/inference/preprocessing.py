@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from common.errors import InputError
+from common.nn.preprocessing import resize_frame, resize_mask
 from common.video import Prompt
 from methods.univs.inference.settings import InferenceSettings
 from methods.univs.inference.window import Window
@@ -24,17 +24,12 @@ def inner_size(size: tuple[int, int], settings: InferenceSettings) -> tuple[int,
 
 def inner_frame(frame: Tensor, size: tuple[int, int]) -> Tensor:
     """A frame uint8 (H, W, 3) as float (1, 3, h, w), 0 to 1."""
-    image = frame.permute(2, 0, 1)[None].float() / 255
-    if image.shape[-2:] == size:
-        return image
-    return F.interpolate(image, size, mode="bilinear", align_corners=False, antialias=True)
+    return resize_frame(frame, size)
 
 
 def inner_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
     """A mask bool (H, W) as bool (h, w) by the nearest pixel; one that would vanish keeps all that it touches."""
-    planes = mask[None, None].float()
-    small = F.interpolate(planes, size, mode="nearest")
-    return (small if small.any() else F.adaptive_max_pool2d(planes, size))[0, 0] > 0
+    return resize_mask(mask, size)
 
 
 def prompt_tokens(prompt: Prompt, frame: int, window: Window, points: int) -> VisualTokens:

@@ -14,10 +14,9 @@ from common.synthetic import SyntheticClips
 from common.video import FrameMasks, Prompt, Video, open_video
 from methods.sslvos.cutie.core import SSLVOSNetwork
 from methods.sslvos.encoders.base import resnet_nano
-from methods.sslvos.preprocessing import inner_size, pad, shrink_mask, unpad
 from methods.sslvos.session import SessionSettings, SSLVOSSession
 from methods.sslvos.settings import LongTermSettings, MemorySettings, nano
-from methods.sslvos.tracker import Tracker
+from methods.sslvos.tracker import Tracker, inner_size
 from tests.support.seeded_sslvos import Case, seeded_value
 
 SIZE = (33, 47)
@@ -196,12 +195,6 @@ def test_sizes():
     assert inner_size((1280, 720), 480) == (853, 480)
     assert inner_size((100, 200), 480) == (100, 200)
     assert inner_size((720, 1280), None) == (720, 1280)
-    x = torch.arange(1.0, 7.0).view(2, 3)
-    assert pad(x, 4).tolist() == [[0] * 4, [1, 2, 3, 0], [4, 5, 6, 0], [0] * 4]
-    assert torch.equal(unpad(pad(x, 4), (2, 3), 4), x)
-    speck = torch.zeros(8, 8, dtype=torch.bool)
-    speck[5, 3] = True
-    assert shrink_mask(speck, (2, 2)).tolist() == [[0, 0], [1, 0]]
 
 
 def test_prompts_that_cannot_be_taken(core, video):
