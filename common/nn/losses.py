@@ -35,7 +35,7 @@ def mask_iou(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def sam2_losses(
-    logits: Tensor, ious: Tensor, score: Tensor, target: Tensor, iou_l1: bool = True, others: float = 0.0
+    logits: Tensor, ious: Tensor, score: Tensor, target: Tensor, iou_l1: bool = True, non_best_weight: float = 0.0
 ) -> dict[str, Tensor]:
     """SAM 2's four terms for one prediction step, summed over objects (divide by their number).
 
@@ -48,7 +48,7 @@ def sam2_losses(
         score: (B,), occlusion score; its target is any ground-truth pixel.
         target: bool (B, H, W).
         iou_l1: L1 (as the published recipe) or squared error.
-        others: weight of the candidates that were not chosen in mask and dice; 0 in SAM 2.
+        non_best_weight: weight of the candidates that are not the best in mask and dice; 0 in SAM 2.
 
     Returns:
         ``mask``, ``dice``, ``iou``, ``occlusion``: scalars. The recipe weighs them 20 : 1 : 1 : 1.
@@ -60,7 +60,9 @@ def sam2_losses(
 
     def supervised(loss: Tensor) -> Tensor:
         best = loss.gather(1, chosen)[:, 0]
-        return best if not others else (best + others * (loss.sum(1) - best)) / (1 + others * (loss.shape[1] - 1))
+        if not non_best_weight:
+            return best
+        return (best + non_best_weight * (loss.sum(1) - best)) / (1 + non_best_weight * (loss.shape[1] - 1))
 
     error = ious - mask_iou(logits, target)
     error = (error.abs() if iou_l1 else error**2).mean(1)

@@ -81,14 +81,14 @@ class SAM2SMemSession(SAM2Session):
             known = [target for target in self.targets if target not in given]
             if known:
                 banks = [self._bank(self.targets[target]) for target in known]
-                answer = self.core.decode(self.core.read_many(features, banks), features).best()
+                answer = self.sam2.decode(self.sam2.read_many(features, banks), features).best()
                 for row, target in enumerate(known):
                     one = answer.rows(torch.tensor([row], device=frame.device))
                     self._keep(features, target, one, False)
             for target, prompt in given.items():
-                self._keep(features, target, self._taken(features, prompt), True)
-        self._due[self.frame] = tuple(sorted(self.targets))
-        return self._released()
+                self._keep(features, target, self._prompt_prediction(features, prompt), True)
+        self._pending[self.frame] = tuple(sorted(self.targets))
+        return self._pop_final()
 
     def finish(self) -> list[FrameMasks]:
         """Nothing is ever left open."""
@@ -119,9 +119,9 @@ class SAM2SMemSession(SAM2Session):
 
     def _keep(self, features: FrameFeatures, target: int, answer: Candidates, prompted: bool) -> None:
         """Answer, and offer the frame to the target's memory."""
-        self._decided[self.frame][target] = Answered(answer.visible_logits[0], answer.score.item())
+        self._final[self.frame][target] = Answered(answer.visible_logits[0], answer.score.item())
         own = self.targets.setdefault(target, Target())
-        memory = self.core.encode_memory(features, answer).bfloat16()
+        memory = self.sam2.encode_memory(features, answer).bfloat16()
         described = F.normalize(features.embedding[0].float().flatten(0, -2).mean(0), dim=0)
         own.last = entry = Stored(self.frame, memory, answer.pointers[:, 0], described, prompted)
         due = not own.stored or self.frame - own.stored[-1].frame >= self.gap

@@ -80,7 +80,7 @@ class Parts:
         return replace(base, queries=queries, blocks=blocks, discriminative=variant)
 
     def row(self) -> tuple[str, str]:
-        """Return method and variant of a table's row: the paper's names of components, and settings off its defaults."""
+        """Return method and variant of a row: the paper's names of components, and settings off its defaults."""
         settings, default = self.settings, replace(self, queries=None, blocks=None).settings
         labels = [_TRUNK_NAME[self.size] if self.kind == "resnet" else _VIT_NAME[self.vit_size]]
         if self.kind != "resnet":

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from common.checkpoints import load_state, load_strict
 from common.nn.sam2.weights import load_sam2
-from methods.vqsam.model import VQSAMNetwork
+from methods.vqsam.model import VQSAMNetwork, rename_core
 
 NEW = ("stt.", "generate.")  # what VQ-SAM has and SAM 2 has not
 OURS = "model."  # where the network lies in a Lightning checkpoint
@@ -34,7 +34,7 @@ def load(model: VQSAMNetwork, weights: str | Path) -> Path:
         if any(key.startswith(NEW) for key in state):
             load_strict(model, {key: value.float() for key, value in state.items()}, path)
             return path
-    return load_sam2(model.core, weights)
+    return load_sam2(model.sam2, weights)
 
 
 def export(checkpoint: str | Path, path: str | Path) -> None:
@@ -46,4 +46,6 @@ def export(checkpoint: str | Path, path: str | Path) -> None:
 def _own(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The network's names, whether or not it lies in a LightningModule."""
     inside = {key.removeprefix(OURS): value for key, value in state.items() if key.startswith(OURS)}
-    return inside or state
+    state = inside or dict(state)
+    rename_core(state)
+    return state

@@ -127,11 +127,8 @@ class SAM2(nn.Module):
 
         Banks that are laid out alike are read in one call.
         """
-        alike: dict[tuple, list[int]] = {}
-        for index, bank in enumerate(banks):
-            alike.setdefault(bank.layout, []).append(index)
         out = features.embedding.new_empty(len(banks), *features.embedding.shape[1:])
-        for rows in alike.values():
+        for rows in Bank.group(banks):
             out[rows] = self.read(features, Bank.merge([banks[row] for row in rows])).to(out.dtype)
         return out
 

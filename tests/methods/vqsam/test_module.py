@@ -35,7 +35,7 @@ SIDE, T = 64, 2
 def build(**settings) -> VQSAM:
     torch.manual_seed(0)
     module = VQSAM(**({"image_size": SIDE, "clip_length": T, "target_iou": 0.0, "distractor_iou": 0.0} | settings))
-    enliven(module.model.core, seed=2)
+    enliven(module.model.sam2, seed=2)
     return module
 
 
@@ -62,9 +62,9 @@ class Fixed(torch.nn.Module):
 
     def __init__(self, core: SAM2, stages: list[Candidates]) -> None:
         super().__init__()
-        self.core, self.stages = core, stages
+        self.sam2, self.stages = core, stages
 
-    def look(self, features, masks):
+    def encode_query(self, features, masks):
         return None
 
     def forward(self, features, rows, query) -> list[Candidates]:
@@ -80,7 +80,7 @@ def answer(seed: int) -> Candidates:
 
 def test_loss_is_sam2s_summed_over_frames_and_weighed_over_stages(clip):
     """Σ_k λ_k Σ_frames / queries, with λ = (0.5, 1), each stage from ``sam2_losses`` at input size."""
-    core, stages = build().model.core, [answer(0), answer(1)]
+    core, stages = build().model.sam2, [answer(0), answer(1)]
     got = clip_losses(Fixed(core, stages), clip, [0.5, 1.0])  # type: ignore[arg-type]
     truth = torch.stack([clip.masks[0, :, 0], clip.masks[0, :, 1], clip.masks[1, :, 0]]).flatten(0, 1)
     terms = []
@@ -120,12 +120,12 @@ def test_the_encoder_has_its_own_rates():
     module = build(lr=1.0, encoder_lr=0.5, layer_decay=0.1, weight_decay=0.2)
     rate = {id(p): (g["lr"], g["weight_decay"]) for g in module.parameter_groups() for p in g["params"]}
     by_name = {name: rate[id(p)] for name, p in module.named_parameters() if p.requires_grad}
-    trunk = "model.core.net.vision_encoder.backbone."
+    trunk = "model.sam2.net.vision_encoder.backbone."
     expected = {  # nano has 8 blocks; the last one is one step away from the neck
         "model.stt.layers.0.query.weight": (1.0, 0.2),
         "model.generate.weigh.0.weight": (1.0, 0.2),
-        "model.core.net.memory_attention.layers.0.linear1.bias": (1.0, 0.0),
-        "model.core.net.vision_encoder.neck.convs.0.weight": (0.5, 0.2),
+        "model.sam2.net.memory_attention.layers.0.linear1.bias": (1.0, 0.0),
+        "model.sam2.net.vision_encoder.neck.convs.0.weight": (0.5, 0.2),
         trunk + "blocks.7.attn.qkv.weight": (0.5 * 0.1, 0.2),
         trunk + "blocks.0.attn.qkv.weight": (0.5 * 0.1**8, 0.2),
         trunk + "pos_embed": (0.5, 0.2),
@@ -254,6 +254,19 @@ def parts(module: VQSAM) -> dict[str, Tensor]:
     return {name: value for name, value in module.model.state_dict().items() if name.startswith(("stt.", "generate."))}
 
 
+def test_weights_with_the_old_name_of_sam2_load(tmp_path: Path):
+    """They were saved when SAM 2 was the attribute ``core`` of the network."""
+    module = build()
+    old = {key.replace("sam2.", "core.", 1): value for key, value in module.model.state_dict().items()}
+    assert sum(key.startswith("core.net.") for key in old) > 100
+    (again := build()).model.load_state_dict({key: torch.zeros_like(value) for key, value in old.items()})
+    assert not any(value.any() for value in again.model.state_dict().values())
+    torch.save({"state_dict": {f"model.{key}": value for key, value in old.items()}}, file := tmp_path / "old.ckpt")
+    loaded = VQSAM(image_size=SIDE, weights=str(file))
+    for name, value in module.model.state_dict().items():
+        assert torch.equal(loaded.model.state_dict()[name], value), name
+
+
 @pytest.mark.parametrize("version", ["2", "2.1"])
 def test_starts_from_an_official_sam2_file(tmp_path: Path, version):
     source = SAM2("nano", version, SIDE)
@@ -261,9 +274,9 @@ def test_starts_from_an_official_sam2_file(tmp_path: Path, version):
     torch.save({"model": to_official(source.net.state_dict())}, file := tmp_path / "sam2.pt")
     module = VQSAM(image_size=SIDE, version=version, weights=str(file))
     for name, value in source.net.state_dict().items():
-        assert torch.equal(module.model.core.net.state_dict()[name], value), name
+        assert torch.equal(module.model.sam2.net.state_dict()[name], value), name
     assert (module.weights_file, module.weights_note) == (file, "sam2.pt")
-    assert {name.split(".")[0] for name in module.model.state_dict()} == {"core", "stt", "generate"}
+    assert {name.split(".")[0] for name in module.model.state_dict()} == {"sam2", "stt", "generate"}
     assert all(
         not value.any() for name, value in parts(module).items() if name.endswith(("narrow.weight", ".2.weight"))
     )
@@ -273,7 +286,7 @@ def test_starts_from_an_official_sam2_file(tmp_path: Path, version):
 def test_starts_from_our_nano_sam2():
     module, core = VQSAM(weights="nano"), SAM2("nano")
     load_sam2(core, "nano")
-    assert all(torch.equal(a, b) for a, b in zip(module.model.core.parameters(), core.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(module.model.sam2.parameters(), core.parameters(), strict=True))
     assert module.weights_note == "ours"
 
 
