@@ -14,7 +14,14 @@ from common.nn.frozen_norm import FrozenNormModule
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions (ResNet-18), or 1x1, 3x3, 1x1 with four times the width at the end (ResNet-50)."""
+    """Residual block: two 3x3 convolutions (ResNet-18), or 1x1, 3x3, 1x1 with four times the width (ResNet-50).
+
+    Args:
+        inputs: channels of the input.
+        width: channels of the convolutions; the last of a bottleneck has four times as many.
+        stride: of the (first) 3x3 convolution.
+        bottleneck: ResNet-50's block, else ResNet-18's.
+    """
 
     def __init__(self, inputs: int, width: int, stride: int, bottleneck: bool) -> None:
         super().__init__()
@@ -33,7 +40,7 @@ class ResidualBlock(nn.Module):
             self.downsample = nn.Sequential(conv, nn.BatchNorm2d(outputs))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, inputs, h, w) to (B, outputs, h / stride, w / stride)."""
+        """Map (B, inputs, h, w) to (B, outputs, h / stride, w / stride)."""
         out = x
         for i in range(1, self.count + 1):
             out = self.get_submodule(f"bn{i}")(self.get_submodule(f"conv{i}")(out))
@@ -43,11 +50,11 @@ class ResidualBlock(nn.Module):
 
 
 class ResNet(FrozenNormModule):
-    """The stem and the first three stages.
+    """ResNet without its last stage.
 
     Args:
-        depths: blocks of the stages.
-        widths: of the stages; outputs are four times as wide with ``bottleneck``.
+        depths: blocks of the three stages.
+        widths: channels of the three stages; with ``bottleneck`` their outputs have four times as many.
         bottleneck: ResNet-50's block, else ResNet-18's.
         channels: of the input.
         frozen_norm: batch norms keep their statistics in training too.
@@ -78,11 +85,15 @@ class ResNet(FrozenNormModule):
         self.widths = tuple(width * 4 if bottleneck else width for width in widths)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """(B, channels, H, W) to maps at strides 4, 8 and 16."""
+        """Encode (B, channels, H, W) to maps at strides 4, 8 and 16."""
         return self.stages(self.conv1(x))
 
     def stages(self, x: Tensor) -> list[Tensor]:
-        """The same from the output of the first convolution, which a caller may have made in parts."""
+        """Return the maps from the output of the first convolution, which a caller may compute in parts.
+
+        Args:
+            x: (B, widths[0], H / 2, W / 2), before the batch norm.
+        """
         x, maps = F.max_pool2d(self.bn1(x).relu_(), 3, 2, 1), []
         for i in (1, 2, 3):
             x = self.get_submodule(f"layer{i}")(x)
@@ -91,12 +102,16 @@ class ResNet(FrozenNormModule):
 
 
 def load_imagenet(trunk: ResNet, path: str | Path) -> None:
-    """Load a torchvision ResNet file; the last stage and the classifier, which the trunk lacks, are left out.
+    """Load a torchvision ResNet file without its last stage and classifier.
 
-    Input channels beyond the file's three start at zero.
+    Weights of input channels beyond the file's three start at zero.
+
+    Args:
+        trunk: the ResNet.
+        path: the file.
 
     Raises:
-        InputError: no such file, or keys that do not fit.
+        InputError: no such file, or keys and sizes that do not fit.
     """
     state = {k: v for k, v in load_state(path).items() if not k.startswith(("layer4.", "fc."))}
     for name, value in trunk.state_dict().items():

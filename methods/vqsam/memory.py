@@ -93,8 +93,8 @@ class MemoryGenerator(nn.Module):
             logits = self.logits
         else:
             logits = first.new_zeros(KINDS)
-        logits = logits.masked_fill(~present, -torch.inf)
-        return logits.softmax(0)
+        weights: Tensor = logits.masked_fill(~present, -torch.inf).softmax(0)
+        return weights
 
     def _pool(self, maps: Tensor) -> Tensor:
         """Pool maps (n, 64, h, w) over frames, and over space if set, to one map (1, 64, h, w)."""

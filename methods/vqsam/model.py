@@ -87,7 +87,7 @@ class VQSAMNetwork(nn.Module):
         s, width = settings, sam2.position.shape[-1]
         self.stt = SpatialTemporalTransformer(width, s.stt_layers, s.stt_heads, s.stt_hidden)
         self.generate = MemoryGenerator(s.fusion, s.combine, s.pooling, sam2.memory_position.shape[-1])
-        self.register_load_state_dict_pre_hook(_accept_old_names)
+        self.register_load_state_dict_pre_hook(_accept_old_names)  # type: ignore[no-untyped-call]
 
     def encode_query(self, features: FrameFeatures, masks: Tensor) -> Query:
         """Encode the queries, M_0 = Φ_mem(E(I_q), m_q).

@@ -49,8 +49,9 @@ class SpatialTemporalTransformer(nn.Module):
                 x = checkpoint(layer, x, encoding, use_reentrant=False)
             else:
                 x = layer(x, encoding)
-        mixed: Tensor = x.unflatten(1, (frames.shape[1], -1)).transpose(2, 3)
-        return mixed.unflatten(3, tuple(frames.shape[-2:]))
+        mixed = x.unflatten(1, (frames.shape[1], -1)).transpose(2, 3)
+        out: Tensor = mixed.unflatten(3, tuple(frames.shape[-2:]))
+        return out
 
 
 class Layer(nn.Module):

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
 NO_OBJECT_LOGIT = -1024.0
 """Mask logit of an absent object, as in the ``sam2`` package."""
+
+TransformersModule = Any
+"""A module of transformers, whose attributes have no useful types."""
 
 Layout = tuple[tuple[int, ...], tuple[float, ...], int, bool, bool]
 """What two banks must share to be read in one call, see ``Bank.layout``."""
