@@ -1,4 +1,4 @@
-"""ResNet up to stride 16 (He et al., arXiv 1512.03385), with torchvision's names and any widths."""
+"""ResNet up to stride 16 (He et al., arXiv 1512.03385), with torchvision's parameter names and any widths."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from common.nn.frozen_norm import FrozenNormModule
 
 
 class ResidualBlock(nn.Module):
-    """Residual block: two 3x3 convolutions (ResNet-18), or 1x1, 3x3, 1x1 with four times the width (ResNet-50).
+    """Basic block of two 3x3 convolutions (ResNet-18), or bottleneck block of 1x1, 3x3 and 1x1 (ResNet-50).
 
     Args:
-        inputs: channels of the input.
-        width: channels of the convolutions; the last of a bottleneck has four times as many.
-        stride: of the (first) 3x3 convolution.
-        bottleneck: ResNet-50's block, else ResNet-18's.
+        inputs: input channels.
+        width: channels of the convolutions; the last one of a bottleneck has four times as many.
+        stride: of the first 3x3 convolution.
+        bottleneck: whether this is a bottleneck block.
     """
 
     def __init__(self, inputs: int, width: int, stride: int, bottleneck: bool) -> None:
@@ -34,7 +34,7 @@ class ResidualBlock(nn.Module):
             self.add_module(f"conv{i}", conv)
             self.add_module(f"bn{i}", nn.BatchNorm2d(widths[i]))
         self.count = len(shapes)
-        self.downsample = None
+        self.downsample = None  # the identity, where the shape does not change
         if stride != 1 or inputs != outputs:
             conv = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
             self.downsample = nn.Sequential(conv, nn.BatchNorm2d(outputs))
@@ -50,14 +50,14 @@ class ResidualBlock(nn.Module):
 
 
 class ResNet(FrozenNormModule):
-    """ResNet without its last stage.
+    """The stem and the first three stages; the defaults are those of ResNet-50.
 
     Args:
-        depths: blocks of the three stages.
-        widths: channels of the three stages; with ``bottleneck`` their outputs have four times as many.
-        bottleneck: ResNet-50's block, else ResNet-18's.
+        depths: number of blocks of each stage.
+        widths: channels of each stage; with ``bottleneck`` its output has four times as many.
+        bottleneck: whether blocks are ResNet-50's bottlenecks, else ResNet-18's basic blocks.
         channels: of the input.
-        frozen_norm: batch norms keep their statistics in training too.
+        frozen_norm: batch norms keep their running statistics in training.
 
     Attributes:
         widths: channels of the maps at strides 4, 8 and 16.
@@ -85,15 +85,11 @@ class ResNet(FrozenNormModule):
         self.widths = tuple(width * 4 if bottleneck else width for width in widths)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Encode (B, channels, H, W) to maps at strides 4, 8 and 16."""
+        """Return the maps (B, widths[i], H / s, W / s) at strides s = 4, 8, 16 of images (B, channels, H, W)."""
         return self.stages(self.conv1(x))
 
     def stages(self, x: Tensor) -> list[Tensor]:
-        """Return the maps from the output of the first convolution, which a caller may compute in parts.
-
-        Args:
-            x: (B, widths[0], H / 2, W / 2), before the batch norm.
-        """
+        """Continue from the output of ``conv1``, which a caller may have computed in parts; see ``forward``."""
         x, maps = F.max_pool2d(self.bn1(x).relu_(), 3, 2, 1), []
         for i in (1, 2, 3):
             x = self.get_submodule(f"layer{i}")(x)
@@ -102,16 +98,12 @@ class ResNet(FrozenNormModule):
 
 
 def load_imagenet(trunk: ResNet, path: str | Path) -> None:
-    """Load a torchvision ResNet file without its last stage and classifier.
+    """Load a torchvision ResNet file; the last stage and the classifier, which the trunk lacks, are left out.
 
-    Weights of input channels beyond the file's three start at zero.
-
-    Args:
-        trunk: the ResNet.
-        path: the file.
+    Input channels beyond the file's three start at zero.
 
     Raises:
-        InputError: no such file, or keys and sizes that do not fit.
+        InputError: no such file, or keys that do not fit.
     """
     state = {k: v for k, v in load_state(path).items() if not k.startswith(("layer4.", "fc."))}
     for name, value in trunk.state_dict().items():

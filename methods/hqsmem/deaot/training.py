@@ -10,10 +10,10 @@ from torch import Tensor
 
 from common.data.clip import Clip
 from common.errors import InputError
-from common.nn.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from methods.hqsmem.deaot.losses import bootstrapped_cross_entropy, hard_fraction, soft_jaccard
 from methods.hqsmem.deaot.network import DeAOT, Features
 from methods.hqsmem.deaot.propagation import LayerMemory
+from methods.hqsmem.preprocessing import MEAN, STD
 
 OWN = 0.5  # of the training, from which on a clip is propagated by what the network itself predicts
 
@@ -98,7 +98,7 @@ def ranks(memory: Sequence[Sequence[LayerMemory]]) -> Tensor:
 
 def _encode(net: DeAOT, frames: Tensor) -> list[Features]:
     """uint8 (B, T, 3, H, W), all at once, to T encoded frames."""
-    mean, std = (torch.tensor(values, device=frames.device).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    mean, std = (torch.tensor(values, device=frames.device).view(3, 1, 1) for values in (MEAN, STD))
     encoded = net.encode((frames.flatten(0, 1).float() / 255 - mean) / std)
     f4, f8, f16, tokens = (x.unflatten(0, frames.shape[:2]) for x in encoded[:4])
     times = range(frames.shape[1])

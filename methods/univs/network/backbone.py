@@ -7,7 +7,6 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import ResNetBackbone, ResNetConfig, SwinBackbone, SwinConfig
 
-from common.nn.frozen_norm import FrozenNormModule, batch_norms
 from methods.univs.settings import Backbone
 
 _MAPS: dict[str, Any] = {"out_features": ["stage1", "stage2", "stage3", "stage4"]}
@@ -20,7 +19,7 @@ _SWIN = {
 _DROP_PATH = 0.3
 
 
-class ImageBackbone(FrozenNormModule):
+class ImageBackbone(nn.Module):
     """Four maps of an image.
 
     ResNet-50 has its stride in the 3x3 convolution and frozen batch norms: statistics and affine parameters stay as
@@ -49,10 +48,21 @@ class ImageBackbone(FrozenNormModule):
         self.widths = tuple(self.body.channels)
         self.frozen_norm = kind == "resnet50"
         if self.frozen_norm:
-            for norm in batch_norms(self.body):
+            for norm in self._norms():
                 norm.requires_grad_(False)
         self.train()
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Normalised images (F, 3, H, W) to maps (F, widths[i], H / stride, W / stride)."""
         return tuple(self.body(images).feature_maps)
+
+    def train(self, mode: bool = True) -> ImageBackbone:
+        """Training mode; frozen batch norms stay as they are in eval mode."""
+        super().train(mode)
+        if self.frozen_norm:
+            for norm in self._norms():
+                norm.eval()
+        return self
+
+    def _norms(self) -> list[nn.BatchNorm2d]:
+        return [module for module in self.body.modules() if isinstance(module, nn.BatchNorm2d)]

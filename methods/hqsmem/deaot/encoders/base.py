@@ -6,12 +6,11 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
-from common.nn.frozen_norm import FrozenNormModule
 from common.nn.resnet import ResNet
 from methods.hqsmem.settings import EncoderName
 
 
-class Encoder(FrozenNormModule, ABC):
+class Encoder(nn.Module, ABC):
     """Image to four maps: subclass it, set the attributes, define ``forward``.
 
     Attributes:
@@ -33,6 +32,15 @@ class Encoder(FrozenNormModule, ABC):
         norms = [module for module in self.modules() if isinstance(module, nn.BatchNorm2d)]
         for part in [*parts, *norms]:
             part.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Encoder:
+        """Training mode; frozen batch norms stay as they are in eval mode."""
+        super().train(mode)
+        if self.frozen_norm:
+            for module in self.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        return self
 
 
 class ResNetEncoder(Encoder):
