@@ -24,9 +24,9 @@ from transformers import ViTMAEConfig, ViTMAEForPreTraining
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from common.files import file_sha256
+from common.nn.preprocessing import normalise
 from common.records.environment import environment
 from common.synthetic import SyntheticClips
-from methods.sslvos.cutie.core import DEVIATION, MEAN
 from methods.sslvos.encoders.vit import PATCH, SIZES
 
 PRESETS = ["easy", "occlusion", "distractor", "reappear"]
@@ -49,7 +49,7 @@ def cropped(frames: Tensor) -> Tensor:
     affine[:, 1, 1], affine[:, :, 2] = scale, shift
     grid = F.affine_grid(affine, [count, 3, side, side], align_corners=False)
     pixels = F.grid_sample(frames.float() / 255, grid, padding_mode="border", align_corners=False)
-    return (pixels - torch.tensor(MEAN)[:, None, None]) / torch.tensor(DEVIATION)[:, None, None]
+    return normalise(pixels)
 
 
 def autoencoder(side: int) -> ViTMAEForPreTraining:

@@ -7,14 +7,18 @@ from torch import Tensor, nn
 
 
 class DropPath(nn.Module):
-    """In training, leaves a residual out for a sample with probability ``rate``; kept ones are scaled up for it."""
+    """Drop a residual branch for random samples in training, and scale the others by 1 / (1 - rate).
+
+    Args:
+        rate: probability that a sample is dropped.
+    """
 
     def __init__(self, rate: float) -> None:
         super().__init__()
         self.rate = rate
 
     def forward(self, x: Tensor) -> Tensor:
-        """A residual (B, ...)."""
+        """Apply to the output of a residual branch (B, ...)."""
         if not self.training or not self.rate:
             return x
         keep = torch.rand(len(x), *[1] * (x.ndim - 1), device=x.device) >= self.rate

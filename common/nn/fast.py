@@ -1,4 +1,4 @@
-"""CPU speed-ups of matrix products and attention, exact up to rounding; everywhere else they are the ordinary ones.
+"""Faster matrix products and attention on CPUs, exact up to rounding; on other devices they are torch's own.
 
 torch sends float32 matrix products on a CPU to MKL, which on many processors reaches half the rate of oneDNN, the
 library that torch already uses for convolutions. Products of oneDNN tensors go to oneDNN.
@@ -12,11 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_WORTHWHILE = 1 << 24  # multiply-adds, under which copying into oneDNN's tensors costs more than it saves
+_WORTHWHILE = 1 << 24  # multiply-adds; below, copying into oneDNN's tensors costs more than it saves
 _QUERIES = 256  # rows of the attention matrix held at once: 30 MB at SAM 2's full memory
 
 
 def _use_onednn(*tensors: Tensor) -> bool:
+    """Whether oneDNN can be used: float32 on a CPU, without autocast and gradients, which its tensors do not have."""
     return (
         not torch.is_grad_enabled()
         and torch.backends.mkldnn.is_available()
@@ -26,18 +27,25 @@ def _use_onednn(*tensors: Tensor) -> bool:
 
 
 def linear(layer: nn.Linear, x: Tensor) -> Tensor:
-    """``layer(x)`` for x (..., C_in)."""
+    """Apply a linear layer to x (..., C_in)."""
     if x.numel() * layer.out_features < _WORTHWHILE or not _use_onednn(x, layer.weight):
-        return layer(x)
+        out: Tensor = layer(x)
+        return out
     bias = None if layer.bias is None else layer.bias.to_mkldnn()
     return F.linear(x.contiguous().to_mkldnn(), layer.weight.to_mkldnn(), bias).to_dense()
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-    """One-head attention softmax(query keyᵀ scale) value, for inference.
+    """Compute single-head attention softmax(query keyᵀ scale) value.
 
-    Shape:
-        query (B, n, C), key (B, m, C), value (B, m, D) with any D; the result is (B, n, D).
+    Args:
+        query: (B, n, C).
+        key: (B, m, C).
+        value: (B, m, D) with any D.
+        scale: factor of the logits.
+
+    Returns:
+        (B, n, D).
     """
     if query.shape[1] * key.shape[1] * query.shape[2] < _WORTHWHILE or not _use_onednn(query, key, value):
         return sdpa(query[:, None], key[:, None], value[:, None], scale=scale)[:, 0]
@@ -52,7 +60,14 @@ def attend(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
 
 
 def sdpa(query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:
-    """``scaled_dot_product_attention``; on a CPU always in float32, whose kernel is the faster one there."""
+    """Compute ``scaled_dot_product_attention``; on a CPU always in float32, whose kernel is faster there.
+
+    Args:
+        query: (..., n, C).
+        key: (..., m, C).
+        value: (..., m, D).
+        options: of torch's function.
+    """
     if query.device.type != "cpu" or (query.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")):
         return F.scaled_dot_product_attention(query, key, value, **options)
     with torch.autocast("cpu", enabled=False):

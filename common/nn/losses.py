@@ -1,4 +1,4 @@
-"""Losses on mask logits, as SAM 2 weighs and averages them.
+"""Losses on mask logits, weighted and averaged as in SAM 2.
 
 Legend: B objects, K candidates; ``target`` bool (B, H, W) is broadcast over candidates.
 """
@@ -30,12 +30,30 @@ def sigmoid_focal_loss(logits: Tensor, target: Tensor, alpha: float = 0.25, gamm
 
 
 def focal_loss(logits: Tensor, target: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:
-    """Sigmoid focal loss (Lin et al., 2017), mean over pixels: logits (B, K, H, W) to (B, K)."""
+    """Compute the sigmoid focal loss (Lin et al., ICCV 2017), mean over pixels.
+
+    Args:
+        logits: (B, K, H, W).
+        target: bool (B, H, W).
+        alpha: weight of the foreground; 1 - alpha is that of the background.
+        gamma: focusing exponent.
+
+    Returns:
+        (B, K).
+    """
     return sigmoid_focal_loss(logits, target[:, None], alpha, gamma).mean((-2, -1))
 
 
 def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """1 - (2 Σ p g + 1) / (Σ p + Σ g + 1) on sigmoids: logits (B, K, H, W) to (B, K)."""
+    """Compute the dice loss 1 - (2 Σ p g + 1) / (Σ p + Σ g + 1) of sigmoids.
+
+    Args:
+        logits: (B, K, H, W).
+        target: bool (B, H, W).
+
+    Returns:
+        (B, K).
+    """
     prob, truth = logits.sigmoid(), target[:, None].to(logits.dtype)
     overlap = (prob * truth).sum((-2, -1))
     return 1 - (2 * overlap + 1) / (prob.sum((-2, -1)) + truth.sum((-2, -1)) + 1)
@@ -70,30 +88,38 @@ def sample_uncertain_points(
 
 
 def mask_iou(logits: Tensor, target: Tensor) -> Tensor:
-    """True IoU of the masks thresholded at logit 0, union at least 1: logits (B, K, H, W) to (B, K)."""
+    """Compute the IoU of masks thresholded at logit 0; 0 where both are empty.
+
+    Args:
+        logits: (B, K, H, W).
+        target: bool (B, H, W).
+
+    Returns:
+        (B, K).
+    """
     mask, truth = logits > 0, target[:, None]
     overlap = (mask & truth).sum((-2, -1))
     return overlap / (mask | truth).sum((-2, -1)).clamp(min=1)
 
 
 def sam2_losses(
-    logits: Tensor, ious: Tensor, score: Tensor, target: Tensor, iou_l1: bool = True, others: float = 0.0
+    logits: Tensor, ious: Tensor, score: Tensor, target: Tensor, iou_l1: bool = True, non_best_weight: float = 0.0
 ) -> dict[str, Tensor]:
-    """SAM 2's four terms for one prediction step, summed over objects (divide by their number).
+    """Compute SAM 2's four terms for one prediction step, summed over objects (divide by their number).
 
-    Mask and dice supervise only the candidate of lowest 20 focal + dice; the IoU term is averaged over all candidates;
-    these three are zero for objects absent from the frame. The occlusion term is always counted.
+    Mask and dice supervise only the candidate of lowest 20 focal + dice, the IoU term is averaged over all candidates.
+    These three are zero for objects absent from the frame; the occlusion term always counts.
 
     Args:
-        logits: (B, K, H, W).
-        ious: (B, K), predicted.
-        score: (B,), occlusion score; its target is any ground-truth pixel.
+        logits: mask logits (B, K, H, W).
+        ious: predicted IoUs (B, K).
+        score: occlusion score (B,); its target is whether the object has any pixel.
         target: bool (B, H, W).
-        iou_l1: L1 (as the published recipe) or squared error.
-        others: weight of the candidates that were not chosen in mask and dice; 0 in SAM 2.
+        iou_l1: L1 error of the predicted IoU (the published recipe), else the squared error.
+        non_best_weight: weight of the candidates that are not the best in mask and dice; 0 in SAM 2.
 
     Returns:
-        ``mask``, ``dice``, ``iou``, ``occlusion``: scalars. The recipe weighs them 20 : 1 : 1 : 1.
+        ``mask``, ``dice``, ``iou``, ``occlusion``: scalars. The recipe weights them 20 : 1 : 1 : 1.
     """
     logits, ious, score = logits.float(), ious.float(), score.float()
     present = target.flatten(1).any(1)
@@ -101,8 +127,11 @@ def sam2_losses(
     chosen = (20 * focal + dice).argmin(1, keepdim=True)
 
     def supervised(loss: Tensor) -> Tensor:
+        """Reduce losses (B, K) to those of the chosen candidates, (B,)."""
         best = loss.gather(1, chosen)[:, 0]
-        return best if not others else (best + others * (loss.sum(1) - best)) / (1 + others * (loss.shape[1] - 1))
+        if not non_best_weight:
+            return best
+        return (best + non_best_weight * (loss.sum(1) - best)) / (1 + non_best_weight * (loss.shape[1] - 1))
 
     error = ious - mask_iou(logits, target)
     error = (error.abs() if iou_l1 else error**2).mean(1)

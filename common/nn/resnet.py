@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.checkpoints import load_state, load_strict, with_counters
+from common.nn.frozen_norm import FrozenNormModule
 
 
 class ResidualBlock(nn.Module):
@@ -48,7 +49,7 @@ class ResidualBlock(nn.Module):
         return (out + (x if self.downsample is None else self.downsample(x))).relu_()
 
 
-class ResNet(nn.Module):
+class ResNet(FrozenNormModule):
     """The stem and the first three stages; the defaults are those of ResNet-50.
 
     Args:
@@ -94,15 +95,6 @@ class ResNet(nn.Module):
             x = self.get_submodule(f"layer{i}")(x)
             maps.append(x)
         return maps
-
-    def train(self, mode: bool = True) -> ResNet:
-        """Set the training mode; frozen batch norms stay in eval mode."""
-        super().train(mode)
-        if self.frozen_norm:
-            for module in self.modules():
-                if isinstance(module, nn.BatchNorm2d):
-                    module.eval()
-        return self
 
 
 def load_imagenet(trunk: ResNet, path: str | Path) -> None:

@@ -162,8 +162,9 @@ class HQSMem(VideoSegmenter):
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Return groups for the encoder, the ID bank and the rest.
 
-        The encoder's rate above the lowest is scaled by ``encoder_lr``; the ID bank is frozen from ``training.SELF_PROPAGATION_START`` on.
-        Biases, norms, the tables of relative positions and the layer that makes the logits do not decay.
+        The encoder's rate above the lowest is scaled by ``encoder_lr``; the ID bank is frozen from
+        ``training.SELF_PROPAGATION_START`` on. Biases, norms, the tables of relative positions and the layer that makes
+        the logits do not decay.
         """
         options = {"encoder": {"rate_scale": self.encoder_lr}, "id_bank": {"frozen_from": SELF_PROPAGATION_START}}
         groups = optim.parameter_groups(

@@ -6,7 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+from common.nn.preprocessing import IMAGENET_MEAN, IMAGENET_STD, normalise
+
+MEAN, STD = IMAGENET_MEAN, IMAGENET_STD
 LONG_EDGE = 1040  # 1.3 x 800 pixels, the released evaluation
 
 
@@ -30,8 +32,7 @@ def prepare(frame: Tensor, size: tuple[int, int]) -> Tensor:
     image = frame.permute(2, 0, 1)[None].float()
     if image.shape[-2:] != size:
         image = F.interpolate(image, size, mode="bicubic", align_corners=False)
-    mean, std = (image.new_tensor(values).view(3, 1, 1) for values in (MEAN, STD))
-    return (image / 255 - mean) / std
+    return normalise(image / 255)
 
 
 def planes_of(labels: Tensor, count: int, size: tuple[int, int]) -> Tensor:

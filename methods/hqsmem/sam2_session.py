@@ -103,14 +103,14 @@ class SAM2SMemSession(SAM2Session):
             rest = [target for target in self.targets if target not in prompt_of]
             if rest:
                 banks = [self._bank(self.targets[target]) for target in rest]
-                predictions = self.core.decode(self.core.read_many(features, banks), features).best()
+                predictions = self.sam2.decode(self.sam2.read_many(features, banks), features).best()
                 for row, target in enumerate(rest):
                     prediction = predictions.rows(torch.tensor([row], device=frame.device))
                     self._update(features, target, prediction, False)
             for target, prompt in prompt_of.items():
-                self._update(features, target, self._taken(features, prompt), True)
-        self._due[self.frame] = tuple(sorted(self.targets))
-        return self._released()
+                self._update(features, target, self._prompt_prediction(features, prompt), True)
+        self._pending[self.frame] = tuple(sorted(self.targets))
+        return self._pop_final()
 
     def finish(self) -> list[FrameMasks]:
         """Return nothing: every frame has been answered."""
@@ -142,9 +142,9 @@ class SAM2SMemSession(SAM2Session):
 
     def _update(self, features: FrameFeatures, target: int, prediction: Candidates, prompted: bool) -> None:
         """Answer a target on the frame, and offer the frame to its memory."""
-        self._decided[self.frame][target] = TargetPrediction(prediction.visible_logits[0], prediction.score.item())
+        self._final[self.frame][target] = TargetPrediction(prediction.visible_logits[0], prediction.score.item())
         memory = self.targets.setdefault(target, TargetMemory())
-        memory_map = self.core.encode_memory(features, prediction).bfloat16()
+        memory_map = self.sam2.encode_memory(features, prediction).bfloat16()
         descriptor = F.normalize(features.embedding[0].float().flatten(0, -2).mean(0), dim=0)
         entry = MemoryFrame(self.frame, memory_map, prediction.pointers[:, 0], descriptor, prompted)
         memory.last = entry

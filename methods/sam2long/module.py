@@ -34,12 +34,12 @@ class SAM2Long(VideoSegmenter):
         confidence: δ_conf (Table 7).
         modulation: [w_low, w_high] (Table 8); null = none.
         selection: object-aware memory selection; false = SAM 2's memory.
-        reading: ``code`` (as released) or ``paper``.
+        equation_variant: ``code`` (as released) or ``paper``.
         max_lag: answer at most this many frames late; 0 = at once; null = as soon as the answer is final.
         prompting: how training clips are prompted.
         iou_l1: L1 on the predicted IoU, as SAM 2's recipe; false = squared error, which a network from scratch needs.
-        others: weight of the candidates that are not the best in mask and dice; 0 in SAM 2. From scratch, 0.5 keeps the
-            three from sharing out the objects among them before the IoU head can tell them apart.
+        non_best_weight: weight of the candidates that are not the best in mask and dice; 0 in SAM 2. From scratch, 0.5
+            keeps the three from sharing out the objects among them before the IoU head can tell them apart.
         encoder_lr: factor on the learning rate of the image encoder; 0 freezes it.
         layer_decay: factor on the learning rate per trunk block towards the input.
         checkpoint_activations: recompute trunk and memory attention in the backward pass, for memory.
@@ -60,11 +60,11 @@ class SAM2Long(VideoSegmenter):
         confidence: float = 2.0,
         modulation: tuple[float, float] | None = (0.95, 1.05),
         selection: bool = True,
-        reading: Literal["code", "paper"] = "code",
+        equation_variant: Literal["code", "paper"] = "code",
         max_lag: int | None = None,
         prompting: PromptSampling | None = None,
         iou_l1: bool = True,
-        others: float = 0.0,
+        non_best_weight: float = 0.0,
         encoder_lr: float = 1.0,
         layer_decay: float = 1.0,
         checkpoint_activations: bool = False,
@@ -75,9 +75,9 @@ class SAM2Long(VideoSegmenter):
         self.loss_weights = {"mask": 20.0, "dice": 1.0, "iou": 1.0, "occlusion": 1.0} | self.loss_weights
         self.network = SAM2(size, version, image_size)
         pair = None if modulation is None else (modulation[0], modulation[1])
-        self.tree = TreeSettings(pathways, iou_threshold, confidence, pair, selection, reading)
+        self.tree = TreeSettings(pathways, iou_threshold, confidence, pair, selection, equation_variant)
         self.prompting = restore(PromptSampling, prompting) or PromptSampling()
-        self.max_lag, self.loss_options = max_lag, {"iou_l1": iou_l1, "others": others}
+        self.max_lag, self.loss_options = max_lag, {"iou_l1": iou_l1, "non_best_weight": non_best_weight}
         self.encoder_lr, self.layer_decay = encoder_lr, layer_decay
         if encoder_lr == 0:
             self.network.net.vision_encoder.requires_grad_(False)

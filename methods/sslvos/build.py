@@ -1,4 +1,4 @@
-"""From hyper-parameters to the network, and the name of its row in a table."""
+"""Build the network from hyper-parameters, and name its row of a table."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from common.errors import InputError
 from common.nn.resnet import load_imagenet
 from common.settings import changed
 from methods.sslvos.cutie.core import SSLVOSNetwork
-from methods.sslvos.encoders.adapter import AdapterSettings
 from methods.sslvos.encoders.base import FeatureEncoder, ResNetEncoder, resnet18, resnet50, resnet_nano
 from methods.sslvos.encoders.bidirectional import BidirectionalEncoder
 from methods.sslvos.encoders.spatial_semantic import PyramidEncoder, SpatialSemanticEncoder, TwoBranchEncoder
 from methods.sslvos.encoders.vit import ViT, VitSize, load_vit
-from methods.sslvos.settings import CoreSettings, DiscriminativeSettings, nano
+from methods.sslvos.settings import AdapterSettings, CoreSettings, DiscriminativeSettings, nano
 
 Size = Literal["nano", "cutie-small", "cutie-base", "sslvos"]
 EncoderKind = Literal["resnet", "pyramid", "spatial", "full", "vit-adapter", "vit-comer"]
@@ -28,12 +27,24 @@ _TRUNK_NAME = {"nano": "nano", "cutie-small": "small", "cutie-base": "base", "ss
 
 @dataclass(frozen=True)
 class Parts:
-    """What a network is made of; None = the default of its size. See ``SSLVOS``."""
+    """Hyper-parameters that determine the network; None = the default of its size.
+
+    Attributes:
+        size: see ``SSLVOS``, as for all others.
+        encoder: image encoder.
+        discriminative: discriminative queries in place of masked attention.
+        equation_variant: of equations 4 to 6.
+        queries: object queries of a target.
+        blocks: blocks of the object transformer.
+        vit: size of the ViT.
+        freeze_vit: do not train the ViT.
+        adapter: variant of equations 1 to 3.
+    """
 
     size: Size = "nano"
     encoder: EncoderKind | None = None
     discriminative: bool | None = None
-    reading: DiscriminativeSettings | None = None
+    equation_variant: DiscriminativeSettings | None = None
     queries: int | None = None
     blocks: int | None = None
     vit: VitSize | None = None
@@ -42,49 +53,59 @@ class Parts:
 
     @property
     def kind(self) -> EncoderKind:
-        """The image encoder."""
+        """The image encoder, by default that of the size."""
         return self.encoder or ("full" if self.size == "sslvos" else "resnet")
 
     @property
     def vit_size(self) -> VitSize:
-        """The ViT, where there is one."""
+        """The size of the ViT, where the encoder has one."""
         return self.vit or ("nano" if self.size == "nano" else "base")
 
     @property
     def settings(self) -> CoreSettings:
-        """Widths and counts of the core."""
+        """The widths and counts of the network.
+
+        Raises:
+            InputError: a variant of the discriminative queries where they are off.
+        """
         small, cutie = self.size == "nano", self.size.startswith("cutie")
         with_queries = not cutie if self.discriminative is None else self.discriminative
-        if self.reading and not with_queries:
-            raise InputError("reading is of the discriminative queries, which are off; set discriminative: true")
-        reading = (self.reading or DiscriminativeSettings()) if with_queries else None
+        if self.equation_variant and not with_queries:
+            raise InputError(
+                "equation_variant is of the discriminative queries, which are off; set discriminative: true"
+            )
+        variant = (self.equation_variant or DiscriminativeSettings()) if with_queries else None
         base = nano() if small else CoreSettings() if cutie else CoreSettings(queries=8, blocks=5)
         queries, blocks = self.queries or base.queries, self.blocks or base.blocks
-        return replace(base, queries=queries, blocks=blocks, discriminative=reading)
+        return replace(base, queries=queries, blocks=blocks, discriminative=variant)
 
     def row(self) -> tuple[str, str]:
         """Return method and variant: the paper's names of the components, and the settings that differ from it."""
         settings, default = self.settings, replace(self, queries=None, blocks=None).settings
-        own = [_TRUNK_NAME[self.size] if self.kind == "resnet" else _VIT_NAME[self.vit_size]]
+        labels = [_TRUNK_NAME[self.size] if self.kind == "resnet" else _VIT_NAME[self.vit_size]]
         if self.kind != "resnet":
-            own.append(_COMPONENT[self.kind] + ("" if self.freeze_vit else ", ViT trained"))
+            labels.append(_COMPONENT[self.kind] + ("" if self.freeze_vit else ", ViT trained"))
         elif settings.discriminative:
-            own.append("+Discriminative Query")
-        own += changed(settings, default)  # of the counts: queries and blocks
-        own += changed(self.reading, DiscriminativeSettings()) + changed(self.adapter, AdapterSettings())
+            labels.append("+Discriminative Query")
+        labels += changed(settings, default)  # of the counts: queries and blocks
+        labels += changed(self.equation_variant, DiscriminativeSettings()) + changed(self.adapter, AdapterSettings())
         if self.kind != "resnet" and not settings.discriminative:
-            own.append("masked attention")
+            labels.append("masked attention")
         cutie = self.kind == "resnet" and not settings.discriminative
-        return "Cutie" if cutie else "SSLVOS", ", ".join(own)
+        return "Cutie" if cutie else "SSLVOS", ", ".join(labels)
 
 
 def build_core(parts: Parts) -> SSLVOSNetwork:
-    """The network with its initial weights."""
+    """Build the network with its initial weights."""
     return SSLVOSNetwork(build_encoder(parts), parts.settings)
 
 
 def build_encoder(parts: Parts) -> FeatureEncoder:
-    """The image encoder with its initial weights."""
+    """Build the image encoder with its initial weights.
+
+    Raises:
+        InputError: variants of the spatial-semantic block for another adapter.
+    """
     if parts.kind == "resnet":
         return {"nano": resnet_nano, "cutie-small": resnet18}.get(parts.size, resnet50)()
     vit, kind = ViT(parts.vit_size, parts.freeze_vit), parts.kind
@@ -94,7 +115,7 @@ def build_encoder(parts: Parts) -> FeatureEncoder:
     stem = 16 if small else 64
     if kind == "vit-adapter" or kind == "vit-comer":
         if parts.adapter and "paper" in (parts.adapter.roles, parts.adapter.residual):
-            raise InputError(f"roles and residual are readings of the spatial-semantic block, not of {kind}; drop them")
+            raise InputError(f"roles and residual are variants of the spatial-semantic block, not of {kind}; drop them")
         return BidirectionalEncoder(vit, kind, parts.adapter, stem)
     return SpatialSemanticEncoder(vit, kind == "full", parts.adapter, stem)
 

@@ -1,4 +1,4 @@
-"""Cross-entropy and dice on points, most of them where the network is unsure (PointRend, arXiv 1912.08193).
+"""Cross-entropy and dice on points, most of them where the network is uncertain (PointRend, arXiv 1912.08193).
 
 Legend: M maps (frames of clips), N targets, R points of a map; channel 0 of N + 1 is the background.
 """
@@ -16,12 +16,15 @@ from common.errors import InputError
 
 @dataclass(frozen=True)
 class PointSettings:
-    """Points of a map that the losses look at.
+    """Points at which the losses are computed.
 
     Attributes:
-        count: at 480 x 480; other sizes get the same share of their pixels.
-        oversample: candidates for each point.
-        uncertain: share of the points that are the most uncertain candidates; the others are anywhere.
+        count: number of points of a 480 x 480 image; other sizes get as many in proportion to their area.
+        oversample: number of candidates for each point.
+        uncertain: share of the points that are the most uncertain candidates; the others are uniformly random.
+
+    Raises:
+        InputError: a number out of its range.
     """
 
     count: int = 12544
@@ -35,51 +38,74 @@ class PointSettings:
                 f"uncertain {self.uncertain} is a share"
             )
 
-    def of(self, height: int, width: int) -> int:
-        """Points of a map that belongs to an image of this size."""
+    def count_at(self, height: int, width: int) -> int:
+        """Return the number of points for an image of this size."""
         return max(1, round(self.count * height * width / 480**2))
 
 
-def at_points(maps: Tensor, places: Tensor) -> Tensor:
-    """Bilinear values of maps (M, C, H, W) at places (M, R, 2), x and y from 0 to 1: (M, C, R).
+def sample_points(maps: Tensor, places: Tensor) -> Tensor:
+    """Sample maps bilinearly.
 
-    Beyond the outermost pixel centres a map goes on as it is; zeros there would look unsure, and take labels away.
+    Beyond the outermost pixel centres the border value is repeated; with zero padding, logits there would look
+    uncertain and labels would vanish.
+
+    Args:
+        maps: (M, C, H, W).
+        places: (M, R, 2), x and y from 0 to 1.
+
+    Returns:
+        (M, C, R).
     """
     grid = 2 * places[:, None] - 1
     return F.grid_sample(maps, grid, mode="bilinear", padding_mode="border", align_corners=False)[:, :, 0]
 
 
-def gap(logits: Tensor) -> Tensor:
-    """Certainty of logits (M, C, R): how far the largest lies above the second, (M, R)."""
+def certainty(logits: Tensor) -> Tensor:
+    """Return the margin (M, R) of the largest over the second largest of logits (M, C, R)."""
     top = logits.topk(2, 1).values
     return top[:, 0] - top[:, 1]
 
 
 @torch.no_grad()
 def choose_points(logits: Tensor, count: int, settings: PointSettings) -> Tensor:
-    """Places (M, count, 2) for logits (M, C, H, W): the least certain of many candidates, and some anywhere."""
-    sure = round(count * settings.uncertain)
+    """Choose the least certain of many random candidates, and some points uniformly.
+
+    Args:
+        logits: (M, C, H, W).
+        count: R, number of points of each map.
+        settings: number of candidates and share of uncertain points.
+
+    Returns:
+        Places (M, R, 2), x and y from 0 to 1.
+    """
+    uncertain = round(count * settings.uncertain)
     candidates = torch.rand(len(logits), max(count, round(count * settings.oversample)), 2, device=logits.device)
-    order = gap(at_points(logits, candidates)).topk(sure, largest=False).indices
+    order = certainty(sample_points(logits, candidates)).topk(uncertain, largest=False).indices
     picked = candidates.gather(1, order[..., None].expand(-1, -1, 2))
-    return torch.cat([picked, torch.rand(len(logits), count - sure, 2, device=logits.device)], 1)
+    return torch.cat([picked, torch.rand(len(logits), count - uncertain, 2, device=logits.device)], 1)
 
 
 def label_maps(masks: Tensor) -> Tensor:
-    """Masks bool (M, N, H, W) as float (M, N + 1, H, W), background first; where they overlap the first one counts."""
+    """Convert masks bool (M, N, H, W) to one-hot labels float (M, N + 1, H, W), background first.
+
+    Where masks overlap, the pixel belongs to the first.
+    """
     first = masks & (masks.cumsum(1, dtype=torch.uint8) == 1)
     return torch.cat([~masks.any(1, keepdim=True), first], 1).float()
 
 
 def point_losses(logits: Tensor, labels: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """Cross-entropy and dice of each map, (M,) each.
+    """Compute cross-entropy and dice of each map at its points.
 
-    Dice is 1 - (2 Σ p g + 1) / (Σ p + Σ g + 1), mean over the targets; the background has none.
+    Dice is 1 - (2 Σ p g + 1) / (Σ p + Σ g + 1), mean over the targets without the background.
 
     Args:
         logits: (M, N + 1, R).
-        labels: (M, N + 1, R), shares that add up to 1.
-        valid: bool (M, N); the other targets take part in nothing.
+        labels: (M, N + 1, R), probabilities that add up to 1 over dim 1.
+        valid: bool (M, N); padded targets are left out of the softmax and of both losses.
+
+    Returns:
+        Cross-entropy (M,) and dice (M,).
     """
     real = F.pad(valid, (1, 0), value=True)[..., None]
     logits = logits.float().masked_fill(~real, -1e4)
@@ -90,16 +116,17 @@ def point_losses(logits: Tensor, labels: Tensor, valid: Tensor) -> tuple[Tensor,
 
 
 def mask_losses(logits: Tensor, labels: Tensor, valid: Tensor, settings: PointSettings) -> tuple[Tensor, Tensor]:
-    """Both losses of maps at their own points, summed over frames, mean over clips.
+    """Compute cross-entropy and dice at points chosen for each map, summed over frames, mean over clips.
 
     Args:
-        logits: (B, T, N + 1, h, w), soft-aggregated; any size.
-        labels: (B T, N + 1, H, W), those of ``label_maps``.
-        valid: bool (B, N).
+        logits: after soft aggregation, (B, T, N + 1, h, w), of any size.
+        labels: from ``label_maps``, (B T, N + 1, H, W).
+        valid: bool (B, N), False for padded targets.
+        settings: number and choice of the points.
     """
     clips, frames = logits.shape[:2]
     flat = logits.flatten(0, 1).float()
-    places = choose_points(flat, settings.of(*labels.shape[-2:]), settings)
+    places = choose_points(flat, settings.count_at(*labels.shape[-2:]), settings)
     real = valid[:, None].expand(-1, frames, -1).flatten(0, 1)
-    entropy, dice = point_losses(at_points(flat, places), at_points(labels, places), real)
+    entropy, dice = point_losses(sample_points(flat, places), sample_points(labels, places), real)
     return entropy.sum() / clips, dice.sum() / clips

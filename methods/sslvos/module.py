@@ -16,10 +16,9 @@ from common.segmenter import VideoSegmenter
 from common.settings import restore
 from methods.sslvos.build import EncoderKind, Parts, Size, build_core, load_backbone
 from methods.sslvos.cutie.core import SSLVOSNetwork
-from methods.sslvos.encoders.adapter import AdapterSettings
 from methods.sslvos.encoders.vit import VitSize
 from methods.sslvos.session import SessionSettings, SSLVOSSession
-from methods.sslvos.settings import DiscriminativeSettings
+from methods.sslvos.settings import AdapterSettings, DiscriminativeSettings
 from methods.sslvos.training import TrainingSettings, clip_losses
 from methods.sslvos.weights import PUBLISHED, cutie_state
 
@@ -37,7 +36,7 @@ class SSLVOS(VideoSegmenter):
         freeze_vit: the ViT is not trained; false in the rows of ``pyramid``, ``vit-adapter`` and ``vit-comer``.
         adapter: readings of equations 1 to 3, where paper and release differ.
         discriminative: discriminative queries (equations 4 to 6) in place of masked attention; default for the size.
-        reading: of equations 4 to 6, where paper and release differ.
+        equation_variant: of equations 4 to 6, where paper and release differ.
         queries: object queries of a target; default for the size.
         blocks: of the object transformer; default for the size.
         inference: memory, short sides and mirror averaging at test time.
@@ -64,7 +63,7 @@ class SSLVOS(VideoSegmenter):
         freeze_vit: bool = True,
         adapter: AdapterSettings | None = None,
         discriminative: bool | None = None,
-        reading: DiscriminativeSettings | None = None,
+        equation_variant: DiscriminativeSettings | None = None,
         queries: int | None = None,
         blocks: int | None = None,
         inference: SessionSettings | None = None,
@@ -76,7 +75,7 @@ class SSLVOS(VideoSegmenter):
     ) -> None:
         super().__init__(**kwargs)
         self.loss_weights = {"sensory": AUXILIARY, "queries": AUXILIARY} | self.loss_weights
-        queried, adapted = restore(DiscriminativeSettings, reading), restore(AdapterSettings, adapter)
+        queried, adapted = restore(DiscriminativeSettings, equation_variant), restore(AdapterSettings, adapter)
         self.parts = parts = Parts(size, encoder, discriminative, queried, queries, blocks, vit, freeze_vit, adapted)
         self.network = build_core(parts)
         self.inference = restore(SessionSettings, inference) or SessionSettings()

@@ -1,4 +1,4 @@
-"""SSLVOS on a stream: every frame is answered at once."""
+"""Streaming inference of SSLVOS: every frame is answered at once."""
 
 from __future__ import annotations
 
@@ -18,13 +18,16 @@ from methods.sslvos.tracker import Tracker
 
 @dataclass(frozen=True)
 class SessionSettings:
-    """How a video is run; the defaults are the paper's (480).
+    """How a video is processed; the defaults are the paper's (480).
 
     Attributes:
-        memory: budget and rhythm.
-        sides: short sides, one tracker each, whose probabilities are averaged; longer frames are shrunk, shorter ones
-            are left as they are. None = the frame's own size.
+        memory: budget and interval of the memory.
+        sides: short sides in pixels, one tracker for each, whose probabilities are averaged. Frames with a longer short
+            side are resized, others are left as they are; None = the frame's size.
         flip: average over each frame and its mirror image.
+
+    Raises:
+        InputError: no short side, or one under 1.
     """
 
     memory: MemorySettings = field(default_factory=MemorySettings)
@@ -37,13 +40,13 @@ class SessionSettings:
 
 
 class SSLVOSSession(Session):
-    """Frame in, masks out. Targets are given by masks, may join at any frame and be dropped.
+    """A session that takes masks as prompts; targets may join at any frame and be dropped.
 
-    A later mask of a followed target replaces its answer on that frame and is memorised.
+    A later mask of a tracked target replaces its prediction on that frame and is memorised.
 
     Args:
         core: the network, in eval mode.
-        settings: how the video is run.
+        settings: how the video is processed.
     """
 
     def __init__(self, core: SSLVOSNetwork, settings: SessionSettings | None = None) -> None:
@@ -68,15 +71,15 @@ class SSLVOSSession(Session):
         """
         self.size = size = self.check(frame, prompts)
         self.frame += 1
-        given = {p.target: p.mask for p in sorted(prompts, key=lambda p: p.target) if p.mask is not None}
-        if not given and not self.trackers[0].targets:
+        prompt_masks = {p.target: p.mask for p in sorted(prompts, key=lambda p: p.target) if p.mask is not None}
+        if not prompt_masks and not self.trackers[0].targets:
             return [FrameMasks(self.frame, (), frame.new_zeros(0, *size, dtype=torch.bool), torch.zeros(0))]
-        probs = [tracker.step(frame, given) for tracker in self.trackers]
+        probs = [tracker.step(frame, prompt_masks) for tracker in self.trackers]
         prob = probs[0] if len(probs) == 1 else torch.stack(probs).mean(0)
-        return [self._answer(prob, {target: mask.to(frame.device) for target, mask in given.items()})]
+        return [self._to_masks(prob, {target: mask.to(frame.device) for target, mask in prompt_masks.items()})]
 
     def finish(self) -> list[FrameMasks]:
-        """Nothing is ever left open."""
+        """Return nothing: every frame has been answered."""
         return []
 
     def drop(self, target: int) -> None:
@@ -91,12 +94,19 @@ class SSLVOSSession(Session):
         for tracker in self.trackers:
             tracker.drop(target)
 
-    def _answer(self, prob: Tensor, given: dict[int, Tensor]) -> FrameMasks:
-        """Each pixel to its largest share; given masks as they are. The score is the largest probability."""
+    def _to_masks(self, prob: Tensor, prompt_masks: dict[int, Tensor]) -> FrameMasks:
+        """Assign each pixel to the target of largest probability; prompt masks are returned unchanged.
+
+        The score of a target is its largest probability on the frame.
+
+        Args:
+            prob: (N + 1, H, W), background first, targets in the order in which they joined.
+            prompt_masks: target -> mask bool (H, W) on this frame.
+        """
         targets = self.trackers[0].targets
-        if given:
-            rows = torch.tensor([targets.index(target) + 1 for target in given], device=prob.device)
-            masks = torch.stack(list(given.values()))
+        if prompt_masks:
+            rows = torch.tensor([targets.index(target) + 1 for target in prompt_masks], device=prob.device)
+            masks = torch.stack(list(prompt_masks.values()))
             prob = torch.where(masks.any(0), 0.0, prob).index_copy(0, rows, masks.to(prob.dtype))
         row = torch.tensor([targets.index(target) + 1 for target in sorted(targets)], device=prob.device)
         masks = prob.argmax(0) == row[:, None, None]

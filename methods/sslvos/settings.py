@@ -1,4 +1,4 @@
-"""Sizes of the core and budgets of its memory, in one place."""
+"""Settings of the network and of its memory."""
 
 from __future__ import annotations
 
@@ -9,14 +9,46 @@ from common.errors import InputError
 
 
 @dataclass(frozen=True)
-class DiscriminativeSettings:
-    """Readings of the discriminative query (equations 4 to 6); the defaults are those that the README argues for.
+class AdapterSettings:
+    """Variants of equations 1 to 3 where the paper and its released code differ; the README gives reasons.
 
     Attributes:
-        heads: arg-max per head, or one over all channels with 1 (as printed).
-        gathered: ``encoded`` = normalised feature with position (as released), ``raw`` = the plain one (as printed).
-        project: W_p on query * salient feature (as released); without it the plain product (as printed).
-        norm: axis of the L2 norm in equation 5: ``channels``, or ``queries`` as released.
+        roles: of equation 2. ``code``: the CNN's tokens are the queries and sample the ViT's map. ``paper``: as
+            printed, the ViT's tokens are the queries, sample the CNN's maps of both strides, and the result is added
+            at stride 16.
+        residual: of equation 3. ``code``: ConvFFN of the normalised sum; ``paper``: of the sum and the block's input.
+        points: places that a head of the deformable attention samples on a level.
+        extra: further spatial blocks after the last group of the ViT.
+        drop_path: probability that the ConvFFN of a block is skipped for a frame in training.
+
+    Raises:
+        InputError: a number out of its range.
+    """
+
+    roles: Literal["code", "paper"] = "code"
+    residual: Literal["code", "paper"] = "code"
+    points: int = 4
+    extra: int = 2
+    drop_path: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.points < 1 or self.extra < 0 or not 0 <= self.drop_path < 1:
+            raise InputError(
+                f"adapter: points {self.points} is at least 1, extra {self.extra} at least 0, "
+                f"drop_path {self.drop_path} a probability under 1"
+            )
+
+
+@dataclass(frozen=True)
+class DiscriminativeSettings:
+    """Variants of the discriminative query (equations 4 to 6) where the paper and its released code differ.
+
+    Attributes:
+        heads: the arg-max of equation 4 is taken per head; 1 = one over all channels, as printed.
+        gathered: the feature that equation 4 picks: ``encoded`` = normalised, with position (as released), ``raw`` =
+            without either (as printed).
+        project: W_p of equation 5 (as released); without it the plain product (as printed).
+        norm: axis of the L2 norm of equation 5: ``channels``, or ``queries`` as released.
     """
 
     heads: int = 8
@@ -27,23 +59,26 @@ class DiscriminativeSettings:
 
 @dataclass(frozen=True)
 class CoreSettings:
-    """Widths and counts; the defaults are those of Cutie-base (Cheng et al., CVPR 2024).
+    """Widths and counts of the network; the defaults are those of Cutie-base (Cheng et al., CVPR 2024).
 
     Attributes:
-        key: channels of the similarity.
-        value: of a pixel memory.
-        sensory: of the sensory memory.
-        pixel: of the shared pixel feature.
-        embed: of the object transformer and of the decoder at stride 16.
-        up: of the decoder at strides 8 and 4.
-        queries: object queries a target, half on the foreground and half on the background.
-        blocks: of the object transformer.
-        heads: of its attention.
-        feedforward: hidden width of its query MLP.
-        mask_depths: blocks of the mask encoder's stages.
-        mask_widths: their channels.
+        key: channels of keys and selection.
+        value: channels of the pixel memory's values.
+        sensory: channels of the sensory memory.
+        pixel: channels of the pixel feature that all targets share.
+        embed: channels of the object transformer and of the decoder at stride 16.
+        up: channels of the decoder at strides 8 and 4.
+        queries: object queries of a target, half on the foreground and half on the background.
+        blocks: blocks of the object transformer.
+        heads: attention heads of the object transformer.
+        feedforward: hidden width of the query MLP.
+        mask_depths: residual blocks of the mask encoder's stages.
+        mask_widths: channels of the mask encoder's stages.
         frozen_norm: batch norms of the mask encoder keep their statistics in training.
-        discriminative: discriminative queries in place of the first attention of each block; None = Cutie's.
+        discriminative: use discriminative queries in place of the masked attention of each block; None = Cutie's.
+
+    Raises:
+        InputError: an odd number of queries, or heads that do not divide ``embed``.
     """
 
     key: int = 64
@@ -74,13 +109,13 @@ class CoreSettings:
 
 @dataclass(frozen=True)
 class LongTermSettings:
-    """Consolidation of old working frames (XMem, section 3.4); the defaults are Cutie's.
+    """Consolidation of working memory into long-term memory (XMem, section 3.4); the defaults are Cutie's.
 
     Attributes:
-        keep: frames left after a consolidation, the first included.
-        prototypes: tokens made of the frames that go.
-        tokens: most long-term tokens ever held.
-        spare: tokens freed at once, least used first, when they would be too many.
+        keep: frames left in working memory after a consolidation, the first included.
+        prototypes: tokens made of the frames that are consolidated.
+        tokens: largest number of long-term tokens.
+        spare: number of tokens freed at once, least used first, when the next prototypes might not fit.
     """
 
     keep: int = 5
@@ -91,15 +126,19 @@ class LongTermSettings:
 
 @dataclass(frozen=True)
 class MemorySettings:
-    """What is remembered and when; the defaults are the paper's.
+    """What is memorised and when; the defaults are the paper's.
 
     Attributes:
-        every: a frame in so many is memorised.
-        frames: held at once, the first included; the oldest of the others goes (10 is usual with ``long_term``).
-        top_k: memory tokens that a query token reads.
-        stagger: updates of the sensory memory between two memorised frames, evenly spaced.
-        skip_absent: leave out frames on which no target was found.
-        long_term: None = what leaves the working memory is forgotten.
+        every: interval at which frames are memorised, in frames.
+        frames: largest number of frames in working memory, the first included, which is never removed; of the others
+            the oldest is (10 is usual with ``long_term``).
+        top_k: number of memory tokens that a query token reads.
+        stagger: number of updates of the sensory memory between two memorised frames, evenly spaced.
+        skip_absent: do not memorise frames on which no target is predicted.
+        long_term: consolidate what leaves the working memory; None = discard it.
+
+    Raises:
+        InputError: a number out of its range, or long-term memory without room for its prototypes.
     """
 
     every: int = 5
@@ -123,7 +162,13 @@ class MemorySettings:
 
 
 def nano(discriminative: DiscriminativeSettings | None = None, queries: int = 8, blocks: int = 2) -> CoreSettings:
-    """A core that trains on two CPU cores."""
+    """Return the settings of a network small enough to be trained on two CPU cores.
+
+    Args:
+        discriminative: as in ``CoreSettings``.
+        queries: object queries of a target.
+        blocks: blocks of the object transformer.
+    """
     return CoreSettings(
         key=32,
         value=64,

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from common.errors import InputError
 from common.inference.session import Session
+from common.nn.preprocessing import resize_frame
 from common.video import FrameMasks, Prompt
 from methods.univs.inference.detected import DetectedTargets
-from methods.univs.inference.preprocessing import check_prompt, network_size, resize_frame
+from methods.univs.inference.preprocessing import check_prompt, network_size
 from methods.univs.inference.prompted import PromptedTargets
 from methods.univs.inference.semantic import SemanticClasses
 from methods.univs.inference.window import Task, Window

@@ -1,6 +1,6 @@
-"""The memory of the next stage, eq. (5) to (8): the query's memory, the target's and the distractor's, weighed.
+"""The memory generator, eq. (5) to (8): the weighted memories of the query, the targets and the distractors.
 
-AMG weighs them by what they hold; SLMG by learned constants; EMG all alike (Table 8).
+The weights depend on the memories in AMG, are learned constants in SLMG, and are equal in EMG (Table 8).
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ Fusion = Literal["adaptive", "static", "equal"]
 Combine = Literal["concat", "sum"]
 Pooling = Literal["frames", "space"]
 
-KINDS = 3  # the query's memory, the target's, the distractor's
+KINDS = 3  # memory of the query, of the targets, of the distractors
 
 
 class MemoryGenerator(nn.Module):
-    """M^{k+1} from M_0 and what the stage found of target and distractor.
+    """Generate the memory of the next stage, M^{k+1}, from M_0 and the memories of selected targets and distractors.
 
-    It starts harmless: the target's memory goes in as SAM 2 encoded it, a distractor's counts as the query's own,
-    and all weights are alike.
+    The last layers of its MLPs start at zero: at first the target's memory is that of SAM 2, the distractor's is a copy
+    of the query's, and all weights are equal.
 
     Args:
         fusion: ``adaptive`` (AMG), ``static`` (SLMG) or ``equal`` (EMG).
         combine: ⊕ of eq. (8): ``concat`` keeps the maps apart, ``sum`` adds them up.
         pooling: GP of eq. (6): over the selected ``frames``, or over ``space`` as well.
         width: channels of a memory map.
-        hidden: width of the MLPs.
+        hidden: hidden width of the MLPs.
     """
 
     def __init__(
@@ -48,16 +48,16 @@ class MemoryGenerator(nn.Module):
             self.logits = nn.Parameter(torch.zeros(KINDS))
 
     def forward(self, initial: Tensor, targets: Tensor, distractors: Tensor) -> list[Tensor]:
-        """One query.
+        """Generate the memory of one query.
 
         Args:
             initial: M_0 (1, 64, h, w).
-            targets: T (n, 64, h, w), n >= 0.
-            distractors: D (m, 64, h, w), m >= 0.
+            targets: memories T of the selected targets (n, 64, h, w), n >= 0.
+            distractors: memories D of the selected distractors (m, 64, h, w), m >= 0.
 
         Returns:
-            Maps (1, 64, h, w): M_0 alone where nothing was found; else with ``concat`` one for each kind there is,
-            with ``sum`` one.
+            Maps (1, 64, h, w): M_0 alone where nothing was selected; else one for each kind present with ``concat``,
+            a single one with ``sum``.
         """
         kinds: list[Tensor | None] = [initial, None, None]
         if len(targets):
@@ -69,16 +69,23 @@ class MemoryGenerator(nn.Module):
         if len(present) == 1:
             return [initial]
         weights = self.weights(kinds)
-        # a network that reads maps of full size must not find them shrunk: equal weights leave them as they are
+        # scaled so that equal weights are factors of 1: SAM 2's memory attention expects maps at their full magnitude
         scale = len(present) if self.combine == "concat" else 1
-        weighed = [scale * weights[i] * kind for i, kind in enumerate(kinds) if kind is not None]
-        return weighed if self.combine == "concat" else [torch.stack(weighed).sum(0)]
+        weighted = [scale * weights[i] * kind for i, kind in enumerate(kinds) if kind is not None]
+        return weighted if self.combine == "concat" else [torch.stack(weighted).sum(0)]
 
     def weights(self, kinds: list[Tensor | None]) -> Tensor:
-        """Eq. (7): weights (3,) of the maps (1, 64, h, w); 0 for a kind that is None, and they sum to 1."""
+        """Compute the weights of eq. (7).
+
+        Args:
+            kinds: maps (1, 64, h, w) of query, targets and distractors; None for a kind that is absent.
+
+        Returns:
+            (3,), sums to 1, 0 for an absent kind.
+        """
         first = kinds[0]
         assert first is not None
-        there = torch.tensor([kind is not None for kind in kinds], device=first.device)
+        present = torch.tensor([kind is not None for kind in kinds], device=first.device)
         if self.fusion == "adaptive":
             absent = first.new_zeros(first.shape[1])
             logits = self.weigh(torch.cat([absent if k is None else k.mean((0, 2, 3)) for k in kinds]))
@@ -86,16 +93,17 @@ class MemoryGenerator(nn.Module):
             logits = self.logits
         else:
             logits = first.new_zeros(KINDS)
-        return logits.masked_fill(~there, -torch.inf).softmax(0)
+        weights: Tensor = logits.masked_fill(~present, -torch.inf).softmax(0)
+        return weights
 
     def _pool(self, maps: Tensor) -> Tensor:
-        """GP: (n, 64, h, w) to (1, 64, h, w); pooled over space, it is the same everywhere."""
+        """Pool maps (n, 64, h, w) over frames, and over space if set, to one map (1, 64, h, w)."""
         pooled = maps.mean(0, keepdim=True)
         return pooled if self.pooling == "frames" else pooled.mean((2, 3), keepdim=True).expand_as(pooled)
 
 
 def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    """Two layers; the second starts at zero."""
+    """Build an MLP of two layers, the second of which starts at zero."""
     last = nn.Linear(hidden, outputs)
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
@@ -103,5 +111,6 @@ def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
 
 
 def _on_channels(mlp: nn.Module, maps: Tensor) -> Tensor:
-    """An MLP over the channels of (n, C, h, w)."""
-    return mlp(maps.movedim(1, -1)).movedim(-1, 1)
+    """Apply an MLP to the channels of maps (n, C, h, w)."""
+    out: Tensor = mlp(maps.movedim(1, -1)).movedim(-1, 1)
+    return out

@@ -52,7 +52,7 @@ class VQSAM(VideoSegmenter):
         stt_hidden: width of its feed-forward part; default four times that of its input.
         stage_weights: λ of each stage's loss (Table 12); default 1 for the last, 0.5 for those before.
         iou_l1: L1 on the predicted IoU, as SAM 2's recipe; false = squared error, which a small network needs.
-        others: weight of the candidates that are not the best in mask and dice; 0 in SAM 2.
+        non_best_weight: weight of the candidates that are not the best in mask and dice; 0 in SAM 2.
         encoder_lr: factor on the learning rate of the image encoder; 0 freezes it.
         layer_decay: factor on the learning rate per trunk block towards the input.
         checkpoint_activations: recompute trunk, memory attention and STT in the backward pass, for memory.
@@ -88,7 +88,7 @@ class VQSAM(VideoSegmenter):
         stt_hidden: int | None = None,
         stage_weights: list[float] | None = None,
         iou_l1: bool = True,
-        others: float = 0.0,
+        non_best_weight: float = 0.0,
         encoder_lr: float = 1.0,
         layer_decay: float = 1.0,
         checkpoint_activations: bool = False,
@@ -108,25 +108,25 @@ class VQSAM(VideoSegmenter):
             raise InputError(f"stage_weights {stage_weights} must be {stages} numbers, one for each stage")
         self.loss_weights = {"mask": 20.0, "dice": 1.0, "iou": 1.0, "occlusion": 1.0} | self.loss_weights
         self.network = VQSAMNetwork(SAM2(size, version, image_size), settings)
-        self.network.core.checkpoint_activations = checkpoint_activations
+        self.network.sam2.checkpoint_activations = checkpoint_activations
         self.clip_length, self.overlap = clip_length, overlap
-        self.loss_options = {"iou_l1": iou_l1, "others": others}
+        self.loss_options = {"iou_l1": iou_l1, "non_best_weight": non_best_weight}
         self.encoder_lr, self.layer_decay = encoder_lr, layer_decay
         if encoder_lr == 0:
-            self.network.core.net.vision_encoder.requires_grad_(False)
+            self.network.sam2.net.vision_encoder.requires_grad_(False)
         self.method_name, self.variant = "VQ-SAM", _variant(size, version, settings)
         self.load_weights()
 
     def architecture(self) -> dict[str, Any]:
         """Return the settings of SAM 2 and those of the added parts that change shapes."""
-        sam2 = {name: getattr(self.network.core, name) for name in ("size", "version", "image_size")}
+        sam2 = {name: getattr(self.network.sam2, name) for name in ("size", "version", "image_size")}
         return sam2 | {name: value for name, value in asdict(self.network.settings).items() if name in _SHAPES}
 
     def from_published(self, state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
         """Return the weights of a SAM 2, completed by the initial values of the added parts."""
         self.weights_note = "partial"
         initial = {key: value for key, value in self.network.state_dict().items() if key.startswith(ADDED)}
-        return initial | {f"core.net.{key}": value for key, value in sam2_state(state).items()}
+        return initial | {f"sam2.net.{key}": value for key, value in sam2_state(state).items()}
 
     def session(self, length: int | None = None) -> VQSAMSession:
         """A session with this module's settings, whatever the length."""
@@ -148,7 +148,7 @@ class VQSAM(VideoSegmenter):
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Lower rates for the image encoder, as in SAM 2's recipe."""
-        rates = encoder_rates(self.network.core, self.encoder_lr, self.layer_decay)
+        rates = encoder_rates(self.network.sam2, self.encoder_lr, self.layer_decay)
         return optim.parameter_groups(self, self.lr, self.weight_decay, rates)
 
 

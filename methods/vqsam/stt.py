@@ -1,4 +1,4 @@
-"""The spatial-temporal transformer (STT), eq. (2): every place of a clip looks at every other."""
+"""The spatial-temporal transformer (STT), eq. (2): self-attention over all places of all frames of a clip."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from common.nn.fast import attend, linear
 
 
 class SpatialTemporalTransformer(nn.Module):
-    """Flatten over space and time, self-attention layers, reshape. It starts as the identity.
+    """Pre-norm transformer layers on the tokens of a clip; initially the identity.
 
     Args:
         width: channels C.
-        layers: 0 leaves the features as they are (Table 6).
-        heads: of each attention; divides ``width``.
+        layers: number of layers; 0 = the identity (Table 6).
+        heads: attention heads of a layer; divides ``width``.
         hidden: width of the feed-forward part; default 4 C.
 
     Raises:
@@ -30,11 +30,11 @@ class SpatialTemporalTransformer(nn.Module):
         self.layers = nn.ModuleList(Layer(width, heads, hidden or 4 * width) for _ in range(layers))
 
     def forward(self, frames: Tensor, position: Tensor, checkpointed: bool = False) -> Tensor:
-        """Mix clips.
+        """Attend over space and time.
 
         Args:
-            frames: (B, T, C, h, w).
-            position: (1, h w, C), encoding of the places of a frame.
+            frames: features of clips, (B, T, C, h, w).
+            position: positional encoding of a frame, (1, h w, C).
             checkpointed: recompute activations in the backward pass.
 
         Returns:
@@ -43,17 +43,25 @@ class SpatialTemporalTransformer(nn.Module):
         if not self.layers:
             return frames
         x = frames.flatten(3).transpose(2, 3).flatten(1, 2)
-        where = space_time(position.to(x.dtype), frames.shape[1])
+        encoding = space_time_encoding(position.to(x.dtype), frames.shape[1])
         for layer in self.layers:
             if checkpointed and torch.is_grad_enabled():
-                x = checkpoint(layer, x, where, use_reentrant=False)
+                x = checkpoint(layer, x, encoding, use_reentrant=False)
             else:
-                x = layer(x, where)
-        return x.unflatten(1, (frames.shape[1], -1)).transpose(2, 3).unflatten(3, tuple(frames.shape[-2:]))
+                x = layer(x, encoding)
+        mixed = x.unflatten(1, (frames.shape[1], -1)).transpose(2, 3)
+        out: Tensor = mixed.unflatten(3, tuple(frames.shape[-2:]))
+        return out
 
 
 class Layer(nn.Module):
-    """Pre-norm self-attention and feed-forward; the last matrix of both starts at zero."""
+    """Pre-norm self-attention and feed-forward part; the last matrix of both starts at zero.
+
+    Args:
+        width: channels C.
+        heads: of the attention.
+        hidden: width of the feed-forward part.
+    """
 
     def __init__(self, width: int, heads: int, hidden: int) -> None:
         super().__init__()
@@ -66,24 +74,33 @@ class Layer(nn.Module):
             nn.init.zeros_(last.bias)
 
     def forward(self, x: Tensor, position: Tensor) -> Tensor:
-        """X (B, n, C) with positions (1, n, C) added to queries and keys."""
+        """Map tokens (B, n, C) to (B, n, C); the encoding (1, n, C) is added to queries and keys."""
         normed = self.norm1(x)
-        placed = normed + position
+        positioned = normed + position
         query, key, value = (
             self._split(linear(layer, part))
-            for layer, part in ((self.query, placed), (self.key, placed), (self.value, normed))
+            for layer, part in ((self.query, positioned), (self.key, positioned), (self.value, normed))
         )
-        seen = attend(query, key, value, query.shape[-1] ** -0.5)
-        x = x + linear(self.out, seen.unflatten(0, (len(x), self.heads)).transpose(1, 2).flatten(2))
+        attended = attend(query, key, value, query.shape[-1] ** -0.5)
+        x = x + linear(self.out, attended.unflatten(0, (len(x), self.heads)).transpose(1, 2).flatten(2))
         return x + linear(self.narrow, torch.relu(linear(self.widen, self.norm2(x))))
 
     def _split(self, x: Tensor) -> Tensor:
-        """(B, n, C) to (B heads, n, C / heads)."""
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2).flatten(0, 1)
+        """Split heads into the batch: (B, n, C) to (B heads, n, C / heads)."""
+        heads: Tensor = x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return heads.flatten(0, 1)
 
 
-def space_time(position: Tensor, frames: int) -> Tensor:
-    """Positions (1, T h w, C): the place in the frame (1, h w, C) plus a sine code of the frame's place in the clip."""
+def space_time_encoding(position: Tensor, frames: int) -> Tensor:
+    """Add a sine encoding of time to the positional encoding of a frame.
+
+    Args:
+        position: (1, h w, C).
+        frames: T, number of frames of the clip.
+
+    Returns:
+        (1, T h w, C), frame by frame.
+    """
     half = position.shape[-1] // 2
     rate = 10_000.0 ** (-torch.arange(half, device=position.device) / half)
     angle = torch.arange(frames, device=position.device)[:, None] * rate

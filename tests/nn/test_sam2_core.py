@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from common.nn.preprocessing import normalise
 from common.nn.sam2 import NO_OBJECT_LOGIT, SAM2, Bank, Candidates, FrameFeatures
 from tests.support.lively import lively_sam2
 
@@ -38,7 +39,7 @@ def test_frames_are_resized_by_pillow_and_normalised(model):
     got = model.preprocess(frame.permute(2, 0, 1)[None])
     torch.testing.assert_close(got[0].permute(1, 2, 0).double(), torch.from_numpy(expected), atol=1e-5, rtol=1e-5)
     same = torch.randint(0, 256, (2, 3, SIDE, SIDE), dtype=torch.uint8)
-    torch.testing.assert_close(model.preprocess(same) * model.std + model.mean, same / 255)
+    torch.testing.assert_close(model.preprocess(same), normalise(same / 255))
 
 
 def test_no_memory_is_a_learned_vector(model, features):

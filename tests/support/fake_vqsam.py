@@ -26,12 +26,12 @@ class Fake(nn.Module):
         self, core: nn.Module, scores: list[list[float]], drawn: Tensor | None = None, ious: Tensor | None = None
     ) -> None:
         super().__init__()
-        self.core, self.scores, self.calls = core, scores, 0
+        self.sam2, self.scores, self.calls = core, scores, 0
         side = core.image_size // 4  # type: ignore[operator]
         self.drawn = torch.ones(1, side, side, dtype=torch.bool) if drawn is None else drawn
         self.ious = torch.ones(len(self.drawn)) if ious is None else ious
 
-    def look(self, features: FrameFeatures, masks: Tensor) -> Query:
+    def encode_query(self, features: FrameFeatures, masks: Tensor) -> Query:
         return Query(torch.zeros(1), torch.zeros(1))
 
     def forward(self, features: FrameFeatures, rows: Tensor, query: Query) -> list[Candidates]:

@@ -1,4 +1,4 @@
-"""The SAM 2 core: encode a frame, read memory, decode candidates, encode a memory."""
+"""SAM 2 in four steps: encode a frame, read memory, decode candidates, encode a memory."""
 
 from common.nn.sam2.config import SIZES, VERSIONS, sam2_config
 from common.nn.sam2.model import SAM2

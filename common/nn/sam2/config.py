@@ -1,4 +1,4 @@
-"""The five sizes of SAM 2: tiny, small, base+ and large as published, and our own nano."""
+"""Configurations of SAM 2: tiny, small, base+ and large as published, and nano for CPUs and tests."""
 
 from __future__ import annotations
 
@@ -12,27 +12,44 @@ from transformers.models.sam2_video.configuration_sam2_video import (
 
 from common.errors import InputError
 
-# Hiera trunks: widths and blocks per stage, heads, windows, blocks with global attention, position grid.
-_TRUNKS: dict[str, dict] = {
+# Hiera trunks: widths and blocks per stage, heads, window sizes, blocks with global attention, position grid.
+_TRUNKS: dict[str, dict[str, Any]] = {
     "tiny": dict(
-        widths=(96, 192, 384, 768), blocks=(1, 2, 7, 2), heads=1, windows=(8, 4, 14, 7), whole=(5, 7, 9), grid=7
+        widths=(96, 192, 384, 768), blocks=(1, 2, 7, 2), heads=1, windows=(8, 4, 14, 7), global_blocks=(5, 7, 9), grid=7
     ),
     "small": dict(
-        widths=(96, 192, 384, 768), blocks=(1, 2, 11, 2), heads=1, windows=(8, 4, 14, 7), whole=(7, 10, 13), grid=7
+        widths=(96, 192, 384, 768),
+        blocks=(1, 2, 11, 2),
+        heads=1,
+        windows=(8, 4, 14, 7),
+        global_blocks=(7, 10, 13),
+        grid=7,
     ),
     "base_plus": dict(
-        widths=(112, 224, 448, 896), blocks=(2, 3, 16, 3), heads=2, windows=(8, 4, 14, 7), whole=(12, 16, 20), grid=14
+        widths=(112, 224, 448, 896),
+        blocks=(2, 3, 16, 3),
+        heads=2,
+        windows=(8, 4, 14, 7),
+        global_blocks=(12, 16, 20),
+        grid=14,
     ),
     "large": dict(
-        widths=(144, 288, 576, 1152), blocks=(2, 6, 36, 4), heads=2, windows=(8, 4, 16, 8), whole=(23, 33, 43), grid=7
+        widths=(144, 288, 576, 1152),
+        blocks=(2, 6, 36, 4),
+        heads=2,
+        windows=(8, 4, 16, 8),
+        global_blocks=(23, 33, 43),
+        grid=7,
     ),
-    "nano": dict(widths=(32, 64, 128, 192), blocks=(1, 2, 4, 1), heads=1, windows=(8, 4, 8, 4), whole=(4, 6), grid=7),
+    "nano": dict(
+        widths=(32, 64, 128, 192), blocks=(1, 2, 4, 1), heads=1, windows=(8, 4, 8, 4), global_blocks=(4, 6), grid=7
+    ),
 }
 SIZES = tuple(_TRUNKS)
 TRUNK_NAMES = {"tiny": "Hiera-T", "small": "Hiera-S", "base_plus": "Hiera-B+", "large": "Hiera-L"}  # as printed
 VERSIONS = ("2", "2.1")
 
-# What nano shrinks behind the trunk; the published sizes share transformers' defaults.
+# Sizes of nano behind the trunk; the published models share transformers' defaults.
 _NANO: dict[str, Any] = dict(
     memory_attention_hidden_size=64,
     memory_attention_num_layers=2,
@@ -48,7 +65,7 @@ _NANO: dict[str, Any] = dict(
 
 
 def sam2_config(size: str = "tiny", version: str = "2.1", image_size: int | None = None) -> Sam2VideoConfig:
-    """The transformers configuration of a SAM 2 model.
+    """Return the transformers configuration of a SAM 2 model.
 
     Args:
         size: one of ``SIZES``. The published ones have 39, 46, 81 and 224 M parameters.
@@ -56,7 +73,7 @@ def sam2_config(size: str = "tiny", version: str = "2.1", image_size: int | None
         image_size: side of the square input, divisible by 32; default 1024 (nano 128).
 
     Raises:
-        InputError: unknown size or version, a side not divisible by 32.
+        InputError: an unknown size or version, or a side not divisible by 32.
     """
     if size not in SIZES:
         raise InputError(f"SAM 2 size {size!r} is unknown; choose one of {', '.join(SIZES)}")
@@ -79,7 +96,7 @@ def sam2_config(size: str = "tiny", version: str = "2.1", image_size: int | None
                 embed_dim_per_stage=list(widths),
                 num_attention_heads_per_stage=[heads * 2**stage for stage in range(4)],
                 window_size_per_stage=list(trunk["windows"]),
-                global_attention_blocks=list(trunk["whole"]),
+                global_attention_blocks=list(trunk["global_blocks"]),
             ),
             backbone_channel_list=list(widths[::-1]),
             backbone_feature_sizes=[[side // s, side // s] for s in (4, 8, 16)],

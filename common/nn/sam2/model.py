@@ -1,7 +1,7 @@
 """SAM 2 as four steps: encode a frame, read memory, decode candidates, encode a memory.
 
-Composed from the modules of transformers' ``Sam2VideoModel`` (its parameters, its names), with an explicit batch axis
-of objects, or objects x pathways, everywhere. This package is the only place that knows those modules' internals.
+The modules, parameters and parameter names are those of transformers' ``Sam2VideoModel``. Every step has a batch axis
+of objects, or objects x pathways. Only this package depends on the internals of transformers' modules.
 """
 
 from __future__ import annotations
@@ -17,18 +17,17 @@ from torch import Tensor, nn
 from transformers import Sam2VideoModel
 from transformers.models.sam2_video.modeling_sam2_video import get_1d_sine_pe
 
+from common.nn.preprocessing import normalise, resize_logits
 from common.nn.sam2.attention import read_memory
 from common.nn.sam2.config import sam2_config
 from common.nn.sam2.trunk import encode_trunk
 from common.nn.sam2.types import Bank, Candidates, FrameFeatures
 
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
 
 class SAM2(nn.Module):
-    """The SAM 2 core, with seeded random weights until some are loaded (``common.nn.sam2.weights``).
+    """SAM 2 with random weights; ``common.nn.sam2.weights`` loads published ones.
 
-    Shape legend: B objects (or objects x pathways), S image size, C width (256, nano 64).
+    Shape legend: B objects (or objects x pathways), K candidates, S image size, C width (256, nano 64).
 
     Args:
         size: ``tiny``, ``small``, ``base_plus``, ``large`` or ``nano``.
@@ -39,8 +38,6 @@ class SAM2(nn.Module):
     net: Any  # transformers' Sam2VideoModel; its attributes are not typed
     position: Tensor
     memory_position: Tensor
-    mean: Tensor
-    std: Tensor
 
     def __init__(self, size: str = "tiny", version: str = "2.1", image_size: int | None = None) -> None:
         super().__init__()
@@ -49,7 +46,7 @@ class SAM2(nn.Module):
         self.size, self.version = size, version
         self.image_size: int = config.image_size
         self.checkpoint_activations = False
-        self.net.no_memory_positional_encoding.requires_grad_(False)  # in the checkpoints, read by nothing
+        self.net.no_memory_positional_encoding.requires_grad_(False)  # in the checkpoints, but unused
         self._initialise()
         grid, width = self.image_size // 16, config.vision_config.fpn_hidden_size
         sine = self.net.vision_encoder.neck.position_encoding
@@ -57,15 +54,13 @@ class SAM2(nn.Module):
         for name, encode, channels in (("position", sine, width), ("memory_position", memory_sine, 64)):
             table = encode(torch.Size((1, channels, grid, grid)), "cpu", torch.float32)
             self.register_buffer(name, table.flatten(2).transpose(1, 2).clone(), persistent=False)
-        self.register_buffer("mean", torch.tensor(_MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(_STD).view(3, 1, 1), persistent=False)
 
     def _initialise(self) -> None:
-        """Values to start training from nothing; transformers' own are made to be replaced by published weights.
+        """Initialise for training from scratch; transformers' initial values are meant to be replaced by weights.
 
-        Behind the trunk, layers start as torch makes them, as in SAM 2. In the attention to memory, equal biases of
-        query and key leave RoPE's kernel of distance: a place looks at the same place in memory first, so that a mask
-        is carried on from the first step. Without that a small network learns to do without memory.
+        Layers behind the trunk are initialised as in torch, as SAM 2's are. In the attention to memory, equal biases of
+        query and key make RoPE a kernel of distance: a place attends to the same place in memory first, so that masks
+        are propagated from the first step. Without that a small network learns to ignore its memory.
         """
         for name, module in self.net.named_modules():
             if "backbone" not in name and isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
@@ -75,7 +70,7 @@ class SAM2(nn.Module):
             nn.init.ones_(layer.cross_attn_image.k_proj.bias)
         for layer in self.net.memory_encoder.memory_fuser.layers:
             nn.init.constant_(layer.scale, self.net.config.memory_fuser_layer_scale_init_value)
-        # points and image positions are encoded by one Fourier matrix, which transformers stores twice
+        # points and image positions share one Fourier matrix, which transformers stores twice
         fourier = self.net.shared_image_embedding.positional_embedding
         self.net.prompt_encoder.shared_embedding.positional_embedding.data.copy_(fourier)
 
@@ -85,9 +80,15 @@ class SAM2(nn.Module):
         return self.image_size // 4
 
     def preprocess(self, frames: Tensor) -> Tensor:
-        """Frames uint8 (B, 3, H, W) to the network's input float32 (B, 3, S, S): bicubic resize, then normalised.
+        """Resize frames by a bicubic filter and normalise them.
 
-        On the CPU Pillow resizes, as in the official code; on a GPU torch does, within one grey level of it.
+        On a CPU Pillow resizes, as in the official code; on a GPU torch does, within one grey level of it.
+
+        Args:
+            frames: uint8 RGB (B, 3, H, W).
+
+        Returns:
+            float32 (B, 3, S, S).
         """
         side = (self.image_size, self.image_size)
         if frames.shape[-2:] != side and frames.device.type == "cpu":
@@ -95,7 +96,7 @@ class SAM2(nn.Module):
         pixels = frames.float()
         if frames.shape[-2:] != side:
             pixels = F.interpolate(pixels, side, mode="bicubic", antialias=True).round().clamp(0, 255)
-        return (pixels / 255 - self.mean) / self.std
+        return normalise(pixels / 255)
 
     def encode(self, images: Tensor) -> FrameFeatures:
         """Encode preprocessed images (B, 3, S, S)."""
@@ -107,13 +108,19 @@ class SAM2(nn.Module):
         return FrameFeatures(lateral[1] + coarse, (decoder.conv_s0(lateral[3]), decoder.conv_s1(lateral[2])))
 
     def without_memory(self, features: FrameFeatures) -> Tensor:
-        """The embedding (B, C, h, w) that the decoder sees on a frame prompted by points or a box."""
-        return features.embedding + self.net.no_memory_embedding.view(1, -1, 1, 1)
+        """Return the embedding (B, C, h, w) from which a prompt by points or a box is decoded: no memory is read."""
+        embedding: Tensor = features.embedding + self.net.no_memory_embedding.view(1, -1, 1, 1)
+        return embedding
 
     def read(self, features: FrameFeatures, bank: Bank) -> Tensor:
-        """Memory attention: the embedding (B, C, h, w) of the frame conditioned on a bank of B entries.
+        """Condition the embedding of a frame on memory by memory attention.
 
-        ``features`` may hold one frame (seen by all B) or B frames.
+        Args:
+            features: of one frame, which all B banks share, or of B frames.
+            bank: B banks.
+
+        Returns:
+            (B, C, h, w).
         """
         tokens, positions, weights, pointers = self._tokens(bank)
         return read_memory(
@@ -128,20 +135,26 @@ class SAM2(nn.Module):
         )
 
     def read_many(self, features: FrameFeatures, banks: Sequence[Bank]) -> Tensor:
-        """Memory attention of one frame with many banks of batch 1: (len(banks), C, h, w).
+        """Condition the embedding of one frame on several banks of batch 1; those of one layout are read in one call.
 
-        Banks that are laid out alike are read in one call.
+        Args:
+            features: of one frame.
+            banks: B banks of any layouts.
+
+        Returns:
+            (B, C, h, w).
         """
-        alike: dict[tuple, list[int]] = {}
-        for index, bank in enumerate(banks):
-            alike.setdefault(bank.layout, []).append(index)
         out = features.embedding.new_empty(len(banks), *features.embedding.shape[1:])
-        for rows in alike.values():
+        for rows in Bank.group(banks):
             out[rows] = self.read(features, Bank.merge([banks[row] for row in rows])).to(out.dtype)
         return out
 
     def _tokens(self, bank: Bank) -> tuple[Tensor, Tensor, Tensor | None, int]:
-        """Memory tokens (B, n, 64), positions (1, n, 64), key weights (B, n, 1) or None, number of pointer tokens."""
+        """Convert a bank to tokens; a pointer of C channels becomes C / 64 tokens of 64.
+
+        Returns:
+            Memory tokens (B, n, 64), positions (1, n, 64), key weights (B, n, 1) or None, number of pointer tokens.
+        """
         temporal = self.net.memory_temporal_positional_encoding.view(-1, 1, 64)
         tokens = [m.flatten(2).transpose(1, 2) for m in bank.maps]
         positions = [self.memory_position + temporal[slot] for slot in bank.slots]
@@ -161,12 +174,13 @@ class SAM2(nn.Module):
         return torch.cat([t.to(dtype) for t in tokens], 1), torch.cat(positions, 1), weights, len(bank.pointers) * split
 
     def _pointer_positions(self, bank: Bank) -> Tensor:
-        """Temporal encoding (1, L, 64) of the pointers; zeros in version 2."""
+        """Compute the temporal encoding (1, L, 64) of the pointers; zeros in version 2."""
         if self.version == "2":
             return self.memory_position.new_zeros(1, len(bank.offsets), 64)
         offsets = torch.tensor(bank.offsets, device=self.memory_position.device) / (bank.max_pointers - 1)
         sine = get_1d_sine_pe(offsets, dim=self.net.hidden_dim)
-        return self.net.temporal_positional_encoding_projection_layer(sine)[None]
+        encoding: Tensor = self.net.temporal_positional_encoding_projection_layer(sine)
+        return encoding[None]
 
     def decode(
         self,
@@ -177,15 +191,15 @@ class SAM2(nn.Module):
         mask: Tensor | None = None,
         multimask: bool = True,
     ) -> Candidates:
-        """Candidate masks from a conditioned embedding (B, C, h, w).
+        """Decode candidate masks.
 
         Args:
-            embedding: from ``read`` or ``without_memory``.
-            features: the frame's features, for the fine maps.
-            points: (B, P, 2) in input pixels; a box is two points, labelled 2 and 3, ahead of the others.
-            labels: int64 (B, P): 1 on the object, 0 off it, 2 / 3 box corners, -1 padding.
-            mask: logits (B, 1, S/4, S/4) given as a dense prompt.
-            multimask: three candidates (else the single-mask token).
+            embedding: from ``read`` or ``without_memory``, (B, C, h, w).
+            features: of the frame, for the fine maps.
+            points: (B, P, 2) in pixels of the input; a box is two points, labelled 2 and 3, ahead of the others.
+            labels: int64 (B, P): 1 on the object, 0 off it, 2 and 3 box corners, -1 padding.
+            mask: logits (B, 1, S/4, S/4) of a mask prompt.
+            multimask: decode three candidates, else one from the single-mask token.
         """
         net, batch = self.net, len(embedding)
         if points is None or labels is None:
@@ -206,12 +220,20 @@ class SAM2(nn.Module):
         return Candidates(logits[:, 0], ious[:, 0], score, self._pointers(tokens[:, 0], score > 0))
 
     def _pointers(self, tokens: Tensor, present: Tensor) -> Tensor:
-        """Object pointers (B, K, C) from mask tokens, switched hard to the no-object pointer."""
+        """Project mask tokens to object pointers (B, K, C); an absent object gets the no-object pointer."""
         keep = present.view(-1, 1, 1)
         return torch.where(keep, self.net.object_pointer_proj(tokens), self.net.no_object_pointer.to(tokens.dtype))
 
     def take_mask(self, features: FrameFeatures, masks: Tensor) -> Candidates:
-        """A mask prompt (B, 1, S, S) in {0, 1} taken as the answer; the decoder only makes the pointer. K = 1."""
+        """Return a mask prompt as the prediction; the decoder provides the object pointer only.
+
+        Args:
+            features: of one frame, or of B frames.
+            masks: float (B, 1, S, S) in {0, 1}.
+
+        Returns:
+            K = 1; logits are 10 inside and -10 outside of the mask.
+        """
         logits = F.interpolate(
             masks * 20.0 - 10.0, (self.mask_size,) * 2, mode="bilinear", align_corners=False, antialias=True
         )
@@ -226,12 +248,20 @@ class SAM2(nn.Module):
         return Candidates(logits, torch.ones_like(logits[:, :, 0, 0]), score, pointers)
 
     def encode_memory(self, features: FrameFeatures, candidates: Candidates) -> Tensor:
-        """Memory map (B, 64, S/16, S/16) of a frame with its chosen masks (K = 1)."""
+        """Encode a frame and its chosen masks as memory.
+
+        Args:
+            features: of one frame, or of B frames.
+            candidates: the chosen masks, K = 1.
+
+        Returns:
+            Memory maps (B, 64, S/16, S/16).
+        """
         net, config = self.net, self.net.config
         side = (self.image_size, self.image_size)
-        logits = F.interpolate(candidates.visible_logits, side, mode="bilinear", align_corners=False)
+        logits = resize_logits(candidates.visible_logits, side)
         mask = logits.sigmoid() * config.sigmoid_scale_for_mem_enc + config.sigmoid_bias_for_mem_enc
-        memory, _ = net.memory_encoder(features.embedding, mask.to(features.embedding.dtype))
+        memory: Tensor = net.memory_encoder(features.embedding, mask.to(features.embedding.dtype))[0]
         if net.occlusion_spatial_embedding_parameter is not None:
             absent = (candidates.score <= 0).view(-1, 1, 1, 1)
             memory = memory + absent * net.occlusion_spatial_embedding_parameter.view(1, -1, 1, 1)
@@ -239,6 +269,6 @@ class SAM2(nn.Module):
 
 
 def _pillow_resize(frame: Tensor, side: tuple[int, int]) -> Tensor:
-    """A frame uint8 (3, H, W) resized by Pillow's bicubic filter."""
+    """Resize a frame uint8 (3, H, W) by Pillow's bicubic filter."""
     image = Image.fromarray(frame.permute(1, 2, 0).contiguous().numpy())
     return torch.from_numpy(np.array(image.resize(side, Image.Resampling.BICUBIC))).permute(2, 0, 1)

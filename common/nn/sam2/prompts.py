@@ -1,10 +1,11 @@
-"""A user's points and boxes as the decoder takes them; simulated users for training."""
+"""Prompts in the form that the decoder takes, and simulated prompts for training."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from common.video import Prompt
@@ -12,13 +13,15 @@ from common.video import Prompt
 
 @dataclass
 class PromptSampling:
-    """How training clips are prompted; the defaults are SAM 2's.
+    """Simulated prompts of training clips; the defaults are SAM 2's.
 
     Attributes:
-        points: probability that a clip's first prompts are points or a box, not the ground-truth mask.
-        box: probability that such a prompt starts with a box.
-        prompted_frames: at most this many frames get a first prompt (1 .. this, drawn); the first frame always does.
-        corrected_frames: at most this many frames get correction clicks (1 .. this, drawn), on point clips only.
+        points: probability that a clip is prompted by points or a box rather than by ground-truth masks.
+        box: probability that such a prompt is a box.
+        prompted_frames: largest number of prompted frames; the number is drawn from 1 to this, and the first frame is
+            always among them.
+        corrected_frames: largest number of frames with correction clicks, drawn in the same way; clips prompted by
+            masks have none.
         clicks: correction clicks on such a frame.
         from_truth: probability that a click is drawn from the ground truth instead of the error.
     """
@@ -32,14 +35,17 @@ class PromptSampling:
 
 
 def prompt_points(prompt: Prompt, size: tuple[int, int], side: int) -> tuple[Tensor, Tensor]:
-    """Points float (1, P, 2) in pixels of the square input and labels int64 (1, P) of a prompt of box and / or points.
+    """Convert a box and / or points to points in pixels of the network's square input.
 
-    A box is two points, labelled 2 and 3, ahead of the others.
+    The corners of a box are two points, labelled 2 and 3, ahead of the others.
 
     Args:
-        prompt: its pixels are those of the image that it lies on.
+        prompt: in pixels of the image on which it is given.
         size: (H, W) of that image.
-        side: of the network's input.
+        side: S, side of the network's input.
+
+    Returns:
+        Points float (1, P, 2), x and y, and labels int64 (1, P): 1 on the object, 0 off it, 2 and 3 box corners.
     """
     points = torch.empty(0, 2) if prompt.points is None else prompt.points.float().cpu()
     labels = torch.empty(0, dtype=torch.long) if prompt.labels is None else prompt.labels.long().cpu()
@@ -49,8 +55,27 @@ def prompt_points(prompt: Prompt, size: tuple[int, int], side: int) -> tuple[Ten
     return (points * torch.tensor([side / size[1], side / size[0]]))[None], labels[None]
 
 
+def resize_mask_prompts(masks: Tensor, side: int) -> Tensor:
+    """Resize mask prompts to the square input of the network, as SAM 2 does: antialiased, then thresholded at half.
+
+    Args:
+        masks: bool (N, H, W).
+        side: S, side of the network's input.
+
+    Returns:
+        bool (N, 1, S, S); a target that covers less than half of every pixel is lost.
+    """
+    planes = masks[:, None].float()
+    if planes.shape[-2:] != (side, side):
+        planes = F.interpolate(planes, (side, side), mode="bilinear", align_corners=False, antialias=True)
+    return planes >= 0.5
+
+
 def uniform_click(region: Tensor) -> Tensor:
-    """A uniformly random pixel of each bool (B, H, W) region, as float (B, 2) x, y; any pixel where one is empty."""
+    """Draw a uniformly random pixel of each region bool (B, H, W): x and y float (B, 2).
+
+    An empty region gives a random pixel of the whole frame.
+    """
     weights = region.flatten(1).float()
     weights = weights + (weights.sum(1, keepdim=True) == 0)
     index = torch.multinomial(weights, 1)[:, 0]
@@ -59,35 +84,47 @@ def uniform_click(region: Tensor) -> Tensor:
 
 
 def first_click(target: Tensor) -> tuple[Tensor, Tensor]:
-    """One positive click on each target bool (B, H, W), a negative one where it is absent.
+    """Draw a positive click on each target, a negative one where it is absent.
+
+    Args:
+        target: bool (B, H, W).
 
     Returns:
-        points (B, 1, 2), labels (B, 1).
+        Points float (B, 1, 2) and labels int64 (B, 1).
     """
     return correction_click(torch.zeros_like(target), target)
 
 
 def correction_click(predicted: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """A click on the error of bool masks (B, H, W): positive where missed, negative where invented.
+    """Draw a click on the error: positive on a false negative, negative on a false positive.
 
-    With no error at all it is negative, on the background.
+    Without any error the click is negative, on the background.
+
+    Args:
+        predicted: bool (B, H, W).
+        target: bool (B, H, W).
 
     Returns:
-        points (B, 1, 2), labels (B, 1).
+        Points float (B, 1, 2) and labels int64 (B, 1).
     """
-    wrong = predicted ^ target
-    right = ~wrong.flatten(1).any(1)
-    point = uniform_click(torch.where(right[:, None, None], ~target, wrong))
+    error = predicted ^ target
+    no_error = ~error.flatten(1).any(1)
+    point = uniform_click(torch.where(no_error[:, None, None], ~target, error))
     x, y = point.long().unbind(-1)
     label = target[torch.arange(len(target), device=target.device), y, x].long()
     return point[:, None], label[:, None]
 
 
 def noisy_box(target: Tensor, noise: float = 0.1, limit: float = 20.0) -> tuple[Tensor, Tensor]:
-    """The box of each target bool (B, H, W), corners moved by up to 10 % of its side and 20 pixels.
+    """Return the bounding box of each target with randomly moved corners; an absent target gives the whole frame.
+
+    Args:
+        target: bool (B, H, W).
+        noise: largest move, as a share of the box's side.
+        limit: largest move in pixels.
 
     Returns:
-        points (B, 2, 2): the corners; labels (B, 2): 2 and 3. An absent target gives the whole frame.
+        Corners float (B, 2, 2) as points, and labels int64 (B, 2): 2 and 3.
     """
     height, width = target.shape[-2:]
     sides = []

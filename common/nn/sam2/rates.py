@@ -1,4 +1,4 @@
-"""Layer-wise learning rates of the image encoder, as SAM 2 is fine-tuned."""
+"""Layer-wise learning rates of the image encoder, as in SAM 2's fine-tuning recipe."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from collections.abc import Callable
 from common.nn.sam2.model import SAM2
 
 
-def encoder_rates(core: SAM2, encoder_lr: float, layer_decay: float) -> Callable[[str], float]:
-    """Factor on a parameter's learning rate by its name, for ``optim.parameter_groups``.
+def encoder_rates(sam2: SAM2, encoder_lr: float, layer_decay: float) -> Callable[[str], float]:
+    """Return a function from a parameter's name to the factor on its learning rate, for ``optim.parameter_groups``.
 
-    Lower for the image encoder, the lower the nearer to the input; position tables are not decayed so.
+    The factor is 1 outside of the image encoder. Inside it falls from block to block towards the input; position tables
+    keep the factor of the whole encoder.
 
     Args:
-        core: the model.
+        sam2: the model.
         encoder_lr: factor of the whole image encoder.
         layer_decay: factor per trunk block towards the input.
     """
-    blocks = len(core.net.vision_encoder.backbone.blocks)
+    blocks = len(sam2.net.vision_encoder.backbone.blocks)
 
     def rate(name: str) -> float:
         if ".vision_encoder." not in name:

@@ -1,4 +1,4 @@
-"""SAM 2's training pass over a batch of clips: prompted frames first, then the rest in order, losses at every step."""
+"""SAM 2's training pass over clips: prompted frames first, then the others in order, losses at every step."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ from torch import Tensor
 
 from common.data.clip import Clip
 from common.nn.losses import sam2_losses
+from common.nn.preprocessing import resize_logits
 from common.nn.sam2.model import SAM2
 from common.nn.sam2.prompts import PromptSampling, correction_click, first_click, noisy_box
 from common.nn.sam2.types import Bank, Candidates, FrameFeatures
 
-QUERY = -1  # place in time of a query image: one frame before the clip
-TRACKED_MAPS = 6  # tracked memories beside the prompted ones (num_maskmem 7)
+QUERY = -1  # frame index of a query image: one frame before the clip
+TRACKED_MAPS = 6  # SAM 2's num_maskmem 7, less the prompted frame
 
 
 class ClipPass:
-    """One training pass over one batch: objects of all clips are one batch axis B, image features are computed once.
+    """One training pass over one batch; the objects of all clips form one batch axis B.
 
     Where the clip has query images, their masks are the only prompts: the memory of a query takes the place of that of
     a prompted frame, and every frame of the clip is tracked, whether it shows the target or not.
 
     Args:
-        model: the core.
+        model: SAM 2.
         clip: the batch.
-        sampling: how it is prompted.
+        sampling: simulated prompts.
         loss: options of ``sam2_losses``.
     """
 
@@ -47,7 +48,7 @@ class ClipPass:
         self.prompted: list[int] = []
 
     def run(self) -> dict[str, Tensor]:
-        """The four loss terms, summed over frames and steps, per object."""
+        """Run the pass and return SAM 2's four loss terms, summed over frames and steps, mean over objects."""
         corrected = self._prompt_frames() if self.clip.query is None else self._take_query()
         for frame in (t for t in range(self.frames) if t not in self.prompted):
             self._track(frame, frame in corrected)
@@ -55,7 +56,11 @@ class ClipPass:
         return {name: torch.stack(values).sum() / objects for name, values in self.terms.items()}
 
     def _prompt_frames(self) -> list[int]:
-        """Choose the prompted frames and go through them; the frames to correct."""
+        """Draw the prompted frames and predict them from their prompts.
+
+        Returns:
+            The frames that get correction clicks.
+        """
         by_points = bool(torch.rand(()) < self.sampling.points)
         by_box = bool(torch.rand(()) < self.sampling.box)
         self.prompted = self._draw(self.sampling.prompted_frames)
@@ -66,7 +71,11 @@ class ClipPass:
         return corrected
 
     def _take_query(self) -> list[int]:
-        """The query images, with their masks as given, become the prompted memory; no frame is corrected."""
+        """Encode the query images with their masks as prompted memory.
+
+        Returns:
+            The frames that get correction clicks: none.
+        """
         assert self.clip.query is not None
         assert self.clip.query_masks is not None
         images, masks = (kind[self.clip_of, self.slot] for kind in (self.clip.query, self.clip.query_masks))
@@ -77,12 +86,13 @@ class ClipPass:
         return []
 
     def _draw(self, most: int) -> list[int]:
-        """The first frame and up to ``most`` - 1 others, in order."""
+        """Draw the first frame and up to ``most`` - 1 other frames, sorted."""
         count = int(torch.randint(1, most + 1, ())) if most > 1 else 1
-        others = (torch.randperm(self.frames - 1)[: count - 1] + 1).tolist()
-        return sorted([0, *others])
+        later = (torch.randperm(self.frames - 1)[: count - 1] + 1).tolist()
+        return sorted([0, *later])
 
     def _prompt(self, frame: int, by_points: bool, by_box: bool, corrected: bool) -> None:
+        """Predict a frame from its prompt without memory, and memorise it."""
         features, truth = self._frame(frame), self.truth[:, frame]
         if not by_points:
             answer = self.model.take_mask(features, truth[:, None].float())
@@ -98,6 +108,7 @@ class ClipPass:
         self._remember(frame, features, answer.best())
 
     def _track(self, frame: int, corrected: bool) -> None:
+        """Predict a frame from memory, and memorise it; a corrected frame counts as prompted from then on."""
         features, truth = self._frame(frame), self.truth[:, frame]
         embedding = self.model.read(features, self._bank(frame))
         answer = self.model.decode(embedding, features)
@@ -116,7 +127,19 @@ class ClipPass:
         points: Tensor | None = None,
         labels: Tensor | None = None,
     ) -> Candidates:
-        """Correction clicks on one frame; the last low-resolution logits are fed back with each."""
+        """Simulate correction clicks on a frame; each prediction is fed back to the next as a mask prompt.
+
+        Args:
+            answer: the prediction to correct.
+            embedding: of the frame, conditioned on memory or not.
+            features: of the frame.
+            truth: bool (B, S, S).
+            points: of the frame's first prompt, to which the clicks are added.
+            labels: of the frame's first prompt.
+
+        Returns:
+            The last prediction.
+        """
         for _ in range(self.sampling.clicks):
             best = answer.best()
             if torch.rand(()) < self.sampling.from_truth:
@@ -131,7 +154,7 @@ class ClipPass:
         return answer
 
     def _bank(self, frame: int) -> Bank:
-        """What SAM 2 reads in training: prompted frames, also later ones, then the tracked ones before."""
+        """Return the memories that a frame reads: all prompted frames, later ones too, and earlier tracked frames."""
         bank = Bank(max_pointers=min(max(self.frames, 2), 16))
         tracked = [t for t in range(frame) if t not in self.prompted]
         for t in self.prompted:
@@ -155,8 +178,7 @@ class ClipPass:
             self.terms[name].append(value)
 
     def _upsample(self, logits: Tensor) -> Tensor:
-        side = (self.model.image_size, self.model.image_size)
-        return F.interpolate(logits.float(), side, mode="bilinear", align_corners=False)
+        return resize_logits(logits.float(), (self.model.image_size, self.model.image_size))
 
     def _frame(self, frame: int) -> FrameFeatures:
         return self.features.select(frame * self.batch + self.clip_of)

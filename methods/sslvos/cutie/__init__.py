@@ -1,1 +1,1 @@
-"""The core of SSLVOS, after Cutie."""
+"""The network of SSLVOS behind its image encoder, which is that of Cutie (Cheng et al., CVPR 2024)."""

@@ -1,4 +1,4 @@
-"""What the core asks of an image encoder, and the ResNet baseline."""
+"""The interface of image encoders, and the ResNets of Cutie."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from common.nn.resnet import ResNet
 
 
 class FeatureEncoder(nn.Module, ABC):
-    """Image to maps at strides 16, 8 and 4: subclass it, set the attributes, define ``forward``.
+    """Base class of image encoders: subclass it, set the attributes and define ``forward``.
 
     Attributes:
         widths: channels of the maps at strides 16, 8 and 4.
-        multiple: sides of the image are multiples of it; the session pads.
+        multiple: height and width of the input must be multiples of it; the tracker pads.
     """
 
     widths: tuple[int, int, int]
@@ -23,14 +23,24 @@ class FeatureEncoder(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Float (B, 3, H, W), normalised by ImageNet's mean and deviation, to (B, widths[i], H / 16, 8, 4 ...)."""
+        """Encode images.
+
+        Args:
+            image: float (B, 3, H, W), normalised by ImageNet's mean and standard deviation.
+
+        Returns:
+            Maps (B, widths[i], H / s, W / s) at the strides s = 16, 8 and 4.
+        """
 
 
 class ResNetEncoder(FeatureEncoder):
-    """ResNet-50 (Cutie-base) or ResNet-18 (Cutie-small) or a thin one, up to stride 16.
+    """A ResNet up to stride 16: ResNet-50 in Cutie-base, ResNet-18 in Cutie-small.
 
     Args:
-        depths, widths, bottleneck, frozen_norm: see ``ResNet``.
+        depths: see ``ResNet``.
+        widths: see ``ResNet``.
+        bottleneck: see ``ResNet``.
+        frozen_norm: see ``ResNet``.
     """
 
     def __init__(
@@ -52,15 +62,15 @@ class ResNetEncoder(FeatureEncoder):
 
 
 def resnet50() -> ResNetEncoder:
-    """The trunk of Cutie-base."""
+    """Build the image encoder of Cutie-base."""
     return ResNetEncoder()
 
 
 def resnet18() -> ResNetEncoder:
-    """The trunk of Cutie-small."""
+    """Build the image encoder of Cutie-small."""
     return ResNetEncoder((2, 2, 2), bottleneck=False)
 
 
 def resnet_nano() -> ResNetEncoder:
-    """A thin trunk that learns from scratch, batch norms too."""
+    """Build a thin ResNet that is trained from scratch, batch norms included."""
     return ResNetEncoder((1, 1, 1), (16, 32, 64), bottleneck=False, frozen_norm=False)

@@ -19,12 +19,12 @@ Sizes = Sequence[tuple[int, int]]
 
 
 def deformable_read(value: Tensor, sizes: Sizes, places: Tensor, weights: Tensor) -> Tensor:
-    """Weighted sums of bilinear samples; outside of a map there are zeros.
+    """Sum bilinear samples of several maps by weight; outside of a map there are zeros.
 
     Args:
         value: (B, S, heads, d), the tokens of the levels one after the other.
         sizes: (h, w) of each level.
-        places: (B, Q, heads, L, points, 2), x and y from 0 to 1.
+        places: sampling places (B, Q, heads, L, points, 2), x and y from 0 to 1 over each map.
         weights: (B, Q, heads, L, points).
 
     Returns:
@@ -38,7 +38,8 @@ def deformable_read(value: Tensor, sizes: Sizes, places: Tensor, weights: Tensor
             column, line = x.floor() + right, y.floor() + below
             inside = (column >= 0) & (column < width) & (line >= 0) & (line < height)
             shares.append(weights[:, :, :, level] * (1 - (x - column).abs()) * (1 - (y - line).abs()) * inside)
-            rows.append(start + torch.where(inside, line * width + column, 0.0))  # no row of a place that is not finite
+            # a place that is not finite gets index 0, a valid row; its weight is not finite, so that the fault shows
+            rows.append(start + torch.where(inside, line * width + column, 0.0))
         start += height * width
     # a bag of weighted tokens for each head of a query: on a CPU several times as fast as grid_sample
     first = torch.arange(batch, device=value.device)[:, None, None, None] * total
@@ -48,22 +49,26 @@ def deformable_read(value: Tensor, sizes: Sizes, places: Tensor, weights: Tensor
     return read.view(batch, -1, heads * channels)
 
 
-def centres(size: tuple[int, int], device: torch.device | None = None) -> Tensor:
-    """Centres (h w, 2) of the places of a grid, x and y from 0 to 1."""
+def grid_centres(size: tuple[int, int], device: torch.device | None = None) -> Tensor:
+    """Return the centres (h w, 2) of a grid's cells in row-major order, x and y from 0 to 1."""
     y, x = ((torch.arange(side, device=device) + 0.5) / side for side in size)
     return torch.stack(torch.meshgrid(x, y, indexing="xy"), -1).flatten(0, 1)
 
 
 class DeformableAttention(nn.Module):
-    """Each query reads a few places around its own, which it chooses itself.
+    """Multi-scale deformable attention: each query samples a few places around its reference point.
 
-    At first all heads look along rays around the reference, with equal weights.
+    The query predicts the offsets of these places and their weights. Initially each head samples along a ray of its
+    own around the reference, with equal weights.
 
     Args:
         channels: C, of queries, values and output.
-        heads: C is divisible by it.
-        levels: L.
-        points: places that a head reads on a level.
+        heads: divides ``channels``.
+        levels: L, number of maps.
+        points: places that a head samples on a level.
+
+    Raises:
+        InputError: heads that do not divide the channels.
     """
 
     def __init__(self, channels: int, heads: int, levels: int = 1, points: int = 4) -> None:
@@ -88,9 +93,19 @@ class DeformableAttention(nn.Module):
                 layer.bias.zero_()
 
     def forward(self, query: Tensor, reference: Tensor, value: Tensor, sizes: Sizes) -> Tensor:
-        """Queries (B, Q, C) at references (Q, 2), x and y from 0 to 1, read values (B, S, C): (B, Q, C)."""
+        """Sample values around each query's reference point.
+
+        Args:
+            query: (B, Q, C).
+            reference: (Q, 2), x and y from 0 to 1.
+            value: (B, S, C), the tokens of the levels one after the other.
+            sizes: (h, w) of each level.
+
+        Returns:
+            (B, Q, C).
+        """
         shape = (self.heads, self.levels, self.points)
-        scale = reference.new_tensor([(w, h) for h, w in sizes])[:, None]  # offsets are in places of the level
+        scale = reference.new_tensor([(w, h) for h, w in sizes])[:, None]  # offsets are in cells of the level
         offsets = linear(self.sampling_offsets, query).unflatten(-1, (*shape, 2)) / scale
         weights = linear(self.attention_weights, query).unflatten(-1, (self.heads, -1)).softmax(-1)
         values = linear(self.value_proj, value).unflatten(-1, (self.heads, -1))

@@ -1,4 +1,8 @@
-"""The image encoders that use a ViT: the spatial-semantic one, and the plain feature pyramid of the ablation."""
+"""The image encoders that use a ViT: the spatial-semantic encoder (equations 1 to 3) and a plain feature pyramid.
+
+Legend: B batch, C channels, P = h w tokens of stride 16, S = 4 P + P tokens of strides 8 and 16 one after the other.
+Other adapters append the tokens of stride 32.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +13,183 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods.sslvos.encoders.adapter import AdapterSettings, ConvStem, SemanticEmbedding, Size, SpatialBlock, as_maps
+from common.nn.attention import MultiHeadAttention
+from common.nn.drop_path import DropPath
+from common.nn.fast import linear
 from methods.sslvos.encoders.base import FeatureEncoder
+from methods.sslvos.encoders.deformable import DeformableAttention, grid_centres
 from methods.sslvos.encoders.vit import GROUPS, ViT
+from methods.sslvos.settings import AdapterSettings
+
+Size = tuple[int, int]
+
+
+def conv_norm_relu(inputs: int, outputs: int, stride: int) -> nn.Sequential:
+    """Build a 3 x 3 convolution with batch norm and ReLU."""
+    conv = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True))
+
+
+def split_maps(x: Tensor, sizes: Sequence[Size]) -> list[Tensor]:
+    """Split tokens of several maps, one after the other, into maps.
+
+    Args:
+        x: (B, S, C).
+        sizes: (h, w) of each map.
+
+    Returns:
+        Maps (B, C, h, w).
+    """
+    parts = x.split([h * w for h, w in sizes], 1)
+    return [part.transpose(1, 2).unflatten(2, size) for part, size in zip(parts, sizes, strict=True)]
+
+
+def upsample_tokens(tokens: Tensor, size: Size, scale: int) -> Tensor:
+    """Lay out tokens (B, h w, C) as a map and upsample it: (B, C, scale h, scale w)."""
+    maps = tokens.transpose(1, 2).unflatten(2, size)
+    return maps if scale == 1 else F.interpolate(maps, scale_factor=scale, mode="bilinear", align_corners=False)
+
+
+class ConvStem(nn.Module):
+    """The multi-scale CNN: an image to maps of C channels at strides 4, 8, 16 and, with ``to32``, 32.
+
+    Args:
+        channels: C.
+        width: channels of the first stage.
+        to32: add a stage of stride 32.
+    """
+
+    def __init__(self, channels: int, width: int = 64, to32: bool = False) -> None:
+        super().__init__()
+        first = [conv_norm_relu(3, width, 2), conv_norm_relu(width, width, 1), conv_norm_relu(width, width, 1)]
+        self.stage4 = nn.Sequential(*first, nn.MaxPool2d(3, 2, 1))
+        self.stage8 = conv_norm_relu(width, 2 * width, 2)
+        self.stage16 = conv_norm_relu(2 * width, 4 * width, 2)
+        self.stage32 = conv_norm_relu(4 * width, 4 * width, 2) if to32 else None
+        scales = (1, 2, 4, 4) if to32 else (1, 2, 4)
+        self.project = nn.ModuleList(nn.Conv2d(width * scale, channels, 1) for scale in scales)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Map an image (B, 3, H, W) to (B, C, H / stride, W / stride), finest first."""
+        maps, x = [], image
+        for stage in (self.stage4, self.stage8, self.stage16, self.stage32):
+            if stage is not None:
+                maps.append(x := stage(x))
+        return [layer(x) for layer, x in zip(self.project, maps, strict=True)]
+
+
+class SemanticEmbedding(nn.Module):
+    """Attention of every CNN token to two global vectors of the ViT: its CLS token and its mean token.
+
+    F_sem = LN(F) + softmax(q k^T / sqrt(d)) v, q from LN(F), k and v from [CLS; mean token]   (1)
+
+    Args:
+        channels: C, of the CNN and the ViT.
+        heads: of the attention.
+    """
+
+    def __init__(self, channels: int, heads: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+        self.attention = MultiHeadAttention(channels, heads)
+
+    def forward(self, x: Tensor, tokens: Tensor, cls: Tensor) -> Tensor:
+        """Embed semantics.
+
+        Args:
+            x: the CNN's tokens F (B, S, C).
+            tokens: the ViT's tokens (B, P, C).
+            cls: the ViT's CLS token (B, C).
+
+        Returns:
+            F_sem (B, S, C).
+        """
+        x = self.norm(x)
+        semantics = torch.stack([cls, tokens.mean(1)], 1)
+        out: Tensor = x + self.attention(x, semantics, semantics)
+        return out
+
+
+class ConvFFN(nn.Module):
+    """Feed-forward network with a depth-wise 3 x 3 convolution on each stride's map between its two layers.
+
+    Args:
+        channels: C; the hidden layer has C / 4.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        hidden = channels // 4
+        self.fc1, self.fc2 = nn.Linear(channels, hidden), nn.Linear(hidden, channels)
+        self.conv: nn.Module = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
+
+    def forward(self, x: Tensor, sizes: Sequence[Size]) -> Tensor:
+        """Map the tokens (B, S, C) of maps of ``sizes`` to (B, S, C)."""
+        maps = split_maps(linear(self.fc1, x), sizes)
+        mixed = torch.cat([self.conv(part).flatten(2).transpose(1, 2) for part in maps], 1)
+        return linear(self.fc2, F.gelu(mixed))
+
+
+class SpatialBlock(nn.Module):
+    """CNN tokens of strides 8 and 16 sample the ViT's map by deformable attention.
+
+    F_spa = F_sem + DeformableAttention(LN(F_sem), LN(F_vit))   (2)
+    F = F_spa + ConvFFN(LN(F_spa))                              (3)
+
+    Args:
+        channels: C, of the CNN and the ViT.
+        heads: of the attention.
+        settings: variants of the equations.
+    """
+
+    def __init__(self, channels: int, heads: int, settings: AdapterSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.norm, self.vit_norm = nn.LayerNorm(channels), nn.LayerNorm(channels)
+        levels = 1 if settings.roles == "code" else 2
+        self.attention = DeformableAttention(channels, heads, levels, settings.points)
+        self.ffn = ConvFFN(channels)
+        self.ffn_norm = nn.LayerNorm(channels) if settings.residual == "code" else nn.Identity()
+        self.drop_path = DropPath(settings.drop_path)
+
+    def forward(self, x: Tensor, vit: Tensor, sizes: Sequence[Size], block_input: Tensor | None = None) -> Tensor:
+        """Apply equations 2 and 3.
+
+        Args:
+            x: F_sem (B, S, C).
+            vit: the ViT's tokens (B, P, C).
+            sizes: (h, w) at each stride of ``x``.
+            block_input: F (B, S, C) before equation 1, which ``residual="paper"`` adds in equation 3; None = ``x``.
+
+        Returns:
+            F (B, S, C).
+        """
+        block_input = x if block_input is None else block_input
+        x = self.read(x, vit, sizes)
+        inner = self.ffn_norm(x) if self.settings.residual == "code" else x + block_input
+        out: Tensor = x + self.drop_path(self.ffn(inner, sizes))
+        return out
+
+    def read(self, x: Tensor, vit: Tensor, sizes: Sequence[Size]) -> Tensor:
+        """Apply equation 2: F_sem (B, S, C) and the ViT's tokens (B, P, C) to F_spa (B, S, C)."""
+        cnn_tokens, vit_tokens, stride16 = self.norm(x), self.vit_norm(vit), sizes[1]
+        if self.settings.roles == "code":
+            references = torch.cat([grid_centres(size, x.device) for size in sizes])
+            sampled: Tensor = x + self.attention(cnn_tokens, references, vit_tokens, [stride16])
+            return sampled
+        # as printed, the ViT's tokens are the queries: the result has P tokens and is added at stride 16 alone
+        answer = self.attention(vit_tokens, grid_centres(stride16, x.device), cnn_tokens, sizes)
+        stride8_tokens = x.shape[1] - answer.shape[1]
+        return torch.cat([x[:, :stride8_tokens], x[:, stride8_tokens:] + answer], 1)
 
 
 class TwoBranchEncoder(FeatureEncoder):
-    """A CNN stem beside a ViT: subclass it and define how the two exchange what they know.
+    """A CNN stem beside a ViT: subclass it and define how the two branches exchange features.
 
     Args:
-        vit: gives tokens and CLS of four groups.
-        stem: width of the CNN.
-        to32: with tokens of stride 32.
+        vit: the ViT, whose tokens are taken after each of its four groups of blocks.
+        stem: channels of the first stage of the CNN.
+        to32: the CNN has tokens of stride 32 too.
     """
 
     multiple = 32
@@ -36,31 +205,40 @@ class TwoBranchEncoder(FeatureEncoder):
 
     @abstractmethod
     def exchange(self, image: Tensor, x: Tensor, sizes: Sequence[Size]) -> tuple[Tensor, list[Tensor]]:
-        """The stem's tokens (B, S, C) of maps of ``sizes`` to their last values, and the ViT's (B, P, C) by group."""
+        """Exchange features between the branches.
+
+        Args:
+            image: (B, 3, H, W), normalised.
+            x: the stem's tokens (B, S, C).
+            sizes: (h, w) at each stride of ``x``.
+
+        Returns:
+            The CNN's tokens (B, S, C), and the ViT's tokens (B, P, C) after each group.
+        """
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """See ``FeatureEncoder``."""
         c4, *coarser = self.stem(image)
         sizes = [(c.shape[-2], c.shape[-1]) for c in coarser]
         parts = [c.flatten(2).transpose(1, 2) + level for c, level in zip(coarser, self.level, strict=True)]
-        x, taps = self.exchange(image, torch.cat(parts, 1), sizes)
-        f8, f16, *_ = as_maps(x, sizes)
+        x, group_tokens = self.exchange(image, torch.cat(parts, 1), sizes)
+        f8, f16, *_ = split_maps(x, sizes)
         maps = [f16, f8, self.up(f8) + c4]
-        for index, (tap, scale) in enumerate(zip(taps[2::-1], (1, 2, 4), strict=True)):
-            maps[index] = maps[index] + enlarged(tap, sizes[1], scale)
+        # the third group's tokens join the map of stride 16, the second's that of 8, the first's that of 4
+        for index, (tokens, scale) in enumerate(zip(group_tokens[2::-1], (1, 2, 4), strict=True)):
+            maps[index] = maps[index] + upsample_tokens(tokens, sizes[1], scale)
         f16, f8, f4 = (norm(part) for norm, part in zip(self.norms, maps, strict=True))
         return f16, f8, f4
 
 
 class SpatialSemanticEncoder(TwoBranchEncoder):
-    """Tokens of strides 8 and 16 go through a spatial-semantic block for each group of the ViT.
-
-    Nothing goes back into the ViT.
+    """The encoder of SSLVOS: a spatial-semantic block for each group of the ViT; nothing is written into the ViT.
 
     Args:
-        vit, stem: see ``TwoBranchEncoder``.
-        semantic: with equation 1; else the blocks begin with equation 2 (``+Spatial`` of Table 1).
-        settings: readings of the equations.
+        vit: see ``TwoBranchEncoder``.
+        semantic: apply equation 1; without it the blocks are equations 2 and 3 alone (``+Spatial`` of Table 1).
+        settings: variants of the equations.
+        stem: see ``TwoBranchEncoder``.
     """
 
     def __init__(
@@ -73,27 +251,21 @@ class SpatialSemanticEncoder(TwoBranchEncoder):
 
     def exchange(self, image: Tensor, x: Tensor, sizes: Sequence[Size]) -> tuple[Tensor, list[Tensor]]:
         """See ``TwoBranchEncoder``."""
-        taps = self.vit(image)
+        groups = self.vit(image)
         for index, block in enumerate(self.spatial):
-            tokens, cls = taps[min(index, GROUPS - 1)]
-            before = x
+            tokens, cls = groups[min(index, GROUPS - 1)]  # further blocks read the last group again
+            block_input = x
             if index < len(self.semantic):
                 x = self.semantic[index](x, tokens, cls)
-            x = block(x, tokens, sizes, before)
-        return x, [tokens for tokens, _ in taps]
-
-
-def enlarged(tokens: Tensor, size: Size, scale: int) -> Tensor:
-    """Tokens (B, h w, C) as a map (B, C, scale h, scale w)."""
-    maps = tokens.transpose(1, 2).unflatten(2, size)
-    return maps if scale == 1 else F.interpolate(maps, scale_factor=scale, mode="bilinear", align_corners=False)
+            x = block(x, tokens, sizes, block_input)
+        return x, [tokens for tokens, _ in groups]
 
 
 class ChannelNorm(nn.LayerNorm):
     """Layer norm over the channels of each place of a map."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, h, w) to the same."""
+        """Normalise (B, C, h, w)."""
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
@@ -101,7 +273,7 @@ class PyramidEncoder(FeatureEncoder):
     """ViTDet's simple feature pyramid (Li et al., arXiv 2203.16527) on the ViT's last map: ``+ViT`` of Table 1.
 
     Args:
-        vit: its last group's tokens are taken.
+        vit: the ViT, whose last group's tokens are taken.
         width: channels of every map.
     """
 

@@ -1,4 +1,4 @@
-"""The pretrained ViT: DINOv2, Depth Anything or MAE weights in one plain transformer, tapped after each quarter."""
+"""The pretrained ViT: DINOv2, Depth Anything or MAE weights in one plain transformer, read after each quarter."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from common.errors import InputError
 from common.nn.vit_weights import common_names
 
 VitSize = Literal["nano", "small", "base", "large", "mae-base"]
-# Width, blocks, heads, side of the position table in tokens.
+# Width, number of blocks, heads, side of the position table in tokens.
 SIZES: dict[VitSize, tuple[int, int, int, int]] = {
     "nano": (96, 4, 4, 8),
     "small": (384, 12, 6, 37),
@@ -29,16 +29,17 @@ PATCH, GROUPS = 16, 4
 
 
 class ViT(nn.Module):
-    """Tokens and CLS after each of four groups of blocks, without the final norm.
+    """A ViT that returns its tokens after each of four groups of blocks, without the final norm.
 
     It is transformers' DINOv2, which with layer scales of 1 is also the ViT of MAE.
 
     Args:
-        size: widths and depths; ``mae-base`` has MAE's smaller position table.
-        frozen: no gradient, never in training mode, and therefore in no optimiser.
+        size: width and depth; ``mae-base`` has MAE's smaller position table.
+        frozen: parameters need no gradient, and the module is always in eval mode.
 
     Attributes:
-        width, heads: of the blocks.
+        width: channels of the tokens.
+        heads: attention heads of a block.
     """
 
     def __init__(self, size: VitSize = "base", frozen: bool = True) -> None:
@@ -59,24 +60,37 @@ class ViT(nn.Module):
             self.train(False)
 
     def train(self, mode: bool = True) -> ViT:
-        """Training mode, unless frozen."""
+        """Set the training mode, unless frozen."""
         return super().train(mode and not self.frozen)
 
     def forward(self, image: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Normalised (B, 3, H, W), sides multiples of 16, to four pairs of tokens (B, h w, C) and CLS (B, C)."""
+        """Encode images.
+
+        Args:
+            image: float (B, 3, H, W), normalised; H and W are multiples of 16.
+
+        Returns:
+            Tokens (B, h w, C) and CLS (B, C) after each of the four groups.
+        """
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            x, taps = self.embed(image), []
+            x, groups = self.embed(image), []
             for group in range(GROUPS):
                 x = self.run(x, group)
-                taps.append((x[:, 1:], x[:, 0]))
-        return taps
+                groups.append((x[:, 1:], x[:, 0]))
+        return groups
 
     def embed(self, image: Tensor) -> Tensor:
-        """What the first group is given: (B, 1 + h w, C), CLS first."""
-        return self.model.embeddings(image)
+        """Embed patches and positions, the input of the first group: (B, 1 + h w, C), CLS first."""
+        embedded: Tensor = self.model.embeddings(image)
+        return embedded
 
     def run(self, x: Tensor, group: int) -> Tensor:
-        """Tokens (B, 1 + h w, C) through a group; a frozen one, too, lets gradients through to what came before it."""
+        """Pass tokens (B, 1 + h w, C) through a group of blocks; gradients pass through a frozen group to its input.
+
+        Args:
+            x: CLS first.
+            group: 0 to 3.
+        """
         for block in self.model.encoder.layer[group * self.group : (group + 1) * self.group]:
             x = block(x)
         return x

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from common.errors import InputError
+from common.nn.preprocessing import resize_mask
 from common.video import Prompt
 from methods.univs.inference.window import Window
 from methods.univs.network.prompts import VisualTokens
@@ -25,31 +24,6 @@ def network_size(size: tuple[int, int], settings: InferenceSettings) -> tuple[in
         return size
     scale = min(settings.short_side / min(size), settings.long_side / max(size))
     return max(round(size[0] * scale), 1), max(round(size[1] * scale), 1)
-
-
-def resize_frame(frame: Tensor, size: tuple[int, int]) -> Tensor:
-    """Convert a frame uint8 (H, W, 3) to float (1, 3, h, w) in 0 to 1, bilinear with antialiasing.
-
-    Args:
-        frame: uint8 RGB (H, W, 3).
-        size: (h, w).
-    """
-    image = frame.permute(2, 0, 1)[None].float() / 255
-    if image.shape[-2:] == size:
-        return image
-    return F.interpolate(image, size, mode="bilinear", align_corners=False, antialias=True)
-
-
-def resize_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize a mask bool (H, W) to (h, w), nearest neighbour; one that would vanish keeps all cells that it touches.
-
-    Args:
-        mask: bool (H, W).
-        size: (h, w).
-    """
-    planes = mask[None, None].float()
-    small = F.interpolate(planes, size, mode="nearest")
-    return (small if small.any() else F.adaptive_max_pool2d(planes, size))[0, 0] > 0
 
 
 def prompt_tokens(prompt: Prompt, frame: int, window: Window, points: int) -> VisualTokens:

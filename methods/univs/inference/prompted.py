@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from common.errors import InputError
+from common.nn.preprocessing import resize_mask
 from common.video import FrameMasks, Prompt
 from methods.univs.inference.acceptance import (
     PlacedMask,
@@ -20,7 +21,7 @@ from methods.univs.inference.acceptance import (
 )
 from methods.univs.inference.mask_ops import upsample_logits
 from methods.univs.inference.memory_pool import MemoryPool
-from methods.univs.inference.preprocessing import prompt_tokens, resize_mask
+from methods.univs.inference.preprocessing import prompt_tokens
 from methods.univs.inference.window import Window, first_clip, pool_prompts
 from methods.univs.network.decoder import Outputs
 from methods.univs.network.model import UniVSNetwork

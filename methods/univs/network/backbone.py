@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import ResNetBackbone, ResNetConfig, SwinBackbone, SwinConfig
 
+from common.nn.frozen_norm import FrozenNormModule, batch_norms
 from methods.univs.settings import Backbone
 
 _MAPS: dict[str, Any] = {"out_features": ["stage1", "stage2", "stage3", "stage4"]}
@@ -20,7 +21,7 @@ _SWIN = {
 _DROP_PATH = 0.3
 
 
-class ImageBackbone(nn.Module):
+class ImageBackbone(FrozenNormModule):
     """Four feature maps of an image.
 
     ResNet-50 has its stride in the 3x3 convolution and frozen batch norms: statistics and affine parameters stay as
@@ -51,21 +52,13 @@ class ImageBackbone(nn.Module):
         self.widths = tuple(self.body.channels)
         self.frozen_norm = kind == "resnet50"
         if self.frozen_norm:
-            for norm in self._norms():
+            for norm in batch_norms(self.body):
                 norm.requires_grad_(False)
         self.train()
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Return four maps (M, widths[i], H / stride, W / stride) of normalised images (M, 3, H, W)."""
         return tuple(self.body(images).feature_maps)
-
-    def train(self, mode: bool = True) -> ImageBackbone:
-        """Set training mode; frozen batch norms stay in eval mode."""
-        super().train(mode)
-        if self.frozen_norm:
-            for norm in self._norms():
-                norm.eval()
-        return self
 
     def freeze(self, stages: int) -> list[nn.Module]:
         """Freeze the stem and the first stages, and return the frozen modules.
@@ -82,6 +75,3 @@ class ImageBackbone(nn.Module):
         for part in parts:
             part.requires_grad_(False)
         return parts
-
-    def _norms(self) -> list[nn.BatchNorm2d]:
-        return [module for module in self.body.modules() if isinstance(module, nn.BatchNorm2d)]

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from common.nn.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from methods.univs.network.backbone import ImageBackbone
 from methods.univs.network.decoder import Outputs, VideoMaskDecoder
 from methods.univs.network.pixel_decoder import PixelDecoder
@@ -22,7 +23,6 @@ from methods.univs.network.scene import Features, Scene
 from methods.univs.network.text_tower import LanguageToImage, TextTower
 from methods.univs.settings import UniVSSettings
 
-MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 MULTIPLE = 32  # of which the sides of padded frames are
 
 
@@ -55,8 +55,8 @@ class UniVSNetwork(nn.Module):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
         self.text = TextTower(settings.text, tokenizer)
-        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("deviation", torch.tensor(DEVIATION).view(3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("deviation", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
 
     def encode(self, frames: Tensor) -> Features:
         """Encode frames independently of each other.

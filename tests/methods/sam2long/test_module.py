@@ -111,5 +111,5 @@ def test_points_are_scaled_to_the_input_and_one_point_gives_three_candidates(mon
 def test_two_prompts_of_one_target_on_a_frame_are_refused():
     module, frame = SAM2Long(image_size=64).eval(), torch.zeros(32, 32, 3, dtype=torch.uint8)
     prompts = [Prompt(1, box=(0.0, 0.0, 9.0, 9.0)), Prompt(1, points=torch.ones(1, 2), labels=torch.tensor([0]))]
-    with pytest.raises(InputError, match="say all of a target in one prompt"):
+    with pytest.raises(InputError, match="put everything about a target into one prompt"):
         module.session().step(frame, prompts)

@@ -131,7 +131,7 @@ def test_second_query_joins_the_first(video):
         session.step(frame, [replace(query, frame=index)] if index in (0, 5) else ())
     tree = session.trees[1]
     assert [memory.frame for memory in tree.prompted] == [-1, 4]
-    assert tree.tracked == 7
+    assert tree.tracked_frames == 7
     bank = tree.bank(tree.nodes[0], 7)
     assert bank.slots == [6, 6, 5, 4, 3, 2, 1, 0]
     assert bank.offsets == [8.0, 3.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0]

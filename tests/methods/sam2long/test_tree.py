@@ -1,4 +1,4 @@
-"""SAM2Long's memory tree, by hand: the numbered steps of the released code, and the paper's reading of them."""
+"""SAM2Long's memory tree, by hand: the numbered steps of the released code, and the paper's variant of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from methods.sam2long.session import SAM2LongSession
 from methods.sam2long.tree import MemoryTree, Node, Pathway
 from tests.support.lively import lively_sam2
 
-CODE, PAPER = TreeSettings(), TreeSettings(reading="paper")
+CODE, PAPER = TreeSettings(), TreeSettings(equation_variant="paper")
 GREEDY = TreeSettings(pathways=1, selection=False, modulation=None)
 
 
@@ -77,10 +77,10 @@ def test_uncertain_frame_is_filled_by_pathways_without_a_pick():
 
 
 @pytest.mark.parametrize("pathways", [1, 2, 3, 4])
-@pytest.mark.parametrize("reading", ["code", "paper"])
-def test_always_p_picks_with_the_best_first(pathways, reading):
+@pytest.mark.parametrize("equation_variant", ["code", "paper"])
+def test_always_p_picks_with_the_best_first(pathways, equation_variant):
     draw = random.Random(pathways)
-    settings = TreeSettings(pathways=pathways, reading=reading)
+    settings = TreeSettings(pathways=pathways, equation_variant=equation_variant)
     for _ in range(200):
         totals = [-draw.random() for _ in range(pathways)]
         ious = [[round(draw.random(), 1) for _ in range(3)] for _ in range(pathways)]
@@ -128,12 +128,12 @@ def grown(settings: TreeSettings, steps: list[tuple[float, float]], max_pointers
     return tree
 
 
-@pytest.mark.parametrize("reading", ["code", "paper"])
-def test_first_tracked_frame_is_neither_scored_nor_branched_in_the_code(reading):
-    tree = planted(TreeSettings(reading=reading))
+@pytest.mark.parametrize("equation_variant", ["code", "paper"])
+def test_first_tracked_frame_is_neither_scored_nor_branched_in_the_code(equation_variant):
+    tree = planted(TreeSettings(equation_variant=equation_variant))
     (root,) = tree.nodes
     branches = tree.choose({root: ([0.5, 0.9, 0.2], 1.0)})  # uncertain
-    if reading == "code":
+    if equation_variant == "code":
         assert [(b.parent, b.candidate, b.totals) for b in branches] == [(root, 1, {0: 0.0, 1: 0.0, 2: 0.0})]
     else:
         assert [(b.candidate, list(b.totals)) for b in branches] == [(1, [0]), (0, [1]), (2, [2])]
@@ -322,25 +322,25 @@ def stand(tree: MemoryTree, *leaves: Node) -> None:
 def test_a_frame_is_final_as_soon_as_all_pathways_share_it():
     tree = planted(CODE)
     (root,) = tree.nodes
-    assert tree.decided() == [root]
-    assert tree.decided() == []  # once
+    assert tree.pop_final() == [root]
+    assert tree.pop_final() == []  # once
     one = node(1, root)
     stand(tree, one, one, one)
-    assert tree.decided() == [one]
+    assert tree.pop_final() == [one]
     a, b = node(2, one), node(2, one)
     stand(tree, a, b, b)
-    assert tree.decided() == []
+    assert tree.pop_final() == []
     a3, b3, b3_ = node(3, a), node(3, b), node(3, b)
     stand(tree, a3, b3, b3_)
-    assert tree.decided() == []
+    assert tree.pop_final() == []
     b4, b4_ = node(4, b3), node(4, b3_)
     stand(tree, b4, b4_, b4)  # a has died out: b is final, frame 3 is not
-    assert tree.decided() == [b]
+    assert tree.pop_final() == [b]
     b5, b5_ = node(5, b4_), node(5, b4_)
     stand(tree, b5, b5_, b5)
-    assert tree.decided() == [b3_, b4_]
-    assert tree.decided(0) == [b5]  # the best pathway's, at the end
-    assert tree.decided(0) == []
+    assert tree.pop_final() == [b3_, b4_]
+    assert tree.pop_final(0) == [b5]  # the best pathway's, at the end
+    assert tree.pop_final(0) == []
 
 
 def test_max_lag_answers_by_the_best_pathway_then():
@@ -348,24 +348,24 @@ def test_max_lag_answers_by_the_best_pathway_then():
     (root,) = tree.nodes
     a1, b1 = node(1, root), node(1, root)
     stand(tree, a1, b1, b1)
-    assert tree.decided(1) == [root]
+    assert tree.pop_final(1) == [root]
     a2, b2 = node(2, a1), node(2, b1)
     stand(tree, a2, b2, b2)
-    assert tree.decided(1) == [a1]
+    assert tree.pop_final(1) == [a1]
     a3, b3 = node(3, a2), node(3, b2)
     stand(tree, b3, a3, a3)  # another one is best now; frame 1 has been answered by a
-    assert tree.decided(1) == [b2]
-    assert tree.decided(0) == [b3]
+    assert tree.pop_final(1) == [b2]
+    assert tree.pop_final(0) == [b3]
 
 
 def test_lag_zero_answers_every_frame_at_once():
     tree = planted(CODE)
     (root,) = tree.nodes
-    assert tree.decided(0) == [root]
+    assert tree.pop_final(0) == [root]
     a, b = node(1, root), node(1, root)
     for frame in range(2, 6):
         stand(tree, a, b, b)
-        assert tree.decided(0) == [a]
+        assert tree.pop_final(0) == [a]
         a, b = node(frame, a), node(frame, b)
 
 
@@ -379,7 +379,7 @@ def test_answers_are_the_best_path_whatever_the_tree(lag):
         length = draw.randint(1, 20)
         ancestry: dict[Node, tuple[Node, ...]] = {leaves[0]: (leaves[0],)}
         for frame in range(1, length + 1):
-            got += tree.decided(lag)
+            got += tree.pop_final(lag)
             history.append(ancestry[leaves[0]])
             parents = [draw.choice(leaves) for _ in range(3)]
             children = {(parent, draw.randint(0, 1)): None for parent in parents}
@@ -387,9 +387,9 @@ def test_answers_are_the_best_path_whatever_the_tree(lag):
             leaves = [draw.choice(list(new.values())) for _ in range(3)]
             ancestry = {child: (*ancestry[parent], child) for (parent, _), child in new.items()}
             stand(tree, *leaves)
-        got += tree.decided(lag)
+        got += tree.pop_final(lag)
         history.append(ancestry[leaves[0]])
-        got += tree.decided(0)
+        got += tree.pop_final(0)
         assert [n.frame for n in got] == list(range(length + 1))
         if lag is None:
             assert got == list(history[-1])
@@ -401,13 +401,13 @@ def test_answers_are_the_best_path_whatever_the_tree(lag):
 def test_what_is_answered_or_dead_is_freed():
     tree = planted(CODE)
     watched = [weakref.ref(tree.nodes[0])]
-    tree.decided()
+    tree.pop_final()
     for frame in range(1, 8):
         (leaf,) = tree.nodes
         watched += [weakref.ref(leaf)] if frame > 1 else []
         del leaf
         advance(tree, frame)
-        tree.decided()
+        tree.pop_final()
     assert [ref() for ref in watched] == [None] * len(watched)
     assert len(tree.nodes) == 1
     dead, alive = node(8, tree.nodes[0]), node(8, tree.nodes[0])
@@ -512,7 +512,9 @@ def test_three_pathways_on_certain_frames_are_one(clip):
 
 
 @pytest.mark.parametrize(
-    "change", [{"iou_threshold": 0.5}, {"modulation": None}, {"selection": False}, {"reading": "paper"}], ids=str
+    "change",
+    [{"iou_threshold": 0.5}, {"modulation": None}, {"selection": False}, {"equation_variant": "paper"}],
+    ids=str,
 )
 def test_every_setting_of_the_memory_changes_masks(clip, change):
     model = lively_sam2(seed=2, visible=1.0, iou=-0.4, head=2.0)

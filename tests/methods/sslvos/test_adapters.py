@@ -8,9 +8,10 @@ from torch import nn
 
 from common.errors import InputError
 from methods.sslvos.build import Parts, build_encoder
-from methods.sslvos.encoders.adapter import AdapterSettings, ConvStem
 from methods.sslvos.encoders.bidirectional import BidirectionalEncoder, FusedInjector, Injector, MultiScaleFusion
+from methods.sslvos.encoders.spatial_semantic import ConvStem
 from methods.sslvos.encoders.vit import ViT
+from methods.sslvos.settings import AdapterSettings
 
 SIZES, WIDE = [(4, 8), (2, 4), (1, 2)], [(8, 16), (4, 8), (2, 4)]
 KINDS = ["vit-adapter", "vit-comer"]

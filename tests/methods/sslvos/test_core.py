@@ -26,8 +26,8 @@ def lively(settings: CoreSettings, encoder: FeatureEncoder | None = None) -> SSL
 def two_frames(core: SSLVOSNetwork, images: Tensor, masks: Tensor, valid: Tensor | None = None) -> tuple[Tensor, ...]:
     """As a training step does it: memorise frame 0 (B, 3, H, W), segment frame 1; (logits, auxiliary logits ...)."""
     first, second = core.encode(images[:, 0]), core.encode(images[:, 1])
-    memory = core.memorise(first, core.no_sensory(first, masks.shape[1]), masks)
-    readout = core.read_all(second, first.key, first.shrinkage, memory.value)
+    memory = core.memorise(first, core.initial_sensory(first, masks.shape[1]), masks)
+    readout = core.read_memory(second, first.key, first.shrinkage, memory.value)
     pixels, levels = core.attend(second, readout, memory.sensory, masks, memory.summary, valid)
     logits, sensory = core.decode(second, pixels, memory.sensory, valid=valid)
     return logits, core.sensory_logits(second, sensory), *levels

@@ -12,10 +12,16 @@ from transformers.models.deformable_detr.modeling_deformable_detr import MultiSc
 
 from common.errors import InputError
 from methods.sslvos.build import Parts, build_encoder
-from methods.sslvos.encoders.adapter import AdapterSettings, ConvFFN, SemanticEmbedding, SpatialBlock
-from methods.sslvos.encoders.deformable import DeformableAttention, centres, deformable_read
-from methods.sslvos.encoders.spatial_semantic import PyramidEncoder, SpatialSemanticEncoder
+from methods.sslvos.encoders.deformable import DeformableAttention, deformable_read, grid_centres
+from methods.sslvos.encoders.spatial_semantic import (
+    ConvFFN,
+    PyramidEncoder,
+    SemanticEmbedding,
+    SpatialBlock,
+    SpatialSemanticEncoder,
+)
 from methods.sslvos.encoders.vit import ViT
+from methods.sslvos.settings import AdapterSettings
 
 SIZES = [(4, 6), (2, 3)]
 CODE, PAPER = AdapterSettings(), AdapterSettings(roles="paper", residual="paper")
@@ -57,7 +63,7 @@ def test_a_place_that_is_not_finite_shows_and_does_not_crash():
 
 
 def test_centres_of_a_grid():
-    assert centres((2, 3)).tolist() == [
+    assert grid_centres((2, 3)).tolist() == [
         pytest.approx(place)
         for place in [(1 / 6, 0.25), (0.5, 0.25), (5 / 6, 0.25), (1 / 6, 0.75), (0.5, 0.75), (5 / 6, 0.75)]
     ]
@@ -69,7 +75,7 @@ def test_heads_look_along_rays_at_first():
     identity(attention.value_proj)
     identity(attention.output_proj)
     ramp = torch.arange(9.0).expand(9, 9).reshape(1, 81, 1).expand(-1, -1, 4)
-    out = attention(torch.randn(1, 81, 4), centres((9, 9)), ramp, [(9, 9)])
+    out = attention(torch.randn(1, 81, 4), grid_centres((9, 9)), ramp, [(9, 9)])
     torch.testing.assert_close(out[0, 40], torch.tensor([6.0, 4, 2, 4]), atol=1e-5, rtol=0)
 
 
@@ -79,7 +85,7 @@ def test_offsets_are_in_places_of_the_level():
     identity(attention.value_proj)
     identity(attention.output_proj)
     values = torch.randn(1, 2 * 5, 2)
-    out = attention(torch.zeros(1, 10, 2), centres((2, 5)), values, [(2, 5)]).unflatten(1, (2, 5))
+    out = attention(torch.zeros(1, 10, 2), grid_centres((2, 5)), values, [(2, 5)]).unflatten(1, (2, 5))
     maps = values.unflatten(1, (2, 5))
     torch.testing.assert_close(out[:, :, :4], maps[:, :, 1:])
     assert not out[:, :, 4].any()
@@ -94,7 +100,7 @@ def test_places_stay_exact_in_half_precision():
     identity(attention.output_proj)
     values = (torch.arange(1000) % 8).float().reshape(1, 1000, 1).expand(-1, -1, 2)
     with torch.autocast("cpu", torch.bfloat16):
-        out = attention(torch.zeros(1, 1000, 2), centres((1, 1000)), values, [(1, 1000)])
+        out = attention(torch.zeros(1, 1000, 2), grid_centres((1, 1000)), values, [(1, 1000)])
     torch.testing.assert_close(out.float(), values, atol=0.02, rtol=0)
 
 
@@ -152,7 +158,7 @@ def test_equation_2_as_printed_adds_to_stride_16_alone():
     block, x, vit, _ = blocks(AdapterSettings(roles="paper"))
     got = block.read(x, vit, SIZES) - x
     assert not got[:, :24].any()
-    expected = block.attention(block.vit_norm(vit), centres((2, 3)), block.norm(x), SIZES)
+    expected = block.attention(block.vit_norm(vit), grid_centres((2, 3)), block.norm(x), SIZES)
     torch.testing.assert_close(got[:, 24:], expected)
 
 

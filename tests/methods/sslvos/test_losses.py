@@ -10,12 +10,12 @@ import torch
 from common.errors import InputError
 from methods.sslvos.losses import (
     PointSettings,
-    at_points,
+    certainty,
     choose_points,
-    gap,
     label_maps,
     mask_losses,
     point_losses,
+    sample_points,
 )
 
 
@@ -54,14 +54,14 @@ def test_a_padded_target_changes_nothing():
 
 
 def test_gap_is_between_the_two_largest():
-    assert gap(torch.tensor([[[1.0, -2], [4, -2], [2, -9]]]))[0].tolist() == [2, 0]
+    assert certainty(torch.tensor([[[1.0, -2], [4, -2], [2, -9]]]))[0].tolist() == [2, 0]
 
 
 def test_values_at_points_lie_between_pixel_centres():
     """A row 0 2 4 6: centre of the second pixel at x = 3/8, half way to the third at 1/2; 6 up to the edge."""
     row = torch.tensor([[[[0.0, 2, 4, 6]]]])
     places = torch.tensor([[[0.375, 0.5], [0.5, 0.5], [1.0, 0.5]]])
-    assert at_points(row, places)[0, 0].tolist() == pytest.approx([2, 3, 6])
+    assert sample_points(row, places)[0, 0].tolist() == pytest.approx([2, 3, 6])
 
 
 def test_unsure_points_lie_on_the_border():
@@ -93,7 +93,7 @@ def test_losses_are_summed_over_frames_and_mean_over_clips():
     entropy, dice = mask_losses(
         logits, label_maps(masks.flatten(0, 1)), torch.ones(clips, 1, dtype=torch.bool), settings
     )
-    count = settings.of(96, 96)
+    count = settings.count_at(96, 96)
     assert count == round(12544 * 0.04)
     assert entropy.item() == pytest.approx(frames * math.log(2))
     assert dice.item() == pytest.approx(frames * (1 - (count + 1) / (1.5 * count + 1)))
@@ -101,7 +101,7 @@ def test_losses_are_summed_over_frames_and_mean_over_clips():
 
 def test_points_grow_with_the_image():
     settings = PointSettings()
-    assert [settings.of(480, 480), settings.of(240, 240), settings.of(1, 1)] == [12544, 3136, 1]
+    assert [settings.count_at(480, 480), settings.count_at(240, 240), settings.count_at(1, 1)] == [12544, 3136, 1]
 
 
 @pytest.mark.parametrize("settings", [{"count": 0}, {"oversample": 0.5}, {"uncertain": 1.5}])

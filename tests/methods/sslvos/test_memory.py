@@ -27,7 +27,7 @@ def frame(seed: int, batch: int = 1) -> tuple[FrameFeatures, Tensor]:
 
 
 def held(bank: TokenBank, name: str = "value") -> Tensor:
-    return bank.rows[name][:, bank.start : bank.end]
+    return bank.buffers[name][:, bank.start : bank.end]
 
 
 def frames_held(bank: TokenBank) -> list[int]:
@@ -66,7 +66,7 @@ def test_dropping_a_target_keeps_the_other():
     features, value = frame(0)
     value[:, :, 1] = 7
     bank = TokenBank(MemorySettings(), features, value)
-    bank.keep([1])
+    bank.keep_targets([1])
     assert bank.read(features).shape == (1, P, 1, 1)
     torch.testing.assert_close(bank.read(features), torch.full((1, P, 1, 1), 7.0))
 
@@ -77,16 +77,18 @@ def test_consolidation_by_hand():
     made = [frame(index) for index in (1, 2, 3)]
     bank.add(*made[0])
     bank.add(*made[1])
-    old = torch.arange(bank.work, bank.work + 2 * P)
-    bank.rows["used"][0, old] = torch.tensor([0.0, 5, 1, 4, 3, 0, 2, 0])
-    bank.rows["lived"][0, old] = torch.tensor([1.0, 1, 1, 2, 1, 1, 1, 1])  # the fourth was read 4 times in two frames
+    old = torch.arange(bank.working_offset, bank.working_offset + 2 * P)
+    bank.buffers["use_count"][0, old] = torch.tensor([0.0, 5, 1, 4, 3, 0, 2, 0])
+    bank.buffers["life_count"][0, old] = torch.tensor(
+        [1.0, 1, 1, 2, 1, 1, 1, 1]
+    )  # the fourth was read 4 times in two frames
     key = torch.cat([features.key for features, _ in made[:2]], 1)
     shrinkage = torch.cat([features.shrinkage for features, _ in made[:2]], 1)
     selection = torch.cat([features.selection for features, _ in made[:2]], 1)
     value = torch.cat([v for _, v in made[:2]], 1)
     bank.add(*made[2])
     best = [1, 4, 3, 6, 2]  # usage 5, 3, 2, 2, 1
-    assert bank.long_tokens == 5
+    assert bank.long_term_tokens == 5
     assert frames_held_in_work(bank) == [3]
     got = {tuple(row.tolist()) for row in held(bank, "key")[0, :5]}
     assert got == {tuple(row.tolist()) for row in key[0, best]}
@@ -94,29 +96,31 @@ def test_consolidation_by_hand():
     expected = torch.cat([share @ shrinkage, share @ value[:, :, 0]], -1)[0]
     order = [best.index(int((key[0] == row).all(1).nonzero())) for row in held(bank, "key")[0, :5]]
     torch.testing.assert_close(torch.cat([held(bank, "shrinkage"), held(bank)[:, :, 0]], -1)[0, :5], expected[order])
-    assert not held(bank, "used")[0, :5].any()
+    assert not held(bank, "use_count")[0, :5].any()
 
 
 def frames_held_in_work(bank: TokenBank) -> list[int]:
-    return sorted({int(x) for x in bank.rows["value"][:, bank.work : bank.end].flatten()})
+    return sorted({int(x) for x in bank.buffers["value"][:, bank.working_offset : bank.end].flatten()})
 
 
 @pytest.mark.parametrize("batch", [1, 2])
 def test_consolidation_never_exceeds_the_budget(batch):
     settings = MemorySettings(frames=4, top_k=3, long_term=LONG)
     bank = TokenBank(settings, *frame(0, batch))
-    size, longest = bank.rows["value"].numel(), 0
+    size, longest = bank.buffers["value"].numel(), 0
     for index in range(1, 120):
         bank.add(*frame(index, batch))
         read = bank.read(frame(1000 + index, batch)[0])
         assert read.isfinite().all()
-        assert bank.long_tokens <= LONG.tokens
+        assert bank.long_term_tokens <= LONG.tokens
         assert len(bank) <= LONG.tokens + 4 * P == bank.capacity
         assert frames_held_in_work(bank)[-1] == index
-        longest = max(longest, bank.long_tokens)
-    assert bank.rows["value"].numel() == size
+        longest = max(longest, bank.long_term_tokens)
+    assert bank.buffers["value"].numel() == size
     assert longest > LONG.tokens - LONG.prototypes - LONG.spare  # it did fill up and make room
-    torch.testing.assert_close(held(bank)[:, bank.long_tokens : bank.long_tokens + P], torch.zeros(batch, P, 2, 1))
+    torch.testing.assert_close(
+        held(bank)[:, bank.long_term_tokens : bank.long_term_tokens + P], torch.zeros(batch, P, 2, 1)
+    )
 
 
 def test_more_prototypes_than_tokens():
@@ -124,20 +128,20 @@ def test_more_prototypes_than_tokens():
     bank = TokenBank(MemorySettings(frames=3, long_term=long), *frame(0))
     for index in range(1, 40):
         bank.add(*frame(index))
-        assert bank.long_tokens <= 100
+        assert bank.long_term_tokens <= 100
 
 
 def test_room_is_made_of_the_least_used():
     bank = TokenBank(MemorySettings(frames=4, top_k=3, long_term=LONG), *frame(0))
     for index in range(1, 7):
         bank.add(*frame(index))
-    assert bank.long_tokens == 10
+    assert bank.long_term_tokens == 10
     bank.start -= 2  # 12 tokens: the next prototypes might not fit, 16 - 5 - 4 = 7 stay
-    span = slice(bank.start, bank.first)
-    bank.rows["lived"][:, span] = 1
-    bank.rows["used"][:, span] = torch.tensor([0.0, 9, 1, 8, 2, 7, 3, 6, 4, 5, 0, 0])
+    span = slice(bank.start, bank.first_offset)
+    bank.buffers["life_count"][:, span] = 1
+    bank.buffers["use_count"][:, span] = torch.tensor([0.0, 9, 1, 8, 2, 7, 3, 6, 4, 5, 0, 0])
     bank._make_room(LONG)
-    assert bank.rows["used"][0, bank.start : bank.first].tolist() == [9, 8, 7, 6, 5, 4, 3]
+    assert bank.buffers["use_count"][0, bank.start : bank.first_offset].tolist() == [9, 8, 7, 6, 5, 4, 3]
 
 
 def test_settings_that_cannot_be():

@@ -14,10 +14,9 @@ from common.errors import InputError
 from common.synthetic import SyntheticClips
 from methods.sslvos import SSLVOS
 from methods.sslvos.build import Parts, build_core
-from methods.sslvos.encoders.adapter import AdapterSettings
 from methods.sslvos.losses import PointSettings
 from methods.sslvos.session import SessionSettings
-from methods.sslvos.settings import DiscriminativeSettings, LongTermSettings, MemorySettings
+from methods.sslvos.settings import AdapterSettings, DiscriminativeSettings, LongTermSettings, MemorySettings
 from methods.sslvos.training import TrainingSettings
 
 QUIET = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False, "accelerator": "cpu"}
@@ -47,7 +46,7 @@ def fit(module: SSLVOS, steps: int = 2) -> L.Trainer:
         (Parts("sslvos", vit="mae-base", queries=16), ("SSLVOS", "MAE ViT-B, +Semantic (Full), queries=16")),
         (Parts("sslvos", adapter=AdapterSettings(roles="paper")), ("SSLVOS", "ViT-B, +Semantic (Full), roles=paper")),
         (Parts("sslvos", discriminative=False), ("SSLVOS", "ViT-B, +Semantic (Full), masked attention")),
-        (Parts("sslvos", "resnet", reading=DiscriminativeSettings(norm="queries")),
+        (Parts("sslvos", "resnet", equation_variant=DiscriminativeSettings(norm="queries")),
          ("SSLVOS", "ResNet-50, +Discriminative Query, norm=queries")),
     ],
 )  # fmt: skip
@@ -129,7 +128,7 @@ def test_own_checkpoint_and_settings_come_back(tmp_path: Path):
         encoder="spatial",
         backbone="random",
         adapter=AdapterSettings(roles="paper"),
-        reading=DiscriminativeSettings(heads=2),
+        equation_variant=DiscriminativeSettings(heads=2),
         inference=SessionSettings(memory, sides=(24, 32), flip=True),
         recipe=TrainingSettings(references=2, points=PointSettings(count=500)),
     )
@@ -138,8 +137,12 @@ def test_own_checkpoint_and_settings_come_back(tmp_path: Path):
     again = SSLVOS.load_from_checkpoint(file, weights_only=True)
     assert (again.inference, again.recipe) == (module.inference, module.recipe)
     assert again.variant == module.variant
-    loaded = SSLVOS(encoder="spatial", adapter=AdapterSettings(roles="paper"), reading=DiscriminativeSettings(heads=2),
-                    weights=str(file))  # fmt: skip
+    loaded = SSLVOS(
+        encoder="spatial",
+        adapter=AdapterSettings(roles="paper"),
+        equation_variant=DiscriminativeSettings(heads=2),
+        weights=str(file),
+    )
     assert loaded.weights_file == file
     for name, value in module.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], value), name
@@ -170,6 +173,6 @@ def test_published_cutie_files_are_read(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_settings_that_do_not_fit():
     with pytest.raises(InputError, match="discriminative: true"):
-        SSLVOS(discriminative=False, reading=DiscriminativeSettings(heads=2))
+        SSLVOS(discriminative=False, equation_variant=DiscriminativeSettings(heads=2))
     with pytest.raises(InputError, match="no such file"):
         SSLVOS(backbone="resnet50.pth")

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import InputError
-from methods.sslvos.cutie.queries import Attention, DiscriminativeRead
+from methods.sslvos.cutie.object_transformer import DiscriminativeRead
 from methods.sslvos.settings import CoreSettings, DiscriminativeSettings
 
 # One query (3, 4, 0, 0) over four pixels; with identity projections every number can be followed.
@@ -80,17 +80,6 @@ def test_gradients_reach_the_picked_pixel_only():
     module(QUERY, pixels, NOWHERE, zero, torch.tensor([[[False, True, False, False]]])).sum().backward()
     assert pixels.grad[0].any(1).tolist() == [False, True, False, False]
     assert all(p.grad is not None for p in module.parameters())
-
-
-def test_attention_is_torch_s():
-    ours, theirs = Attention(16, 4), nn.MultiheadAttention(16, 4, batch_first=True)
-    theirs.load_state_dict(ours.state_dict())
-    query, key, value = torch.randn(2, 3, 16), torch.randn(2, 7, 16), torch.randn(2, 7, 16)
-    allowed = torch.rand(2, 3, 7) > 0.5
-    allowed[..., 0] = True
-    expected = theirs(query, key, value, attn_mask=~allowed.repeat_interleave(4, 0))[0]
-    torch.testing.assert_close(ours(query, key, value, allowed), expected)
-    torch.testing.assert_close(ours(query, key, value), theirs(query, key, value)[0])
 
 
 def test_settings_that_cannot_be():

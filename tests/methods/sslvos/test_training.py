@@ -12,7 +12,7 @@ from common.errors import InputError
 from methods.sslvos import training
 from methods.sslvos.build import Parts, build_core
 from methods.sslvos.cutie.core import SSLVOSNetwork
-from methods.sslvos.training import TrainingSettings, clip_losses, references, run_clip, split
+from methods.sslvos.training import TrainingSettings, clip_losses, reference_tokens, run_clip, split_frames
 from tests.methods.sslvos.test_core import DISCRIMINATIVE, lively, two_frames
 
 ALL_ONES = torch.ones(2, 3, dtype=torch.bool)
@@ -45,7 +45,7 @@ def test_the_second_frame_is_that_of_a_step_by_hand(core, clip):
 @torch.inference_mode()
 def test_frames_of_a_clip_are_kept_apart(core, clip):
     image = clip.frames.float() / 255
-    parts = split(core.encode(image.flatten(0, 1)), 6)
+    parts = split_frames(core.encode(image.flatten(0, 1)), 6)
     alone = core.encode(image[:, 4])
     assert len(parts) == 6
     torch.testing.assert_close(parts[4].key, alone.key, atol=1e-4, rtol=1e-4)
@@ -54,22 +54,22 @@ def test_frames_of_a_clip_are_kept_apart(core, clip):
 
 def test_all_past_frames_are_read_while_they_are_few(core, clip):
     """Frame t is recognised by its value, t everywhere."""
-    frames = split(core.encode(clip.frames.flatten(0, 1).float() / 255), 6)
+    frames = split_frames(core.encode(clip.frames.flatten(0, 1).float() / 255), 6)
     values = [torch.full((2, 12, 3, 4), float(time)) for time in range(6)]
     for past in (1, 2, 3):
-        key, shrinkage, value = references(frames[:past], values[:past], 3)
+        key, shrinkage, value = reference_tokens(frames[:past], values[:past], 3)
         assert key.shape[:2] == shrinkage.shape[:2] == value.shape[:2] == (2, 12 * past)
         assert value[:, ::12, 0, 0].tolist() == [list(range(past))] * 2
 
 
 def test_three_random_frames_are_read_afterwards(core, clip):
     torch.manual_seed(0)
-    frames = split(core.encode(clip.frames.flatten(0, 1).float() / 255), 6)
+    frames = split_frames(core.encode(clip.frames.flatten(0, 1).float() / 255), 6)
     values = [torch.full((2, 12, 3, 4), float(time)) for time in range(5)]
     seen = [set(), set()]
     apart = False
     for _ in range(20):
-        key, _, value = references(frames[:5], values, 3)
+        key, _, value = reference_tokens(frames[:5], values, 3)
         drawn = value[:, ::12, 0, 0].int().tolist()
         for row in range(2):
             assert len(set(drawn[row])) == 3

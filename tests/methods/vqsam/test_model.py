@@ -10,7 +10,7 @@ from torch import Tensor
 
 from common.nn.sam2 import SAM2, Bank, Candidates, FrameFeatures
 from methods.vqsam.model import Query, Settings, VQSAMNetwork
-from methods.vqsam.stt import SpatialTemporalTransformer, space_time
+from methods.vqsam.stt import SpatialTemporalTransformer, space_time_encoding
 from tests.support.lively import enliven, lively_sam2
 
 SIDE, T = 64, 3
@@ -37,7 +37,7 @@ def scene(core: SAM2) -> tuple[FrameFeatures, Tensor, Query]:
         masks = torch.zeros(3, 1, SIDE, SIDE)
         for index in range(3):
             masks[index, :, 8 : 40 + 8 * index, 8:40] = 1
-        query = VQSAMNetwork(core, EASY).look(images, masks)
+        query = VQSAMNetwork(core, EASY).encode_query(images, masks)
     return features, torch.tensor([0, 1, 1])[:, None] * T + torch.arange(T), query
 
 
@@ -61,7 +61,7 @@ def test_the_querys_memory_is_that_of_a_prompted_frame(core):
     image, mask = torch.randn(1, 3, SIDE, SIDE), torch.zeros(1, 1, SIDE, SIDE)
     mask[..., 10:30, 20:50] = 1
     features = core.encode(image)
-    query = VQSAMNetwork(core, EASY).look(features, mask)
+    query = VQSAMNetwork(core, EASY).encode_query(features, mask)
     answer = core.take_mask(features, mask)
     assert torch.equal(query.memory, core.encode_memory(features, answer))
     assert torch.equal(query.pointer, answer.pointers[:, 0])
@@ -207,7 +207,7 @@ def test_stt_attends_over_space_and_time_as_written_down():
     (layer,) = stt.layers
     tokens = torch.stack([x[0, t, :, i, j] for t in range(2) for i in range(2) for j in range(3)])
     normed = layer.norm1(tokens)
-    placed = normed + space_time(position, 2)[0]
+    placed = normed + space_time_encoding(position, 2)[0]
     heads = []
     for head in range(4):
         part = slice(4 * head, 4 * head + 4)
@@ -239,7 +239,7 @@ def test_stt_knows_the_order_of_frames():
 
 def test_places_in_space_and_time():
     position = torch.arange(8.0).view(1, 2, 4)
-    got = space_time(position, 3)
+    got = space_time_encoding(position, 3)
     assert got.shape == (1, 6, 4)
     assert torch.equal(got[0, :2], position[0] + torch.tensor([0.0, 0.0, 1.0, 1.0]))  # sin 0, cos 0
     second = torch.tensor([1.0, 0.01]).sin().tolist() + torch.tensor([1.0, 0.01]).cos().tolist()
@@ -277,7 +277,7 @@ def test_gradients_run_back_through_the_stages(scene):
     stages[1].logits.sum().backward()
     for part in ("stt.layers.0", "stt.layers.1", "generate.target", "generate.distractor", "generate.weigh"):
         assert gradient(model, part) > 0, part
-    assert gradient(model, "core.net.memory_encoder") > 0
+    assert gradient(model, "sam2.net.memory_encoder") > 0
 
 
 def test_the_first_stage_does_not_teach_the_memory_generator(scene):

@@ -24,7 +24,6 @@ from common.synthetic.queries import SyntheticQueries
 from methods.vqsam import VQSAM
 from methods.vqsam.model import Settings
 from methods.vqsam.training import clip_losses
-from tests.nn.test_weights import to_official
 from tests.support.lively import enliven
 from tests.support.miniatures.vqs import make as make_vqs
 
@@ -34,7 +33,7 @@ SIDE, T = 64, 2
 def build(**settings) -> VQSAM:
     torch.manual_seed(0)
     module = VQSAM(**({"image_size": SIDE, "clip_length": T, "target_iou": 0.0, "distractor_iou": 0.0} | settings))
-    enliven(module.network.core, seed=2)
+    enliven(module.network.sam2, seed=2)
     return module
 
 
@@ -61,9 +60,9 @@ class Fixed(torch.nn.Module):
 
     def __init__(self, core: SAM2, stages: list[Candidates]) -> None:
         super().__init__()
-        self.core, self.stages = core, stages
+        self.sam2, self.stages = core, stages
 
-    def look(self, features, masks):
+    def encode_query(self, features, masks):
         return None
 
     def forward(self, features, rows, query) -> list[Candidates]:
@@ -79,7 +78,7 @@ def answer(seed: int) -> Candidates:
 
 def test_loss_is_sam2s_summed_over_frames_and_weighed_over_stages(clip):
     """Σ_k λ_k Σ_frames / queries, with λ = (0.5, 1), each stage from ``sam2_losses`` at input size."""
-    core, stages = build().network.core, [answer(0), answer(1)]
+    core, stages = build().network.sam2, [answer(0), answer(1)]
     got = clip_losses(Fixed(core, stages), clip, [0.5, 1.0])  # type: ignore[arg-type]
     truth = torch.stack([clip.masks[0, :, 0], clip.masks[0, :, 1], clip.masks[1, :, 0]]).flatten(0, 1)
     terms = []
@@ -119,12 +118,12 @@ def test_the_encoder_has_its_own_rates():
     module = build(lr=1.0, encoder_lr=0.5, layer_decay=0.1, weight_decay=0.2)
     rate = {id(p): (g["lr"], g["weight_decay"]) for g in module.parameter_groups() for p in g["params"]}
     by_name = {name: rate[id(p)] for name, p in module.named_parameters() if p.requires_grad}
-    trunk = "network.core.net.vision_encoder.backbone."
+    trunk = "network.sam2.net.vision_encoder.backbone."
     expected = {  # nano has 8 blocks; the last one is one step away from the neck
         "network.stt.layers.0.query.weight": (1.0, 0.2),
         "network.generate.weigh.0.weight": (1.0, 0.2),
-        "network.core.net.memory_attention.layers.0.linear1.bias": (1.0, 0.0),
-        "network.core.net.vision_encoder.neck.convs.0.weight": (0.5, 0.2),
+        "network.sam2.net.memory_attention.layers.0.linear1.bias": (1.0, 0.0),
+        "network.sam2.net.vision_encoder.neck.convs.0.weight": (0.5, 0.2),
         trunk + "blocks.7.attn.qkv.weight": (0.5 * 0.1, 0.2),
         trunk + "blocks.0.attn.qkv.weight": (0.5 * 0.1**8, 0.2),
         trunk + "pos_embed": (0.5, 0.2),
@@ -255,26 +254,11 @@ def parts(module: VQSAM) -> dict[str, Tensor]:
     }
 
 
-@pytest.mark.parametrize("version", ["2", "2.1"])
-def test_starts_from_an_official_sam2_file(tmp_path: Path, version):
-    source = SAM2("nano", version, SIDE)
-    enliven(source, seed=9)
-    torch.save({"model": to_official(source.net.state_dict())}, file := tmp_path / "sam2.pt")
-    module = VQSAM(image_size=SIDE, version=version, weights=str(file))
-    for name, value in source.net.state_dict().items():
-        assert torch.equal(module.network.core.net.state_dict()[name], value), name
-    assert (module.weights_file, module.weights_note) == (file, "partial")
-    assert {name.split(".")[0] for name in module.network.state_dict()} == {"core", "stt", "generate"}
-    assert all(
-        not value.any() for name, value in parts(module).items() if name.endswith(("narrow.weight", ".2.weight"))
-    )
-
-
 def test_starts_from_our_nano_sam2(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.chdir(tmp_path)  # the path is found from any folder
     module, core = VQSAM(weights="weights/sam2_nano.safetensors"), SAM2("nano")
     load_sam2(core, "weights/sam2_nano.safetensors")
-    assert all(torch.equal(a, b) for a, b in zip(module.network.core.parameters(), core.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(module.network.sam2.parameters(), core.parameters(), strict=True))
     assert module.weights_note == "partial"
 
 

@@ -93,10 +93,10 @@ def test_a_short_video_is_one_short_clip():
 
 def test_answers_are_those_of_the_network():
     module, video = build(), frames(3)
-    core, given = module.network.core, query()
+    core, given = module.network.sam2, query()
     with torch.inference_mode():
         image = core.encode(core.preprocess(given.image.permute(2, 0, 1)[None]))
-        known = module.network.look(image, fit_masks(given.mask[None], SIDE))
+        known = module.network.encode_query(image, fit_masks(given.mask[None], SIDE))
         features = core.encode(core.preprocess(torch.stack(video).permute(0, 3, 1, 2)))
         best = module.network(features, torch.arange(3)[None], known)[-1].best()
         logits = torch.nn.functional.interpolate(best.visible_logits, SIZE, mode="bilinear", align_corners=False)
@@ -112,7 +112,7 @@ def faked(
     scores: list[list[float]], count: int, overlap: int, length: int = 3
 ) -> tuple[list[list[int]], list[float], int]:
     """Frames that each step answers, the scores of all frames, number of clips."""
-    fake = Fake(build().network.core, scores)
+    fake = Fake(build().network.sam2, scores)
     steps = run(VQSAMSession(fake, length, overlap), frames(count), [query()])  # type: ignore[arg-type]
     return [[a.frame for a in step] for step in steps], [a.scores.item() for a in flat(steps)], fake.calls
 
@@ -160,7 +160,7 @@ def test_several_queries_are_answered_as_each_alone():
 
 def test_frames_are_encoded_once_for_all_targets(monkeypatch):
     module = build()
-    core = module.network.core
+    core = module.network.sam2
     calls, encode = [], core.encode
     monkeypatch.setattr(core, "encode", lambda images: calls.append(len(images)) or encode(images))
     run(module.session(), frames(5), [query(1), query(2, seed=6)])
@@ -207,7 +207,7 @@ def test_video_without_the_target_is_empty_throughout():
 
 
 def test_an_absent_frame_is_empty_whatever_the_decoder_drew():
-    fake = Fake(build().network.core, [[1.0, 0.0, -1.0]])
+    fake = Fake(build().network.sam2, [[1.0, 0.0, -1.0]])
     answers = flat(run(VQSAMSession(fake, 3), frames(3), [query()]))  # type: ignore[arg-type]
     assert [answer.masks.all().item() for answer in answers] == [True, False, False]
     assert [answer.masks.any().item() for answer in answers] == [True, False, False]
@@ -217,7 +217,7 @@ def test_the_answer_is_the_candidate_of_highest_predicted_iou():
     drawn = torch.zeros(3, SIDE // 4, SIDE // 4, dtype=torch.bool)
     for index in range(3):
         drawn[index, :, 5 * index : 5 * index + 5] = True
-    fake = Fake(build().network.core, [[1.0, 1.0]], drawn, torch.tensor([0.2, 0.9, 0.5]))
+    fake = Fake(build().network.sam2, [[1.0, 1.0]], drawn, torch.tensor([0.2, 0.9, 0.5]))
     for answer in flat(run(VQSAMSession(fake, 3), frames(2), [query()])):  # type: ignore[arg-type]
         columns = answer.masks[0].any(0).nonzero()[:, 0]
         assert (columns.min(), columns.max()) == (15, 28)  # the second third: 47 columns / 16 x 5 to x 10
@@ -231,14 +231,14 @@ def test_occurrences_are_runs_of_frames():
 
 
 def test_occurrences_run_on_over_the_border_of_two_clips():
-    fake = Fake(build().network.core, [[-1.0, 1.0, 1.0], [1.0, -1.0, 1.0]])
+    fake = Fake(build().network.sam2, [[-1.0, 1.0, 1.0], [1.0, -1.0, 1.0]])
     answers = flat(run(VQSAMSession(fake, 3), frames(6), [query()]))  # type: ignore[arg-type]
     assert occurrences([bool(answer.masks.any()) for answer in answers]) == [(1, 3), (5, 5)]
 
 
 def test_overlapping_clips_that_disagree_make_one_run_of_what_the_surer_saw():
     # clips 0-2, 2-4, 4-6; frame 2: seen by 1, denied by 4; frame 4: denied by 1, seen by 3
-    fake = Fake(build().network.core, [[-1.0, 2.0, 1.0], [-4.0, 1.0, -1.0], [3.0, 1.0, -1.0]])
+    fake = Fake(build().network.sam2, [[-1.0, 2.0, 1.0], [-4.0, 1.0, -1.0], [3.0, 1.0, -1.0]])
     answers = flat(run(VQSAMSession(fake, 3, overlap=1), frames(7), [query()]))  # type: ignore[arg-type]
     assert occurrences([bool(answer.masks.any()) for answer in answers]) == [(1, 1), (3, 5)]
 
@@ -272,7 +272,7 @@ def box_query(**how) -> Prompt:
 def test_a_box_on_the_query_image_becomes_a_mask(monkeypatch):
     """By SAM 2's decoder, the box scaled from the image's 30 x 40 to the input's 64 x 64."""
     module = build()
-    core = module.network.core
+    core = module.network.sam2
     features = core.encode(core.preprocess(query().image.permute(2, 0, 1)[None]))
     calls, decode = [], core.decode
     monkeypatch.setattr(core, "decode", lambda *args, **how: calls.append((args, how)) or decode(*args, **how))
@@ -287,7 +287,7 @@ def test_a_box_on_the_query_image_becomes_a_mask(monkeypatch):
 
 
 def test_a_box_in_which_nothing_is_found_is_the_mask_itself(monkeypatch):
-    core = build().network.core
+    core = build().network.sam2
     features = core.encode(core.preprocess(query().image.permute(2, 0, 1)[None]))
     nothing = Candidates(torch.full((1, 1, 16, 16), -1.0), torch.ones(1, 1), torch.ones(1), torch.ones(1, 1, 4))
     monkeypatch.setattr(core, "decode", lambda *args, **how: nothing)
@@ -340,8 +340,8 @@ def test_what_is_held_does_not_grow_with_the_video():
     held = []
     for index in range(36):
         session.step(video[index % 6], [query(1), query(2, seed=6)] if index == 0 else [query(3)] if index == 1 else [])
-        held.append((len(session._features), len(session._due), sum(len(a) for a in session._decided.values())))
+        held.append((len(session._features), len(session._pending), sum(len(a) for a in session._final.values())))
     assert max(f for f, _, _ in held) < 3  # a full clip goes at once
     assert max(held[9:18]) == max(held[18:])
     session.finish()
-    assert not session._due
+    assert not session._pending

@@ -41,7 +41,7 @@ def told(scores: list[list[float]]) -> Callable[..., VQSAMSession]:
     """Sessions of a network that draws (8, 18, 24, 30), in pixels of 64 x 48, wherever the score is positive."""
     drawn = torch.zeros(1, SIDE // 4, SIDE // 4, dtype=torch.bool)
     drawn[:, 6:10, 2:6] = True  # a place is 4 x 3 pixels
-    return lambda *_: VQSAMSession(Fake(module().network.core, scores, drawn), 3)  # type: ignore[arg-type]
+    return lambda *_: VQSAMSession(Fake(module().network.sam2, scores, drawn), 3)  # type: ignore[arg-type]
 
 
 # Frames 4 to 7, over the border of two clips, after an earlier one; 8 and 9, after a much surer one; never.
