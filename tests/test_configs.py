@@ -135,17 +135,17 @@ def test_parses(paths: list[Path]) -> None:
             assert_says(settings.trainer[name], value)
 
 
-def assert_says(got: Any, wanted: Any) -> None:
+def assert_says(settings: Any, config: Any) -> None:
     """Equal, where a mapping may be filled up with defaults and a list may have become a tuple."""
-    if isinstance(wanted, dict):
-        for key, value in wanted.items():
-            assert_says(got[key], value)
-    elif isinstance(wanted, list):
-        assert len(got) == len(wanted)
-        for one, other in zip(got, wanted, strict=True):
+    if isinstance(config, dict):
+        for key, value in config.items():
+            assert_says(settings[key], value)
+    elif isinstance(config, list):
+        assert len(settings) == len(config)
+        for one, other in zip(settings, config, strict=True):
             assert_says(one, other)
     else:
-        assert got == wanted
+        assert settings == config
 
 
 @functools.cache

@@ -31,8 +31,8 @@ def table(
     """
 
     def selected(row: ResultRecord | PublishedRow) -> bool:
-        named = not method or any(name.lower() in row.method.lower() for name in method)
-        return named and (not benchmark or row.benchmark in benchmark)
+        of_method = not method or any(name.lower() in row.method.lower() for name in method)
+        return of_method and (not benchmark or row.benchmark in benchmark)
 
     records, published = [r for r in records if selected(r)], [p for p in published if selected(p)]
     measured_at = {(r.benchmark, r.split) for r in records}

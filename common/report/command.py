@@ -29,12 +29,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = ", ".join(map(str, args.runs))
         raise InputError(f"{where}: no records (results.json, .jsonl) to report; run the verb test first")
     grids = table(records, published() if args.papers else ())
-    shown, notes = figures(records, args.sequences, args.frames)
-    write_text(args.output, page(records, grids, shown, notes, args.output.parent))
+    sequences, notes = figures(records, args.sequences, args.frames)
+    write_text(args.output, page(records, grids, sequences, notes, args.output.parent))
     for note in notes:
         print(note)
     size = args.output.stat().st_size / 1e6
-    print(f"{args.output}  {size:.1f} MB, {len(records)} records, {len(shown)} sequences with frames")
+    print(f"{args.output}  {size:.1f} MB, {len(records)} records, {len(sequences)} sequences with frames")
     return 0
 
 

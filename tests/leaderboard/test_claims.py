@@ -32,9 +32,9 @@ def record(
     method: str, value: float, seed: int, protocol: str = "p", date: str = "", weights: str = "", **options: object
 ) -> ResultRecord:
     config = {"model": {"init_args": options}}
-    made = ResultRecord(method, "tiny", "test", {"Q": value}, "nano", protocol_id=protocol, seed=seed, date=date)
-    made.config, made.weights_sha256 = config, weights
-    return made
+    result = ResultRecord(method, "tiny", "test", {"Q": value}, "nano", protocol_id=protocol, seed=seed, date=date)
+    result.config, result.weights_sha256 = config, weights
+    return result
 
 
 def test_interval_and_verdict_by_hand(tmp_path: Path) -> None:
@@ -122,10 +122,10 @@ def test_every_claim_of_the_suite_names_records_that_are_there(capsys: pytest.Ca
 
 
 def test_only_the_claims_that_are_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
-    asked = ["--claims", "--method", "sam2long", "--benchmark", "tiny-long", "--format", "csv"]
-    assert main(asked) == 0
+    arguments = ["--claims", "--method", "sam2long", "--benchmark", "tiny-long", "--format", "csv"]
+    assert main(arguments) == 0
     lines = capsys.readouterr().out.splitlines()[1:]
-    wanted = [claim.text for claim in claims() if (claim.method, claim.benchmark) == ("sam2long", "tiny-long")]
-    assert {line.split(",")[1] for line in lines} == set(wanted)
+    expected = [claim.text for claim in claims() if (claim.method, claim.benchmark) == ("sam2long", "tiny-long")]
+    assert {line.split(",")[1] for line in lines} == set(expected)
     with pytest.raises(InputError, match="no results to show"):
         main(["--claims", "--benchmark", "no-such"])
