@@ -25,7 +25,7 @@ class Spec(NamedTuple):
     frame: int
 
 
-def take_apart(text: str) -> Spec:
+def parse_spec(text: str) -> Spec:
     """``2:10,20,30,40@5`` is target 2, the value ``10,20,30,40`` and frame 5; frame 0 where none is named."""
     match = re.fullmatch(r"(?:(\d+):)?(.*?)(?:@(\d+))?", text, re.DOTALL)
     assert match is not None  # every part may be missing
@@ -56,31 +56,31 @@ def prompts(
         InputError: something cannot be read, or a target is told twice on a frame; names what was typed.
     """
     said: dict[tuple[int, int], dict[str, Any]] = defaultdict(dict)
-    for spec in map(take_apart, masks):
+    for spec in map(parse_spec, masks):
         for target, mask in _mask(spec):
-            _say(said[spec.frame, target], "mask", mask, spec.text)
-    for spec in map(take_apart, boxes):
-        _say(said[spec.frame, spec.target or 1], "box", _numbers(spec, 4, "x0,y0,x1,y1"), spec.text)
-    for spec in map(take_apart, points):
+            _set_once(said[spec.frame, target], "mask", mask, spec.text)
+    for spec in map(parse_spec, boxes):
+        _set_once(said[spec.frame, spec.target or 1], "box", _numbers(spec, 4, "x0,y0,x1,y1"), spec.text)
+    for spec in map(parse_spec, points):
         about = said[spec.frame, spec.target or 1]
         off = spec.value.endswith(",-")
         about.setdefault("points", []).append(
             _numbers(spec._replace(value=spec.value.removesuffix(",-")), 2, "x,y[,-]")
         )
         about.setdefault("labels", []).append(0 if off else 1)
-    for spec in map(take_apart, texts):
-        _say(said[spec.frame, spec.target or 1], "text", spec.value, spec.text)
+    for spec in map(parse_spec, texts):
+        _set_once(said[spec.frame, spec.target or 1], "text", spec.value, spec.text)
     if len(queries) != len(query_masks):
         raise InputError(
             f"{len(queries)} --query and {len(query_masks)} --query-mask: every query image needs its mask"
         )
-    for spec, file in zip(map(take_apart, queries), query_masks, strict=True):
+    for spec, file in zip(map(parse_spec, queries), query_masks, strict=True):
         about = said[spec.frame, spec.target or 1]
         labels = read_label_map(file)
-        _say(about, "mask", (labels > 0), spec.text)
+        _set_once(about, "mask", (labels > 0), spec.text)
         about["image"] = read_image(spec.value)
     if vocabulary is not None:
-        _say(
+        _set_once(
             said[0, 1], "vocabulary", tuple(name.strip() for name in vocabulary.split(",") if name.strip()), vocabulary
         )
     if not said:
@@ -94,7 +94,7 @@ def _prompt(target: int, frame: int, about: dict[str, Any]) -> Prompt:
     return Prompt(target, frame, **about)
 
 
-def _say(about: dict[str, Any], kind: str, value: Any, text: str) -> None:
+def _set_once(about: dict[str, Any], kind: str, value: Any, text: str) -> None:
     if kind in about:
         raise InputError(f"{text}: this target has a {kind} on this frame already; give another id, as in 2:{text}")
     about[kind] = value

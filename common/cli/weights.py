@@ -14,7 +14,7 @@ import yaml
 from common.cli.build import build_method, method_folders
 from common.cli.methods import ROOT
 from common.errors import InputError
-from common.files import file_sha256, whole_file
+from common.files import file_sha256, atomic_path
 
 VARIABLE = "VIDSEG_WEIGHTS"
 USAGE = f"""usage: python cli.py weights [METHOD]                  what can be loaded, and whether it is here
@@ -133,7 +133,7 @@ def _convert(argv: Sequence[str]) -> int:
         key: value.half() if args.half and value.is_floating_point() else value
         for key, value in module.state_dict().items()
     }
-    with whole_file(args.output) as part:
+    with atomic_path(args.output) as part:
         save_file({key: value.contiguous().clone() for key, value in state.items()}, part)
     print(
         f"{args.output}  {sum(value.numel() for value in state.values()):,} numbers  SHA-256 {file_sha256(args.output)}"

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from common.benchmarks.plain import read_json
-from common.benchmarks.submissions.vps import read_ids
+from common.files import read_json
+from common.benchmarks.submissions.vps import read_segment_ids
 from common.errors import InputError
 from common.video import Prompt, Video, read_image, rle_decode
 from common.video.task_views import as_panoptic
@@ -195,4 +195,4 @@ class SegmentMap:
         self.path, self.segments = path, segments
 
     def __getitem__(self, frame: int) -> Tensor:
-        return read_ids(self.path) == torch.tensor(self.segments)[:, None, None]
+        return read_segment_ids(self.path) == torch.tensor(self.segments)[:, None, None]

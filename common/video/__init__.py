@@ -1,6 +1,6 @@
 """What a video is, and how it is read and written."""
 
-from common.files import whole_file
+from common.files import atomic_path
 from common.video.images import read_image
 from common.video.masks import (
     VOID,
@@ -42,7 +42,7 @@ __all__ = [
     "read_label_map",
     "rle_decode",
     "rle_encode",
-    "whole_file",
+    "atomic_path",
     "write_label_map",
     "write_video",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,8 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from common.errors import InputError
-from common.files import whole_file
+from common.files import atomic_path
 
+RLE = dict[str, Any]
 VOID = 255
 
 
@@ -57,7 +59,7 @@ def write_label_map(path: str | Path, label_map: Tensor) -> None:
     """Write a label map, uint8 (H, W), as a palette PNG. It is there whole or not at all."""
     image = Image.fromarray(label_map.cpu().numpy())
     image.putpalette(palette().numpy().tobytes())
-    with whole_file(path) as part:
+    with atomic_path(path) as part:
         image.save(part, "PNG", compress_level=3)  # a third of the default level's time
 
 
@@ -90,6 +92,16 @@ def labels_from_masks(masks: Tensor, targets: Sequence[int]) -> Tensor:
     return labels
 
 
+def unique_ids(label_map: Tensor) -> list[int]:
+    """Return the ids in an integer label map, ascending, without 0.
+
+    Args:
+        label_map: integer tensor of any shape.
+    """
+    ids: list[int] = torch.unique(label_map).tolist()
+    return [id for id in ids if id]
+
+
 def boxes_from_masks(masks: Tensor) -> Tensor:
     """Boxes float32 (N, 4), (x0, y0, x1, y1), around masks bool (N, H, W).
 
@@ -104,7 +116,7 @@ def boxes_from_masks(masks: Tensor) -> Tensor:
     return torch.stack([x0, y0, x1, y1], 1).float() * masks.flatten(1).any(1)[:, None]
 
 
-def rle_encode(masks: Tensor) -> list[dict]:
+def rle_encode(masks: Tensor) -> list[RLE]:
     """COCO's compressed RLE of masks bool (N, H, W): ``{"size": [H, W], "counts": str}`` each, ready for JSON."""
     from pycocotools import mask as coco
 
@@ -112,7 +124,7 @@ def rle_encode(masks: Tensor) -> list[dict]:
     return [{"size": list(rle["size"]), "counts": rle["counts"].decode()} for rle in coco.encode(pixels)]
 
 
-def rle_decode(rles: Sequence[dict]) -> Tensor:
+def rle_decode(rles: Sequence[RLE]) -> Tensor:
     """Masks bool (N, H, W) from COCO's compressed RLE; (0, 0, 0) from an empty list.
 
     Raises:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from common.errors import InputError
-from common.files import whole_file
+from common.files import atomic_path
 from common.video.masks import palette
 from common.video.types import FrameMasks
 
@@ -29,7 +29,7 @@ def write_video(path: str | Path, frames: Iterable[Tensor], fps: float = 24.0) -
     import av
 
     with (
-        whole_file(path) as part,
+        atomic_path(path) as part,
         av.open(str(part), "w", format="mp4", options={"movflags": "faststart"}) as container,
     ):
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from common.errors import InputError
-from common.files import whole_file, write_text
+from common.files import atomic_path, write_text
 
 VERSION = 1
 LONGEST_RUN = 255 * 255
@@ -202,7 +202,7 @@ def write_regions(path: str | Path, regions: Iterable[Region]) -> None:
         write_text(path, "".join(format_region(region) + "\n" for region in regions))
         return
     packed = [_pack(region) for region in regions]
-    with whole_file(path) as part:
+    with atomic_path(path) as part:
         part.write_bytes(struct.pack("<hI", VERSION, len(packed)) + b"".join(packed))
 
 
