@@ -22,7 +22,7 @@ from common.errors import InputError
 from common.metrics.referring import ReferringMetrics, assign, pairwise_j_and_f
 from common.metrics.rows import RowMetric
 from common.video import VOID, FrameMasks, ImageFolder, Prompt, Video, read_label_map, write_label_map
-from common.video.task_views import Joined
+from common.video.task_views import UnionMasks
 
 SETS = ("Davis17_annot1", "Davis17_annot1_full_video", "Davis17_annot2", "Davis17_annot2_full_video")
 MISSPELT = {"clasic-car": "classic-car", "dog-scale": "dogs-scale", "motor-bike": "motorbike"}
@@ -114,7 +114,7 @@ class RefDAVIS(RefBenchmark):
             frames=frames,
             prompts=tuple(Prompt(target, text=text) for target, text in texts.items()),
             targets=tuple(texts),
-            truth=Joined(maps, [[object - 1] for object in objects.values()]),
+            truth=UnionMasks(maps, [[object - 1] for object in objects.values()]),
             names=frames.names,
             attributes={"objects": objects},
             expressions={target: (text,) for target, text in texts.items()},

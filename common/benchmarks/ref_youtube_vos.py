@@ -16,7 +16,7 @@ from common.benchmarks.tasks.referring import RefBenchmark
 from common.errors import InputError
 from common.files import read_json
 from common.video import ImageFolder, Prompt, Video
-from common.video.task_views import Joined
+from common.video.task_views import UnionMasks
 
 
 class RefYouTubeVOS(RefBenchmark):
@@ -92,7 +92,7 @@ class RefYouTubeVOS(RefBenchmark):
         if len(objects) == len(expressions) and masks.is_dir():
             maps = MaskFolder(masks, frames.names, frames.size, sparse=True)
             maps.targets = tuple(sorted(set(objects.values())))
-            truth = Joined(maps, [[maps.targets.index(obj)] for obj in objects.values()])
+            truth = UnionMasks(maps, [[maps.targets.index(obj)] for obj in objects.values()])
         annotated = [frame for frame, name in enumerate(frames.names) if name in listed_names]
         return Video(
             id=id,

@@ -1,8 +1,9 @@
-"""A session as a tracker of the VOT toolkit, over the TraX protocol."""
+"""Serve a session as a tracker of the VOT toolkit over the TraX protocol."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,17 +15,17 @@ from common.inference.session import Session
 from common.video import Prompt, read_image
 
 
-def serve(open_session: Callable[[], Session], name: str, device: torch.device, trax: Any) -> None:
-    """Answer the toolkit: every frame has a mask for each object, in the order in which they came; empty = absent.
+def serve(open_session: Callable[[], Session], name: str, device: torch.device, trax: ModuleType) -> None:
+    """Serve tracking requests: each frame is answered by one mask per object, in the order of initialisation.
 
     Args:
-        open_session: opens a session that takes masks and answers a frame at once.
-        name: of the tracker.
-        device: of the method.
-        trax: the module of that name, or what looks like it.
+        open_session: opens a session that accepts masks and answers each frame immediately.
+        name: name of the tracker.
+        device: device of the method.
+        trax: the module ``trax``.
 
     Raises:
-        InputError: a frame that cannot be read, an object that is no mask, a method that answers later.
+        InputError: a frame cannot be read, an object is not given as a mask, or the method answers with delay.
     """
     session, targets = open_session(), 0
     formats = [trax.Region.MASK], [trax.Image.PATH]
@@ -34,12 +35,12 @@ def serve(open_session: Callable[[], Session], name: str, device: torch.device, 
                 session, targets = open_session(), 0
             path = next(iter(request.image.values())).path()
             frame = read_image(path)
-            given = [region for region, _ in request.objects or ()]
+            regions = [region for region, _ in request.objects or ()]
             prompts = [
                 Prompt(target, mask=_mask(region, (frame.shape[0], frame.shape[1]), trax, path))
-                for target, region in enumerate(given, start=targets + 1)
+                for target, region in enumerate(regions, start=targets + 1)
             ]
-            targets += len(given)
+            targets += len(regions)
             answers = session.step(frame.to(device), prompts)
             if len(answers) != 1:
                 raise InputError(f"{name} answers later than frames come; the toolkit waits for each")
@@ -47,8 +48,8 @@ def serve(open_session: Callable[[], Session], name: str, device: torch.device, 
             server.status([(trax.Mask.create(np.ascontiguousarray(mask)), {}) for mask in masks])
 
 
-def _mask(region: Any, size: tuple[int, int], trax: Any, path: str) -> Tensor:
-    """An object's mask bool (H, W); the toolkit cuts off what is empty around it."""
+def _mask(region: Any, size: tuple[int, int], trax: ModuleType, path: str) -> Tensor:  # noqa: ANN401  untyped trax region
+    """Convert an object's region to a mask bool (H, W); the toolkit omits empty rows and columns at its end."""
     if region.type != trax.Region.MASK:
         raise InputError(f"{path}: an object is given as a {region.type}; use a stack of the toolkit that gives masks")
     part = torch.from_numpy(region.array(True)).bool()[: size[0], : size[1]]
