@@ -52,7 +52,7 @@ class BURSTGuided(Benchmark):
     splits = ("val", "test", "train")
     protocol = "exemplar-guided: HOTA by mask IoU over 0.05 to 0.95, mean over classes; track AP; all annotated frames"
     layout = """
-        annotations/val/all_classes.json                  likewise test; annotations/train/train.json
+        annotations/val/all_classes.json                  the same for test; annotations/train/train.json
         annotations/info/class_split.json                 {"common": [class, ...], "uncommon": [class, ...]}
         frames/val/<part>/<sequence>/<frame>.jpg"""
 

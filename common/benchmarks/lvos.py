@@ -50,7 +50,7 @@ class LVOS(SplitVOS):
         valid/JPEGImages/<video>/00000001.jpg, 00000006.jpg, ...
         valid/Annotations/<video>/00000001.png
         valid_meta.json                             of each object the first and last annotated frame
-        train/, test/, train_meta.json, ...         likewise; test with each object's first annotation
+        train/, test/, train_meta.json, ...         the same; test with each object's first annotation
         unseen_videos.txt                           from the official evaluator, for the means over seen and unseen"""
     fps = 6.0
     gaps = True  # missing frames are found by the description

@@ -39,7 +39,7 @@ class MOSE(SplitVOS):
     layout = """
         valid/JPEGImages/<video>/00000.jpg
         valid/Annotations/<video>/00000.png     of the first frame
-        train/, test/                           likewise; train with all annotations"""
+        train/, test/                           the same; train with all annotations"""
     sparse = False
 
     def list_videos(self) -> list[str]:

@@ -34,7 +34,7 @@ class RefYouTubeVOS(RefBenchmark):
     splits = ("valid", "train", "test")
     protocol = "J&F, all listed frames, flat mean over expressions; local, not the server's number"
     layout = """
-        meta_expressions/valid/meta_expressions.json      videos, frames, expressions; likewise train and test
+        meta_expressions/valid/meta_expressions.json      videos, frames, expressions; the same for train and test
         valid/JPEGImages/<video>/<frame>.jpg              the videos of test too
         train/JPEGImages, train/Annotations               with palette PNGs"""
 

@@ -45,7 +45,7 @@ class SAV(VOSBenchmark):
     layout = """
         sav_val/JPEGImages_24fps/<video>/00000.jpg
         sav_val/Annotations_6fps/<video>/<object>/00000.png       every 4th frame; objects 000, 001, ...
-        sav_val/sav_val.txt                                       the videos, one a line; likewise sav_test"""
+        sav_val/sav_val.txt                                       the videos, one a line; the same for sav_test"""
 
     def __init__(self, root: str | Path | None = None, split: str = "val", videos: Sequence[str] | None = None) -> None:
         super().__init__(root, split, videos)

@@ -41,7 +41,7 @@ class VIPOSeg(SplitVOS, PVOSBenchmark):
         valid/Annotations/<video>/<frame>.png         where objects first appear
         valid/Annotations_gt/<video>/<frame>.png      all frames; where it is missing, annotations are hidden
         valid/obj_class.json                          class of each object, that of VIPSeg from 0
-        train/                                        likewise, all annotations in Annotations"""
+        train/                                        the same, all annotations in Annotations"""
 
     def masks_folder(self, id: str) -> Path:
         """Return the folder of a video's label maps: the complete ones if available.

@@ -42,7 +42,7 @@ class VIPSeg(VPSBenchmark):
         "programs count: the first segment of a video, if it is a thing, is no tube for AQ"
     )
     layout = """
-        panoptic_gt_VIPSeg_val.json                  videos, annotations, categories; likewise train
+        panoptic_gt_VIPSeg_val.json                  videos, annotations, categories; the same for train
         images/<video>/<frame>.jpg                   or imgs
         panomasksRGB/<video>/<frame>.png             segment R + 256 G + 65536 B
         test.txt, panoVIPSeg_categories.json         for test, which has no annotations"""

@@ -40,7 +40,7 @@ class VOST(FolderVOS):
     layout = """
         JPEGImages/<video>/frame00012.jpg
         Annotations/<video>/frame00012.png
-        ImageSets/val.txt                      the videos, one a line; likewise train and test"""
+        ImageSets/val.txt                      the videos, one a line; the same for train and test"""
     fps = 5.0
     gaps = True  # a missing frame is found by its label map
     sparse = True

@@ -42,7 +42,7 @@ class YouTubeVIS(VISBenchmark):
     layout = """
         train.json                              or train/instances.json, instances_train.json, annotations_train.json
         train/JPEGImages/<video>/<frame>.jpg    or train/<video>, Images/train/<video>
-        valid.json, valid/, test.json, test/    likewise, without annotations"""
+        valid.json, valid/, test.json, test/    the same without annotations"""
 
     def __init__(
         self,

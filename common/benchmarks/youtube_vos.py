@@ -51,7 +51,7 @@ class YouTubeVOS(SplitVOS):
         valid/Annotations/<video>/00000.png, ...                          where an object first appears
         valid/meta.json                                                   objects, and the frames listed for each
         valid_all_frames/JPEGImages/<video>/00000.jpg, 00001.jpg, ...     at 30 fps, for all_frames
-        train/, test/                                                     likewise; train with all annotations"""
+        train/, test/                                                     the same; train with all annotations"""
     gaps = True  # missing frames are found by meta.json
 
     def __init__(

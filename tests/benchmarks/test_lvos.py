@@ -89,7 +89,7 @@ def test_without_a_list_groups_are_refused_before_anything_is_tracked(root: Path
         raise AssertionError("a frame was tracked")
         yield
 
-    message = r"(unseen_videos|none)\.txt: no such file; .*github.com/LingyiHongfd/lvos-evaluation.*average_seen_unseen to false"
+    message = r"(unseen_videos|none)\.txt: no such file; .*LingyiHongfd/lvos-evaluation.*average_seen_unseen to false"
     with pytest.raises(InputError, match=message) as caught:
         benchmark.measure(park, tracked())
     assert "\n" not in str(caught.value)

@@ -135,7 +135,7 @@ def first_visible_frames(truth: MaskFolder, frames: Mapping[int, Collection[int]
     """
     starts: dict[int, int] = {}
     for frame in truth.annotated:
-        missing = [target for target, own in frames.items() if target not in starts and frame in own]
+        missing = [target for target, candidates in frames.items() if target not in starts and frame in candidates]
         if missing:
             visible = unique_ids(truth.labels(frame))
             starts |= {target: frame for target in missing if target in visible}
