@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from common.errors import InputError
-from common.files import whole_file
+from common.files import atomic_path
 
 PROJECT = Path(__file__).resolve().parents[1]
 PREFIX = "network."
@@ -107,7 +107,7 @@ def save_weights(
     """
     about = {"class_path": class_path, "settings": settings, "data": data}
     tensors = {key: value.detach().cpu().contiguous().clone() for key, value in state.items()}
-    with whole_file(path) as part:  # one key, since safetensors writes several in any order: the same file each time
+    with atomic_path(path) as part:  # one key, since safetensors writes several in any order: the same file each time
         save_file(tensors, part, {ABOUT: json.dumps(about, sort_keys=True)})
 
 

@@ -1,9 +1,9 @@
-"""The one error type for bad input."""
+"""Exceptions."""
 
 
 class InputError(ValueError):
-    """Bad input from outside: a file, a frame, a key or a flag.
+    """Invalid user input: a file, a frame, a configuration key or a command-line flag.
 
-    The message is one line that names the culprit (file, frame or key) and says what to do. The command line prints it
+    The message is a single line that names the offending item and says how to fix it. The command line prints it
     without a traceback.
     """

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, and checksums."""
+"""Atomic writes, JSON input and checksums."""
 
 from __future__ import annotations
 
@@ -10,9 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from common.errors import InputError
+
 
 def file_sha256(path: str | Path) -> str:
-    """SHA-256 of a file in hex."""
+    """Return the SHA-256 of a file as hexadecimal digits.
+
+    Args:
+        path: the file.
+    """
     value = hashlib.sha256()
     with Path(path).open("rb") as file:
         while block := file.read(1 << 20):
@@ -20,30 +26,64 @@ def file_sha256(path: str | Path) -> str:
     return value.hexdigest()
 
 
-def digest(*parts: Any) -> str:
-    """Sixteen hex digits that change with any of the parts (plain data; dictionary keys in any order)."""
+def digest(*parts: object) -> str:
+    """Return a hash of plain data as sixteen hexadecimal digits.
+
+    Args:
+        parts: JSON-serialisable values; the order of dictionary keys does not matter.
+    """
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 @contextmanager
-def whole_file(path: str | Path) -> Iterator[Path]:
-    """A temporary path beside ``path`` that takes its name when the block ends well, and is removed when it does not.
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path that replaces ``path`` on success and is removed on failure.
 
-    A file written earlier under that name stays until then. Parent folders are made.
+    An existing file stays in place until then. Parent folders are created.
+
+    Args:
+        path: final name of the file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    # In the same folder, since a rename is atomic only within one file system.
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield part
-        os.replace(part, path)
+        part.replace(path)
     finally:
         part.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file in one step: after a crash there is the old one or the new one, whole."""
-    with whole_file(path) as part, part.open("w", encoding="utf-8") as file:
+    """Write a text file atomically: after a crash, either the old or the new content is complete.
+
+    Args:
+        path: the file.
+        text: its content, written as UTF-8.
+    """
+    with atomic_path(path) as part, part.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
+
+
+def read_json(path: Path, kind: str) -> dict[str, Any]:
+    """Read a JSON file that holds an object.
+
+    Args:
+        path: the file.
+        kind: what the file is, for error messages, e.g. ``annotation file``.
+
+    Raises:
+        InputError: the file is missing, is not valid JSON, or does not hold an object.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such {kind}") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: the {kind} is not readable JSON ({error}); replace the file") from error
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: the {kind} must hold an object {{...}}, not {type(data).__name__}")
+    return data

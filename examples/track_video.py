@@ -1,4 +1,6 @@
-"""Follow targets in a video from Python: python examples/track_video.py VIDEO first_mask.png OUTPUT
+"""Track targets in a video from Python.
+
+Usage: python examples/track_video.py VIDEO first_mask.png OUTPUT
 
 Any method is used in the same way; only the prompts that it takes differ (``session.kinds``). Where people go wrong:
 

@@ -1,4 +1,4 @@
-"""Benchmarks: one file per family."""
+"""Benchmarks: one file for each data set, and the code that several of them share in folders."""
 
 from common.benchmarks.base import Benchmark
 

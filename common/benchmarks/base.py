@@ -1,4 +1,4 @@
-"""What a benchmark is: videos, a protocol, a metric and a submission format."""
+"""Base class of benchmarks: videos, a protocol, a metric and a submission format."""
 
 from __future__ import annotations
 
@@ -18,26 +18,27 @@ from common.video import FrameMasks, Video
 
 
 class Benchmark(ABC):
-    """A split of a data set with its protocol. It is itself the map-style data set of its videos.
+    """A split of a data set with its evaluation protocol; also a map-style data set of its videos.
 
-    Making one reads nothing: what it is can be told without its data, which is looked for when it is used.
+    Construction is lazy: metadata is available without the data, which is located on first access.
 
     Attributes:
-        name: the suite's benchmark id, e.g. ``davis2016``.
-        split: e.g. ``val``.
-        protocol: one line: frames scored, averaging, anything that makes two numbers incomparable.
+        name: identifier of the benchmark, e.g. ``davis2016``.
+        split: part of the data set, e.g. ``val``.
+        protocol: one line that names everything on which a number depends: scored frames, averaging, variants.
         task: ``VOS``, ``VQS``, ``VQ2D``, ``VOTS``, ``VIS``, ``VSS``, ``VPS``, ``RefVOS`` or ``PVOS``.
-        numbers: those of ``metric().compute()`` that a table shows, the main one first.
-        folders: accepted names of the data's folder below ``$VIDSEG_DATA``, best first, in lower case and digits alone.
-        source: where to get the data.
-        splits: those that the data set has.
-        layout: the files below ``root``, as an indented tree.
+        numbers: keys of ``metric().compute()`` that tables report, the main one first.
+        folders: accepted names of the data folder in ``$VIDSEG_DATA``, preferred first, in lower-case letters and
+            digits.
+        source: where to obtain the data.
+        splits: available splits.
+        layout: expected files in ``root``, as an indented tree.
 
     Args:
-        root: folder of the data; default: the first of ``folders`` below ``$VIDSEG_DATA`` (case and punctuation do not
-            matter).
+        root: folder of the data; default: the first of ``folders`` found in ``$VIDSEG_DATA`` (case and punctuation are
+            ignored).
         split: part of the data set.
-        videos: only these, in this order; default: the whole split.
+        videos: names of the videos to use, in this order; default: all videos of the split.
     """
 
     name: str
@@ -50,29 +51,29 @@ class Benchmark(ABC):
     layout: str = ""
 
     def __init__(self, root: str | Path | None = None, split: str = "val", videos: Sequence[str] | None = None) -> None:
-        self.given_root, self.split, self.chosen = root, split, videos
+        self.user_root, self.split, self.video_subset = root, split, videos
 
     @cached_property
     def root(self) -> Path:
         """Folder of the data.
 
         Raises:
-            InputError: it is not there; says where to get it and where to put it.
+            InputError: the folder does not exist; the message says where to obtain the data and where to put it.
         """
-        return find_root(self.given_root, self.folders, self.source)
+        return find_root(self.user_root, self.folders, self.source)
 
     @cached_property
     def ids(self) -> list[str]:
-        """The videos' names.
+        """Names of the videos in use.
 
         Raises:
-            InputError: no data, no such split, or a video was asked for that is not in it.
+            InputError: the data or the split is missing, or a requested video is not part of the split.
         """
-        listed = self.listed()
-        for video in self.chosen or ():
-            if video not in listed:
-                raise InputError(f"{video}: not in {self.name} {self.split}, which has {', '.join(listed)}")
-        return listed if self.chosen is None else list(self.chosen)
+        available = self.list_videos()
+        for video in self.video_subset or ():
+            if video not in available:
+                raise InputError(f"{video}: not in {self.name} {self.split}, which has {', '.join(available)}")
+        return available if self.video_subset is None else list(self.video_subset)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -81,55 +82,77 @@ class Benchmark(ABC):
         return self.open(self.ids[index])
 
     @abstractmethod
-    def listed(self) -> list[str]:
-        """Names of all videos of the split, in the order of its list."""
+    def list_videos(self) -> list[str]:
+        """Return the names of all videos of the split, in the order of the split file."""
 
     @abstractmethod
     def open(self, id: str) -> Video:
-        """One video. Its frames and annotations are read when they are asked for."""
+        """Open a video. Frames and annotations are read on access.
+
+        Args:
+            id: name of the video.
+        """
 
     # Scoring.
 
     @abstractmethod
     def metric(self) -> RowMetric:
-        """A fresh metric; ``metric.extend(**measure(...))`` adds one video, ``compute()`` gives the table's numbers."""
+        """Create a metric: ``extend(**measure(...))`` adds a video, ``compute()`` returns the reported numbers."""
 
     @abstractmethod
     def measure(self, video: Video, answers: Iterable[FrameMasks]) -> dict[str, Tensor]:
-        """Score one video while its answers stream in: in frame order, at least every scored frame.
+        """Score one video from a stream of predictions.
+
+        Args:
+            video: the video.
+            answers: predictions in frame order, covering at least the scored frames.
 
         Returns:
-            Small float64 tensors, the arguments of ``metric().extend``. The last dimension is the target, or what
-            ``columns`` says: (N,) or, for one number each scored frame, (T, N); NaN where a frame does not count for a
-            target.
+            Small float64 tensors, the arguments of ``metric().extend``. The last dimension holds the targets (or the
+            items of ``column_names``): (N,), or (T, N) with one value per scored frame; NaN where a frame does not
+            count for a target.
 
         Raises:
-            InputError: an answer is missing or has another size than the annotation.
+            InputError: a prediction is missing or differs in size from the annotation.
         """
 
-    def alone(self, measured: dict[str, Tensor]) -> dict[str, float]:
-        """The table's numbers of one video, or of one target, by itself."""
+    def item_scores(self, measured: dict[str, Tensor]) -> dict[str, float]:
+        """Return the reported numbers of a single video or target.
+
+        Args:
+            measured: result of ``measure``, or one of its columns.
+        """
         metric = self.metric()
+        # The item exists on this process only, so nothing may be gathered from the others.
         metric.distributed_available_fn = lambda: False
         metric.extend(**measured)
         return {key: float(value) for key, value in metric.compute().items()}
 
-    def columns(self, video: Video, measured: dict[str, Tensor]) -> list[str]:
-        """Names of the columns of what was measured that mean something by themselves: the targets, by default."""
-        known = video.attributes.get("objects", {})
-        names = [str(known.get(target, target)) for target in video.targets]
+    def column_names(self, video: Video, measured: dict[str, Tensor]) -> list[str]:
+        """Return the names of the per-object columns of ``measured``; by default the targets.
+
+        Args:
+            video: the video.
+            measured: result of ``measure``.
+        """
+        object_names = video.attributes.get("objects", {})
+        names = [str(object_names.get(target, target)) for target in video.targets]
         count = next(iter(measured.values())).shape[-1]
         return names if len(names) == count else [str(n + 1) for n in range(count)]
 
     def scored_frames(self, video: Video) -> Sequence[int]:
-        """Indices of the frames that count, ascending. Default: all that are annotated."""
+        """Return the indices of the scored frames, ascending; by default all annotated frames.
+
+        Args:
+            video: the video.
+        """
         return range(len(video)) if video.annotated is None else video.annotated
 
     def protocol_id(self, scored: dict[str, int]) -> str:
-        """Changes with all that makes two numbers incomparable.
+        """Return a hash of everything that makes two numbers incomparable.
 
         Args:
-            scored: number of scored frames of each video.
+            scored: number of scored frames by video.
         """
         return digest(self.name, self.split, self.protocol, scored)
 
@@ -137,15 +160,34 @@ class Benchmark(ABC):
 
     @abstractmethod
     def write(self, video: Video, answers: Iterable[FrameMasks], folder: Path) -> Iterator[FrameMasks]:
-        """Write one video of the official submission below ``folder`` while its answers pass through."""
+        """Write one video of a submission in the official format while passing its predictions through.
+
+        Args:
+            video: the video.
+            answers: predictions in frame order.
+            folder: folder of the submission.
+
+        Yields:
+            The predictions, unchanged.
+        """
 
     @abstractmethod
-    def read(self, video: Video, folder: Path, faults: SubmissionErrors) -> Iterator[FrameMasks]:
-        """The answers that some tool wrote for one video, in frame order, at least every scored frame.
+    def read(self, video: Video, folder: Path, errors: SubmissionErrors) -> Iterator[FrameMasks]:
+        """Read the predictions of one video from a submission.
 
-        Anything wrong goes to ``faults``; where that does not raise, it counts as empty.
+        Args:
+            video: the video.
+            folder: folder of the submission.
+            errors: collects faults of the submission. Where it does not raise, the faulty item counts as empty.
+
+        Yields:
+            Predictions in frame order, for at least the scored frames.
         """
 
     def pack(self, folder: Path) -> Path | None:
-        """Make the file that the server takes out of a whole submission; None where nobody takes any."""
+        """Pack a complete submission into the file that the evaluation server accepts; None if there is no server.
+
+        Args:
+            folder: folder of the submission.
+        """
         return None

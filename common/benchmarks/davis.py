@@ -18,24 +18,24 @@ from common.video import FrameMasks, Video
 
 
 class DAVIS(FolderVOS):
-    """DAVIS: the masks of the first frame are given, all frames but the first and the last are scored.
+    """DAVIS: the masks of the first frame are given; all frames but the first and the last are scored.
 
-    In 2016 everything that is marked is one target. In 2017 the targets are the ids 1 to the highest of the first
-    frame; ids that come later do not count, and an id missing in between counts as a target that is never there.
-    Annotated splits serve for training as well.
+    In 2016 all labels are merged into one target. In 2017 the targets are the ids from 1 to the highest of the first
+    frame. Ids that appear later are ignored, and an unused id in between counts as a target that is always absent.
+    Annotated splits can also be used for training.
 
     Args:
-        root: folder that holds ``JPEGImages``, ``Annotations`` and ``ImageSets``; default: a folder ``DAVIS2016``,
-            ``DAVIS2017`` or ``DAVIS`` below ``$VIDSEG_DATA``.
-        year: 2016 or 2017, protocol and split list. The 2017 package holds the list of 2016 too.
+        root: folder with ``JPEGImages``, ``Annotations`` and ``ImageSets``; default: a folder ``DAVIS2016``,
+            ``DAVIS2017`` or ``DAVIS`` in ``$VIDSEG_DATA``.
+        year: 2016 or 2017; selects the protocol and the split file. The 2017 package contains the split files of 2016.
         split: name of a file in ``ImageSets``, e.g. ``train`` or ``val``.
         resolution: name of the folder of frames and annotations, e.g. ``480p``.
-        videos: only these sequences, in this order; default: the whole split.
-        frames: name of another folder that the frames are read from, e.g. ``Full-Resolution``. Given masks are then
-            enlarged to the frames, and answers reduced to the annotations' size before they are scored or written.
+        videos: names of the sequences to use, in this order; default: all sequences of the split.
+        frame_resolution: name of another folder to read frames from, e.g. ``Full-Resolution``. Prompt masks are then
+            enlarged to the frames, and predictions are resized to the annotations before scoring or writing.
 
     Raises:
-        InputError: a year that does not exist; later, data that is missing or does not fit.
+        InputError: the year does not exist; on access, the data is missing or inconsistent.
     """
 
     source = "https://davischallenge.org"
@@ -47,33 +47,42 @@ class DAVIS(FolderVOS):
         split: str = "val",
         resolution: str = "480p",
         videos: Sequence[str] | None = None,
-        frames: str | None = None,
+        frame_resolution: str | None = None,
     ) -> None:
         super().__init__(root, split, videos)
-        self.year, self.resolution, self.shown_at = int(year), resolution, frames or resolution
-        self.one_size = self.shown_at == resolution
+        self.year, self.resolution = int(year), resolution
+        self.frame_resolution = frame_resolution or resolution
+        self.one_size = self.frame_resolution == resolution
         if self.year not in (2016, 2017):
             raise InputError(f"year {year}: DAVIS is scored by the protocol of 2016 or 2017")
         self.layout = f"""
-            JPEGImages/{self.shown_at}/<sequence>/00000.jpg
+            JPEGImages/{self.frame_resolution}/<sequence>/00000.jpg
             Annotations/{resolution}/<sequence>/00000.png
             ImageSets/{year}/<split>.txt          names, one a line; of 2016 also ImageSets/480p with pairs of paths"""
         self.splits = ("train", "val", *(() if self.year == 2016 else ("test-dev", "test-challenge")))
-        self.name, self.any_label = f"davis{year}", self.year == 2016
+        self.name, self.single_object = f"davis{year}", self.year == 2016
         self.folders = ("davis2016", "davis", "davis2017") if self.year == 2016 else ("davis2017", "davis")
-        at = resolution if self.one_size else f"{resolution}, tracked on frames of {self.shown_at}"
+        at = resolution if self.one_size else f"{resolution}, tracked on frames of {self.frame_resolution}"
         self.protocol = f"J&F at {at}, all frames but first and last, flat mean over objects of the first frame"
 
     def frames_folder(self, id: str) -> Path:
-        """Where a sequence's frames lie."""
-        return self.root / "JPEGImages" / self.shown_at / id
+        """Return the folder of a sequence's frames.
+
+        Args:
+            id: name of the sequence.
+        """
+        return self.root / "JPEGImages" / self.frame_resolution / id
 
     def masks_folder(self, id: str) -> Path:
-        """Where its label maps lie."""
+        """Return the folder of a sequence's label maps.
+
+        Args:
+            id: name of the sequence.
+        """
         return self.root / "Annotations" / self.resolution / id
 
-    def listed(self) -> list[str]:
-        """Names of the split file: one a line, or the pairs of paths of the original 2016 package."""
+    def list_videos(self) -> list[str]:
+        """Return the names in the split file: one a line, or pairs of paths in the original 2016 package."""
         path = self.root / "ImageSets" / str(self.year) / f"{self.split}.txt"
         pairs = self.root / "ImageSets" / self.resolution / f"{self.split}.txt"
         if self.year == 2016 and not path.is_file() and pairs.is_file():
@@ -82,7 +91,7 @@ class DAVIS(FolderVOS):
         return read_list(path)
 
     def open(self, id: str) -> Video:
-        """One sequence. See ``FolderVOS.open``."""
+        """Open a sequence. See ``FolderVOS.open``."""
         video = super().open(id)
         size = getattr(video.frames, "size", None)
         if not self.one_size and size is not None:
@@ -97,20 +106,25 @@ class DAVIS(FolderVOS):
         return video
 
     def measure(self, video: Video, answers: Iterable[FrameMasks]) -> dict[str, Tensor]:
-        """J and F at the annotations' size. See ``Benchmark.measure``."""
-        return super().measure(video, reduced(video, answers))
+        """Return J and F, float64 (T, N) each, at the size of the annotations. See ``Benchmark.measure``."""
+        return super().measure(video, resize_answers(video, answers))
 
     def write(self, video: Video, answers: Iterable[FrameMasks], folder: Path) -> Iterator[FrameMasks]:
-        """Palette PNG ``<sequence>/<frame>.png`` for every frame, of the annotations' size."""
-        return super().write(video, reduced(video, answers), folder)
+        """Write palette PNGs ``<sequence>/<frame>.png`` at the size of the annotations. See ``Benchmark.write``."""
+        return super().write(video, resize_answers(video, answers), folder)
 
 
-def reduced(video: Video, answers: Iterable[FrameMasks]) -> Iterator[FrameMasks]:
-    """Answers of the size of the annotations: a pixel is a target's where most of what it covers is."""
+def resize_answers(video: Video, answers: Iterable[FrameMasks]) -> Iterator[FrameMasks]:
+    """Resize masks to the size of the annotations: a pixel is set if the mask covers more than half of it.
+
+    Args:
+        video: the video, with ``answer_size``, (H, W), among its attributes if the sizes differ.
+        answers: predictions at the size of the frames.
+    """
     size = video.attributes.get("answer_size")
     for answer in answers:
         if size is None or tuple(answer.masks.shape[1:]) == size:
             yield answer
         else:
-            shares = F.interpolate(answer.masks[None].float(), size, mode="bilinear", antialias=True)[0]
-            yield replace(answer, masks=shares > 0.5)
+            coverage = F.interpolate(answer.masks[None].float(), size, mode="bilinear", antialias=True)[0]
+            yield replace(answer, masks=coverage > 0.5)

@@ -1,4 +1,4 @@
-"""MOSE v1 and v2: complex scenes.
+"""MOSE v1 and v2: video object segmentation in complex scenes.
 
 Sources: Ding et al., "MOSE: A New Dataset for Video Object Segmentation in Complex Scenes", ICCV 2023; Ding et al.,
 "MOSEv2: A More Challenging Dataset for Video Object Segmentation in Complex Scenes", arXiv 2508.05630.
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from common.benchmarks.layouts.per_split import SplitVOS, find_description, first_shown
+from common.benchmarks.layouts.per_split import SplitVOS, find_meta_file, first_visible_frames
 from common.benchmarks.layouts.per_video import MaskFolder, first_appearances
 from common.errors import InputError
 from common.metrics import MOSEv2Metrics
@@ -21,13 +21,13 @@ from common.metrics.mose import adaptive_boundary_accuracy, smoothed_similarity
 class MOSE(SplitVOS):
     """MOSE v1: J&F over all frames but the first and the last.
 
-    ``train`` is annotated; its objects are those of the first frame. In ``valid`` and ``test`` every label map that is
-    there is given: each object where it first appears. Their scores come from the server, whose code is not published.
+    ``train`` is fully annotated; its objects are those of the first frame. In ``valid`` and ``test`` only the prompts
+    are released, one per object where it first appears; they are scored by the server, whose code is not public.
 
     Args:
-        root: folder that holds ``train``, ``valid`` and ``test``.
-        split: one of them.
-        videos: only these, in this order; default: the whole split.
+        root: folder with ``train``, ``valid`` and ``test``.
+        split: ``valid``, ``train`` or ``test``.
+        videos: names of the videos to use, in this order; default: all videos of the split.
     """
 
     name = "mose"
@@ -39,19 +39,19 @@ class MOSE(SplitVOS):
     layout = """
         valid/JPEGImages/<video>/00000.jpg
         valid/Annotations/<video>/00000.png     of the first frame
-        train/, test/                           likewise; train with all annotations"""
+        train/, test/                           the same; train with all annotations"""
     sparse = False
 
-    def listed(self) -> list[str]:
-        """Names of the videos' folders, sorted.
+    def list_videos(self) -> list[str]:
+        """Return the sorted names of the video folders.
 
         Raises:
             InputError: there are none.
         """
-        place = self.split_folder / "Annotations"
-        names = sorted(path.name for path in place.iterdir() if path.is_dir()) if place.is_dir() else []
+        folder = self.split_folder / "Annotations"
+        names = sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
         if not names:
-            raise InputError(f"{place}: there are no folders of videos; unpack the data set again")
+            raise InputError(f"{folder}: there are no folders of videos; unpack the data set again")
         return names
 
     def starts(self, id: str, truth: MaskFolder) -> dict[int, int]:
@@ -63,14 +63,14 @@ class MOSE(SplitVOS):
 class MOSEv2(MOSE):
     """MOSE v2: J and an F whose tolerance shrinks with the object, over all frames but the first and the last.
 
-    Objects are those that the description names, or without one all in the label maps. Each is given where it first
-    appears and counts in every scored frame, before that too. See ``MOSEv2Metrics`` for the numbers.
+    Objects are those listed in the meta file, or without one all ids in the label maps. Each is given where it first
+    appears and is scored on every scored frame, including earlier ones. See ``MOSEv2Metrics`` for the numbers.
 
     Args:
-        root: folder that holds ``train``, ``valid`` and ``test``.
-        split: one of them.
-        mosev2_compat: score digit by digit like the public scorer; see ``adaptive_boundary_accuracy``.
-        videos: only these, in this order; default: the whole split.
+        root: folder with ``train``, ``valid`` and ``test``.
+        split: ``valid``, ``train`` or ``test``.
+        official_compat: reproduce the public scorer exactly; see ``adaptive_boundary_accuracy``.
+        videos: names of the videos to use, in this order; default: all videos of the split.
     """
 
     name = "mosev2"
@@ -84,30 +84,30 @@ class MOSEv2(MOSE):
         self,
         root: str | Path | None = None,
         split: str = "valid",
-        mosev2_compat: bool = True,
+        official_compat: bool = True,
         videos: Sequence[str] | None = None,
     ) -> None:
         super().__init__(root, split, videos)
-        self.mosev2_compat = mosev2_compat
-        footprint = "footprint of the public scorer" if mosev2_compat else "centred footprint"
+        self.official_compat = official_compat
+        footprint = "footprint of the public scorer" if official_compat else "centred footprint"
         self.protocol = f"J' and Fdot, {footprint}, all frames but first and last, flat mean over all objects"
 
     def starts(self, id: str, truth: MaskFolder) -> dict[int, int]:
         """The objects, and the frame index at which the mask of each is given."""
         try:
-            find_description(self.split_folder)
+            find_meta_file(self.split_folder)
         except InputError:
             return first_appearances(truth)
         targets = self.objects(id)
-        shown = first_shown(truth, dict.fromkeys(targets, truth.annotated))
-        return {target: shown.get(target, truth.annotated[0]) for target in targets}
+        starts = first_visible_frames(truth, dict.fromkeys(targets, truth.annotated))
+        return {target: starts.get(target, truth.annotated[0]) for target in targets}
 
     def metric(self) -> MOSEv2Metrics:
-        """A fresh metric."""
-        return MOSEv2Metrics(self.mosev2_compat)
+        """Create the metric."""
+        return MOSEv2Metrics(self.official_compat)
 
     def measure_frame(self, pred: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Numbers of one frame, float64 (N,) each, of masks bool (N, H, W)."""
-        f_dot, f = adaptive_boundary_accuracy(pred, target, self.mosev2_compat)
+        """Measure one frame: float64 (N,) each from masks bool (N, H, W). See ``VOSBenchmark.measure_frame``."""
+        f_dot, f = adaptive_boundary_accuracy(pred, target, self.official_compat)
         present = target.flatten(1).any(1).double()
         return {"j": smoothed_similarity(pred, target), "f_dot": f_dot, "f": f, "present": present}

@@ -1,4 +1,4 @@
-"""A user's own data in the layout of DAVIS: two folders, no list."""
+"""User data in the layout of DAVIS, without split files."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ RULES = {
 
 
 class Folder(FolderVOS):
-    """Own data: frames of any suffix in ``JPEGImages/<video>``, PNGs of the same stem in ``Annotations/<video>``.
+    """User data: images in ``JPEGImages/<video>`` and PNG label maps of the same stem in ``Annotations/<video>``.
 
-    Every folder is a video. Where only the first frame is annotated a run writes a submission and no number.
+    Every folder is a video. If only the first frame is annotated, a run writes a submission but no numbers.
 
     Args:
-        root: folder that holds ``JPEGImages`` and ``Annotations``.
-        rule: which objects count: ``davis``, those of the first annotation, whose masks are given; or ``first_sight``,
-            all that ever appear. There the mask of a late object is given where it appears first, and it counts from
-            the first scored frame that shows it in annotation or answer (as in vos-benchmark).
-        any_label: one object, which is everything that is marked: for masks drawn in 0 and 255, for instance.
-        sparse: only some frames are annotated; otherwise a frame without annotation is an error.
-        drop_ends: the first and the last annotated frame are not scored.
-        videos: only these, in this order; default: all.
+        root: folder with ``JPEGImages`` and ``Annotations``.
+        rule: which objects are scored. ``davis``: those of the first annotation, whose masks are given.
+            ``first_sight``: all objects. The mask of a late object is given where it first appears, and the object is
+            scored from the first scored frame in which annotation or prediction contain it (as in vos-benchmark).
+        single_object: merge all labels into one object, e.g. for masks drawn in 0 and 255.
+        sparse: allow frames without annotation. Otherwise they are an error.
+        skip_first_and_last: do not score the first and the last annotated frame.
+        videos: names of the videos to use, in this order; default: all.
 
     Raises:
-        InputError: a rule that does not exist; later, data that is missing or does not fit.
+        InputError: the rule does not exist; on access, the data is missing or inconsistent.
     """
 
     name = "folder"
@@ -47,69 +47,81 @@ class Folder(FolderVOS):
         self,
         root: str | Path | None = None,
         rule: str = "davis",
-        any_label: bool = False,
+        single_object: bool = False,
         sparse: bool = False,
-        drop_ends: bool = True,
+        skip_first_and_last: bool = True,
         videos: Sequence[str] | None = None,
     ) -> None:
         super().__init__(root, "all", videos)
         if rule not in RULES:
             raise InputError(f"rule {rule}: which objects count is one of {', '.join(RULES)}")
-        self.first_sight, self.any_label = rule == "first_sight", any_label
-        self.sparse, self.drop_ends = sparse, drop_ends
-        objects = "one object, all that is marked" if any_label else RULES[rule]
-        self.protocol = f"J&F, {scored(sparse, drop_ends)}, flat mean over objects; {objects}"
+        self.first_sight, self.single_object = rule == "first_sight", single_object
+        self.sparse, self.skip_first_and_last = sparse, skip_first_and_last
+        objects = "one object, all that is marked" if single_object else RULES[rule]
+        self.protocol = f"J&F, {scored_frames_text(sparse, skip_first_and_last)}, flat mean over objects; {objects}"
 
     @cached_property
     def root(self) -> Path:
-        """Folder of the data; it has no place of its own.
+        """Folder of the data; there is no default.
 
         Raises:
-            InputError: none was given, or it is not there.
+            InputError: no folder was given, or it does not exist.
         """
-        if self.given_root is None or not Path(self.given_root).is_dir():
-            problem = "no root given" if self.given_root is None else f"{self.given_root}: no such folder"
+        if self.user_root is None or not Path(self.user_root).is_dir():
+            problem = "no root given" if self.user_root is None else f"{self.user_root}: no such folder"
             raise InputError(f"{problem}; give root, the folder that holds your JPEGImages and Annotations")
-        return Path(self.given_root)
+        return Path(self.user_root)
 
-    def listed(self) -> list[str]:
-        """Names of all folders of videos."""
-        return video_folders(self.root)
+    def list_videos(self) -> list[str]:
+        """Return the names of all video folders."""
+        return list_video_folders(self.root)
 
     def starts(self, id: str, truth: MaskFolder) -> dict[int, int]:
-        """The targets and the frame index at which each is given. See ``rule``."""
+        """Return the frame index of each target's prompt, by ascending target id. See ``rule``."""
         starts = first_appearances(truth) if self.first_sight else super().starts(id, truth)
         path = truth.path(truth.annotated[0])
         if not starts and (read_label_map(path) == VOID).any():
             raise InputError(
-                f"{path}: everything marked has label 255, which is void; set any_label to make it an object"
+                f"{path}: everything marked has label 255, which is void; set single_object to make it an object"
             )
         return starts
 
     def scored_frames(self, video: Video) -> Sequence[int]:
-        """All annotated frames, without the first and the last where ``drop_ends``."""
-        return super().scored_frames(video) if self.drop_ends else annotated(video)
+        """Return the annotated frames, without the first and the last if ``skip_first_and_last``."""
+        return super().scored_frames(video) if self.skip_first_and_last else annotated_frames(video)
 
 
-def scored(sparse: bool, drop_ends: bool) -> str:
-    """Which frames count, for a protocol."""
+def scored_frames_text(sparse: bool, skip_first_and_last: bool) -> str:
+    """Describe the scored frames for a protocol line.
+
+    Args:
+        sparse: only some frames are annotated.
+        skip_first_and_last: the first and the last annotated frame are not scored.
+    """
     frames = "annotated frames" if sparse else "all frames"
-    return f"{frames} but first and last" if drop_ends else f"{frames}, first and last included"
+    return f"{frames} but first and last" if skip_first_and_last else f"{frames}, first and last included"
 
 
-def annotated(video: Video) -> Sequence[int]:
-    """Indices of the annotated frames."""
+def annotated_frames(video: Video) -> Sequence[int]:
+    """Return the indices of the annotated frames, ascending.
+
+    Args:
+        video: the video.
+    """
     return range(len(video)) if video.annotated is None else video.annotated
 
 
-def video_folders(root: Path) -> list[str]:
-    """Names of the videos that have frames or annotations, sorted; hidden folders are passed over.
+def list_video_folders(root: Path) -> list[str]:
+    """Return the sorted names of the videos that have frames or annotations; hidden folders are skipped.
+
+    Args:
+        root: folder with ``JPEGImages`` and ``Annotations``.
 
     Raises:
         InputError: there are none.
     """
-    inside = [path for kind in ("JPEGImages", "Annotations") for path in (root / kind).glob("*")]
-    names = sorted({path.name for path in inside if path.is_dir() and path.name[0] != "."})
+    paths = [path for kind in ("JPEGImages", "Annotations") for path in (root / kind).glob("*")]
+    names = sorted({path.name for path in paths if path.is_dir() and path.name[0] != "."})
     if not names:
         raise InputError(f"{root}: no folders of videos in its JPEGImages and Annotations; check root")
     return names

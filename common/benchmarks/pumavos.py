@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.benchmarks.layouts.per_video import FolderVOS
-from common.benchmarks.own_folder import video_folders
+from common.benchmarks.own_folder import list_video_folders
 
 
 class PUMaVOS(FolderVOS):
-    """PUMaVOS: 24 clips with masks of parts of things, scored like DAVIS 2017. There is no list: every folder counts.
+    """PUMaVOS: 24 clips with masks of parts of objects, scored like DAVIS 2017. Every folder is a video.
 
     Args:
-        root: folder that holds ``JPEGImages`` and ``Annotations``; default: ``PUMaVOS`` below ``$VIDSEG_DATA``.
-        videos: only these clips, in this order; default: all.
+        root: folder with ``JPEGImages`` and ``Annotations``; default: ``PUMaVOS`` in ``$VIDSEG_DATA``.
+        videos: names of the clips to use, in this order; default: all.
     """
 
     name = "pumavos"
@@ -32,6 +32,6 @@ class PUMaVOS(FolderVOS):
     def __init__(self, root: str | Path | None = None, videos: Sequence[str] | None = None) -> None:
         super().__init__(root, "all", videos)
 
-    def listed(self) -> list[str]:
-        """Names of all folders of videos."""
-        return video_folders(self.root)
+    def list_videos(self) -> list[str]:
+        """Return the names of all video folders."""
+        return list_video_folders(self.root)

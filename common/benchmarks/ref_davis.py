@@ -17,12 +17,12 @@ from common.benchmarks.layouts.per_video import AbsentFrames, MaskFolder, read_l
 from common.benchmarks.submissions.errors import SubmissionErrors
 from common.benchmarks.submissions.masks import annotation_size, label_masks
 from common.benchmarks.tasks.referring import RefBenchmark
-from common.benchmarks.tasks.vos import answered, true_masks
+from common.benchmarks.tasks.vos import select_answers, true_masks
 from common.errors import InputError
 from common.metrics.referring import ReferringMetrics, assign, pairwise_j_and_f
 from common.metrics.rows import RowMetric
 from common.video import VOID, FrameMasks, ImageFolder, Prompt, Video, read_label_map, write_label_map
-from common.video.task_views import Joined
+from common.video.task_views import UnionMasks
 
 SETS = ("Davis17_annot1", "Davis17_annot1_full_video", "Davis17_annot2", "Davis17_annot2_full_video")
 MISSPELT = {"clasic-car": "classic-car", "dog-scale": "dogs-scale", "motor-bike": "motorbike"}
@@ -30,18 +30,19 @@ LINE = re.compile(r'(\S+)\s+(\d+)\s+"?(.*?)"?\s*$')
 
 
 class RefDAVIS(RefBenchmark):
-    """DAVIS 2017 by expressions: those of two people who saw the first frame, then the whole video.
+    """Referring DAVIS 2017: four sets of expressions, of two annotators who saw the first frame or the whole video.
 
-    Target 4 o + s + 1 is what set s says of object o + 1. A set is scored as one answer with all objects: where its
-    masks overlap a pixel goes to the highest score, of equals to the first object. All frames count; what is predicted
-    is assigned to the true objects, as the unsupervised mode of davis2017-evaluation does. The number is the mean of
-    the four sets. A submission is ``anno_<set>/<sequence>/<frame>.png``, palette, set 0 to 3.
+    Target 4 o + s + 1 is the expression of set s for object o + 1. Each set is scored as one prediction of all objects:
+    where its masks overlap, a pixel goes to the mask with the highest score, and among equals to the first object. All
+    frames are scored. Predicted objects are assigned to annotated ones as in the unsupervised mode of
+    davis2017-evaluation. The reported number is the mean over the four sets. A submission consists of palette PNGs
+    ``anno_<set>/<sequence>/<frame>.png`` for sets 0 to 3.
 
     Args:
-        root: folder that holds ``DAVIS`` and ``davis_text_annotations``.
+        root: folder with ``DAVIS`` and ``davis_text_annotations``.
         split: ``val`` or ``train``.
         resolution: name of the folder of frames and annotations, e.g. ``480p``.
-        videos: only these sequences, in this order; default: the whole split.
+        videos: names of the sequences to use, in this order; default: all sequences of the split.
     """
 
     name = "refdavis"
@@ -69,104 +70,117 @@ class RefDAVIS(RefBenchmark):
             "unsupervised mode, void left out; mean over objects, then sets"
         )
 
-    def listed(self) -> list[str]:
-        """Names of the split file."""
+    def list_videos(self) -> list[str]:
+        """Return the names in the split file."""
         return read_list(self.root / "DAVIS" / "ImageSets" / "2017" / f"{self.split}.txt")
 
     def masks_folder(self, id: str) -> Path:
-        """Where a sequence's label maps lie."""
+        """Return the folder of a sequence's label maps.
+
+        Args:
+            id: name of the sequence.
+        """
         return self.root / "DAVIS" / "Annotations_unsupervised" / self.resolution / id
 
     @cached_property
-    def said(self) -> list[dict[tuple[str, int], str]]:
-        """Of each set, the expression of each sequence and object."""
+    def expressions(self) -> list[dict[tuple[str, int], str]]:
+        """For each set, the expression of each (sequence, object)."""
         return [read_expressions(self.root / "davis_text_annotations" / f"{name}.txt") for name in SETS]
 
     def open(self, id: str) -> Video:
-        """One video.
+        """Open a sequence.
+
+        Args:
+            id: name of the sequence.
 
         Raises:
-            InputError: its frames, annotations or expressions are missing, or do not fit each other.
+            InputError: frames, annotations or expressions are missing or inconsistent.
         """
         folder, stems = self.root / "DAVIS" / "JPEGImages" / self.resolution / id, self.masks_folder(id).glob("*.png")
-        here = folder.parent.is_dir()
-        frames = ImageFolder(folder) if here else AbsentFrames(folder, sorted(path.stem for path in stems))
+        available = folder.parent.is_dir()
+        frames = ImageFolder(folder) if available else AbsentFrames(folder, sorted(path.stem for path in stems))
         maps = MaskFolder(self.masks_folder(id), frames.names, frames.size)
         maps.targets = tuple(range(1, int(maps.labels(maps.annotated[0]).max()) + 1))
         texts: dict[int, str] = {}
         for object in maps.targets:
-            for place, said in enumerate(self.said):
-                if (id, object) not in said:
-                    file = self.root / "davis_text_annotations" / f"{SETS[place]}.txt"
+            for set_index, expressions in enumerate(self.expressions):
+                if (id, object) not in expressions:
+                    file = self.root / "davis_text_annotations" / f"{SETS[set_index]}.txt"
                     raise InputError(f"{file}: nothing is said of object {object} of {id}; unpack the file again")
-                texts[len(SETS) * (object - 1) + place + 1] = said[id, object]
+                texts[len(SETS) * (object - 1) + set_index + 1] = expressions[id, object]
         objects = {target: (target - 1) // len(SETS) + 1 for target in texts}
         return Video(
             id=id,
             frames=frames,
             prompts=tuple(Prompt(target, text=text) for target, text in texts.items()),
             targets=tuple(texts),
-            truth=Joined(maps, [[object - 1] for object in objects.values()]),
+            truth=UnionMasks(maps, [[object - 1] for object in objects.values()]),
             names=frames.names,
             attributes={"objects": objects},
             expressions={target: (text,) for target, text in texts.items()},
         )
 
     def metric(self) -> RowMetric:
-        """A fresh J&F with assignment."""
+        """Create the metric: J&F with assignment."""
         return ReferringMetrics()
 
     def measure(self, video: Video, answers: Iterable[FrameMasks]) -> dict[str, Tensor]:
-        """The arguments of ``ReferringMetrics.extend``, set by set. See ``Benchmark.measure``."""
+        """Return the arguments of ``ReferringMetrics.extend``, set by set. See ``Benchmark.measure``."""
         rows: list[list[tuple[Tensor, Tensor]]] = [[] for _ in SETS]
-        for answer in answered(video, self.scored_frames(video), answers):
+        for answer in select_answers(video, self.scored_frames(video), answers):
             true = true_masks(video, answer)[:: len(SETS)]
             void = self._void(video, answer.frame).to(true.device)
-            for place, row in enumerate(rows):
-                said = exclusive(answer, video.targets[place :: len(SETS)])
-                row.append(pairwise_j_and_f(said, true, void))
+            for set_index, row in enumerate(rows):
+                masks = exclusive_masks(answer, video.targets[set_index :: len(SETS)])
+                row.append(pairwise_j_and_f(masks, true, void))
         sets = []
-        for place, row in enumerate(rows):
+        for set_index, row in enumerate(rows):
             j, f = (torch.stack(values).cpu() for values in zip(*row, strict=True))
-            sets.append(assign(j, f, place))
-        return {key: torch.cat([one[key] for one in sets], -1) for key in sets[0]}
+            sets.append(assign(j, f, set_index))
+        return {key: torch.cat([measured[key] for measured in sets], -1) for key in sets[0]}
 
     def _void(self, video: Video, frame: int) -> Tensor:
-        """Pixels that count for no object, bool (H, W)."""
+        """Return the void pixels of a frame, bool (H, W)."""
         return read_label_map(self.masks_folder(video.id) / f"{video.name(frame)}.png") == VOID
 
-    def columns(self, video: Video, measured: dict[str, Tensor]) -> list[str]:
-        """The objects, set by set."""
+    def column_names(self, video: Video, measured: dict[str, Tensor]) -> list[str]:
+        """Return the names of the objects, set by set."""
         objects = range(1, len(video.targets) // len(SETS) + 1)
-        return [f"set {place}, object {object}" for place in range(len(SETS)) for object in objects]
+        return [f"set {set_index}, object {object}" for set_index in range(len(SETS)) for object in objects]
 
     # Submissions.
 
     def write(self, video: Video, answers: Iterable[FrameMasks], folder: Path) -> Iterator[FrameMasks]:
-        """``anno_<set>/<sequence>/<frame>.png`` for every set and frame."""
+        """Write ``anno_<set>/<sequence>/<frame>.png`` for every set and frame. See ``Benchmark.write``."""
         for answer in answers:
-            for place in range(len(SETS)):
-                masks = exclusive(answer, video.targets[place :: len(SETS)])
+            for set_index in range(len(SETS)):
+                masks = exclusive_masks(answer, video.targets[set_index :: len(SETS)])
                 ids = torch.arange(1, len(masks) + 1, dtype=torch.uint8, device=masks.device)[:, None, None]
-                path = folder / f"anno_{place}" / video.id / f"{video.name(answer.frame)}.png"
+                path = folder / f"anno_{set_index}" / video.id / f"{video.name(answer.frame)}.png"
                 write_label_map(path, (masks * ids).sum(0, dtype=torch.uint8))
             yield answer
 
-    def read(self, video: Video, folder: Path, faults: SubmissionErrors) -> Iterator[FrameMasks]:
-        """All frames of the four sets."""
+    def read(self, video: Video, folder: Path, errors: SubmissionErrors) -> Iterator[FrameMasks]:
+        """Read all frames of the four sets. See ``Benchmark.read``."""
         frames = self.scored_frames(video)
         size, objects = annotation_size(video, frames), len(video.targets) // len(SETS)
-        alone = Video(video.id, video.frames, targets=tuple(range(1, objects + 1)), names=video.names)
-        places = [folder / f"anno_{place}" / video.id for place in range(len(SETS))]
-        sets = [label_masks(alone, frames, place, size, faults) for place in places]
-        nothing = torch.zeros(objects, *size, dtype=torch.bool)
-        for frame, found in zip(frames, zip(*sets, strict=True), strict=True):
-            masks = torch.stack([nothing if one is None else one for one in found], 1).flatten(0, 1)
+        # One set of the submission has the objects themselves as targets.
+        single_set = Video(video.id, video.frames, targets=tuple(range(1, objects + 1)), names=video.names)
+        folders = [folder / f"anno_{set_index}" / video.id for set_index in range(len(SETS))]
+        sets = [label_masks(single_set, frames, place, size, errors) for place in folders]
+        empty = torch.zeros(objects, *size, dtype=torch.bool)
+        for frame, set_masks in zip(frames, zip(*sets, strict=True), strict=True):
+            masks = torch.stack([empty if one is None else one for one in set_masks], 1).flatten(0, 1)
             yield FrameMasks(frame, video.targets, masks, torch.ones(len(masks)))
 
 
-def exclusive(answer: FrameMasks, targets: Sequence[int]) -> Tensor:
-    """Masks bool (N, H, W) of some targets, each pixel with the highest score alone; of equals the first."""
+def exclusive_masks(answer: FrameMasks, targets: Sequence[int]) -> Tensor:
+    """Return disjoint masks bool (N, H, W): each pixel goes to the target with the highest score, the first of equals.
+
+    Args:
+        answer: prediction with possibly overlapping masks.
+        targets: N target ids.
+    """
     masks = answer.select(tuple(targets))
     score = {target: float(answer.scores[row]) for row, target in enumerate(answer.targets)}
     free = torch.ones_like(masks[0])
@@ -177,19 +191,22 @@ def exclusive(answer: FrameMasks, targets: Sequence[int]) -> Tensor:
 
 
 def read_expressions(path: Path) -> dict[tuple[str, int], str]:
-    """Expression of each (sequence, object) of a text file, whose lines are ``<sequence> <object> "<expression>"``.
+    """Read the expression of each (sequence, object).
+
+    Args:
+        path: text file with lines ``<sequence> <object> "<expression>"``.
 
     Raises:
-        InputError: no such file, or a line of another form.
+        InputError: the file is missing, or a line has another format.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file of expressions; it comes with Ref-DAVIS")
-    said = {}
+    expressions = {}
     for number, line in enumerate(path.read_bytes().decode("latin-1").splitlines(), start=1):
         if not line.strip():
             continue
         match = LINE.match(line)
         if match is None or not match[3].strip():
             raise InputError(f'{path}: line {number} is not <sequence> <object> "<expression>"; unpack the file again')
-        said[MISSPELT.get(match[1], match[1]), int(match[2])] = match[3].strip()
-    return said
+        expressions[MISSPELT.get(match[1], match[1]), int(match[2])] = match[3].strip()
+    return expressions

@@ -1,4 +1,4 @@
-"""The benchmarks by name, for the command line. In YAML a benchmark is its class path."""
+"""Registry of benchmarks by name, for the command line. In YAML a benchmark is given by its class path."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from common.benchmarks.base import Benchmark
 from common.errors import InputError
 
-# name -> (class, arguments that make it this benchmark)
+# name -> (class below common.benchmarks, constructor arguments)
 BENCHMARKS: dict[str, tuple[str, dict[str, Any]]] = {
     "davis2016": ("davis.DAVIS", {"year": 2016}),
     "davis2017": ("davis.DAVIS", {"year": 2017}),
@@ -54,7 +54,10 @@ BENCHMARKS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def benchmark_class(name: str) -> type[Benchmark]:
-    """Class of a benchmark; it is imported only now.
+    """Import and return the class of a benchmark.
+
+    Args:
+        name: a key of ``BENCHMARKS``.
 
     Raises:
         InputError: no benchmark has this name.
@@ -63,16 +66,16 @@ def benchmark_class(name: str) -> type[Benchmark]:
         near = difflib.get_close_matches(name, BENCHMARKS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(BENCHMARKS)}"
         raise InputError(f"{name}: no such benchmark; {hint}")
-    module, kind = BENCHMARKS[name][0].split(".")
-    return getattr(import_module(f"common.benchmarks.{module}"), kind)
+    module, class_name = BENCHMARKS[name][0].split(".")
+    cls: type[Benchmark] = getattr(import_module(f"common.benchmarks.{module}"), class_name)
+    return cls
 
 
 def make_benchmark(name: str, **options: Any) -> Benchmark:
-    """Make a benchmark.
+    """Construct a benchmark.
 
     Args:
         name: a key of ``BENCHMARKS``.
-        options: further arguments of its class, e.g. ``root`` and ``split``.
+        options: further constructor arguments, e.g. ``root`` and ``split``.
     """
-    kind = benchmark_class(name)
-    return kind(**{**BENCHMARKS[name][1], **options})
+    return benchmark_class(name)(**{**BENCHMARKS[name][1], **options})

@@ -1,4 +1,4 @@
-"""Where a data set lies on this machine."""
+"""Locate data sets on disk."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ VARIABLE = "VIDSEG_DATA"
 
 
 def find_root(root: str | Path | None, names: tuple[str, ...], source: str) -> Path:
-    """Folder of a data set: ``root``, or else a folder in ``$VIDSEG_DATA`` that has one of the names.
+    """Return the folder of a data set: ``root``, or a folder in ``$VIDSEG_DATA`` with one of the names.
 
     Args:
-        root: given by the user; it only has to exist.
-        names: accepted folder names, best first; case and punctuation do not matter (``DAVIS-2016`` is ``davis2016``).
-        source: where to get the data, for the message.
+        root: folder given by the user, or None.
+        names: accepted folder names, preferred first; case and punctuation are ignored (``DAVIS-2016`` is
+            ``davis2016``).
+        source: where to obtain the data, for error messages.
 
     Raises:
         InputError: there is no such folder.
@@ -26,14 +27,14 @@ def find_root(root: str | Path | None, names: tuple[str, ...], source: str) -> P
         if not Path(root).is_dir():
             raise InputError(f"{root}: no such folder; get {names[0]} from {source} and give the folder it is in")
         return Path(root)
-    place = os.environ.get(VARIABLE, "")
-    inside = sorted(Path(place).iterdir()) if place and Path(place).is_dir() else []
-    folders = {re.sub(r"[^a-z0-9]", "", path.name.lower()): path for path in inside if path.is_dir()}
+    data = os.environ.get(VARIABLE, "")
+    entries = sorted(Path(data).iterdir()) if data and Path(data).is_dir() else []
+    folders = {re.sub(r"[^a-z0-9]", "", path.name.lower()): path for path in entries if path.is_dir()}
     for name in names:
         if name in folders:
             return folders[name]
-    looked = f"{VARIABLE}={place} has none" if place else f"{VARIABLE} is not set"
+    reason = f"{VARIABLE}={data} has none" if data else f"{VARIABLE} is not set"
     raise InputError(
-        f"{names[0]} not found ({looked}): get it from {source} and put it in a folder {names[0]} below "
+        f"{names[0]} not found ({reason}): get it from {source} and put it in a folder {names[0]} below "
         f"${VARIABLE}, or give root"
     )

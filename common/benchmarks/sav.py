@@ -1,4 +1,4 @@
-"""SA-V val and test: masklets at 6 frames a second in videos of 24, a folder of binary masks for each object.
+"""SA-V val and test: masklets at 6 fps in videos of 24 fps, with one folder of binary masks per object.
 
 Source: Ravi et al., "SAM 2: Segment Anything in Images and Videos", arXiv 2408.00714.
 """
@@ -21,17 +21,17 @@ from common.video import FrameMasks, ImageFolder, Prompt, Video, write_label_map
 
 
 class SAV(VOSBenchmark):
-    """SA-V: the first mask of each object is given; methods see 24 frames a second, every fourth is scored.
+    """SA-V: the first mask of each object is given; methods see 24 fps, every fourth frame is scored.
 
-    Each object counts by the rule of vos-benchmark on its own annotated frames but the first and the last. Objects may
-    overlap. Their folders are numbered from 000: targets are numbered from 1 in that order, and
-    ``attributes["objects"]`` of a video maps a target to its folder.
+    Each object is scored by the rule of vos-benchmark on its own annotated frames but the first and the last. Objects
+    may overlap. Their folders are numbered from 000; targets are numbered from 1 in that order, and
+    ``attributes["objects"]`` of a video maps each target to its folder.
 
     Args:
-        root: folder that holds ``sav_val`` and ``sav_test``, or what is in one of them; default: a folder ``SA-V`` or
-            one of these below ``$VIDSEG_DATA``.
+        root: folder with ``sav_val`` and ``sav_test``, or one of these two; default: a folder ``SA-V``, ``sav_val`` or
+            ``sav_test`` in ``$VIDSEG_DATA``.
         split: ``val`` or ``test``.
-        videos: only these, in this order; default: the whole split.
+        videos: names of the videos to use, in this order; default: all videos of the split.
     """
 
     name = "sav"
@@ -45,37 +45,48 @@ class SAV(VOSBenchmark):
     layout = """
         sav_val/JPEGImages_24fps/<video>/00000.jpg
         sav_val/Annotations_6fps/<video>/<object>/00000.png       every 4th frame; objects 000, 001, ...
-        sav_val/sav_val.txt                                       the videos, one a line; likewise sav_test"""
+        sav_val/sav_val.txt                                       the videos, one a line; the same for sav_test"""
 
     def __init__(self, root: str | Path | None = None, split: str = "val", videos: Sequence[str] | None = None) -> None:
         super().__init__(root, split, videos)
         self.folders = ("sav", f"sav{split}")
 
     @property
-    def place(self) -> Path:
+    def split_folder(self) -> Path:
         """Folder of the split."""
-        inner = self.root / f"sav_{self.split}"
-        return inner if inner.is_dir() else self.root
+        nested = self.root / f"sav_{self.split}"
+        return nested if nested.is_dir() else self.root
 
     def frames_folder(self, id: str) -> Path:
-        """Where a video's frames lie."""
-        return self.place / "JPEGImages_24fps" / id
+        """Return the folder of a video's frames.
+
+        Args:
+            id: name of the video.
+        """
+        return self.split_folder / "JPEGImages_24fps" / id
 
     def masks_folder(self, id: str) -> Path:
-        """Where the folders of its objects lie."""
-        return self.place / "Annotations_6fps" / id
+        """Return the folder that holds one folder per object.
 
-    def listed(self) -> list[str]:
-        """Names of the split file."""
-        return read_list(self.place / f"sav_{self.split}.txt")
+        Args:
+            id: name of the video.
+        """
+        return self.split_folder / "Annotations_6fps" / id
+
+    def list_videos(self) -> list[str]:
+        """Return the names in the split file."""
+        return read_list(self.split_folder / f"sav_{self.split}.txt")
 
     def open(self, id: str) -> Video:
-        """One video.
+        """Open a video.
+
+        Args:
+            id: name of the video.
 
         Raises:
-            InputError: its frames or annotations are missing, or do not fit each other.
+            InputError: frames or annotations are missing or inconsistent.
         """
-        objects = dict(enumerate(object_folders(self.masks_folder(id)), 1))
+        objects = dict(enumerate(list_object_folders(self.masks_folder(id)), 1))
         frames = self._frames(id, objects.values())
         truth = ObjectFolders([MaskFolder(o, frames.names, frames.size, True, True) for o in objects.values()])
         starts = {target: truth.first(row) for row, target in enumerate(objects)}
@@ -83,7 +94,7 @@ class SAV(VOSBenchmark):
             id=id,
             frames=frames,
             prompts=tuple(
-                Prompt(target, frame, mask=truth.objects[target - 1].shown(frame)[0])
+                Prompt(target, frame, mask=truth.objects[target - 1].prompt_masks(frame)[0])
                 for target, frame in starts.items()
                 if frame is not None
             ),
@@ -98,95 +109,109 @@ class SAV(VOSBenchmark):
         folder = self.frames_folder(id)
         if folder.parent.is_dir():
             return ImageFolder(folder)
-        return AbsentFrames(folder, sorted({path.stem for place in objects for path in place.glob("*.png")}))
+        return AbsentFrames(folder, sorted({path.stem for masks in objects for path in masks.glob("*.png")}))
 
     def scored_frames(self, video: Video) -> Sequence[int]:
-        """Frames that count for any object."""
-        return sorted(set().union(*_inner(video)))
+        """Return the frames that are scored for any object."""
+        return sorted(set().union(*_scored_object_frames(video)))
 
     def counts(self, video: Video) -> Tensor:
-        """An object's own annotated frames but the first and the last, bool (T, N)."""
-        inner = [set(frames) for frames in _inner(video)]
-        return torch.tensor([[frame in own for own in inner] for frame in self.scored_frames(video)])
+        """Return which scored frames count for which object, bool (T, N)."""
+        object_frames = [set(frames) for frames in _scored_object_frames(video)]
+        return torch.tensor([[frame in frames for frames in object_frames] for frame in self.scored_frames(video)])
 
     # Submissions.
 
     def write(self, video: Video, answers: Iterable[FrameMasks], folder: Path) -> Iterator[FrameMasks]:
-        """A PNG of 0 and 1, ``<video>/<object>/<frame>.png``, for every annotated frame."""
-        wanted = set(video.annotated or ())
+        """Write a PNG of 0 and 1, ``<video>/<object>/<frame>.png``, per annotated frame. See ``Benchmark.write``."""
+        annotated = set(video.annotated or ())
         for answer in answers:
-            if answer.frame in wanted:
+            if answer.frame in annotated:
                 name = f"{video.name(answer.frame)}.png"
-                for object, mask in zip(names(video), answer.select(video.targets), strict=True):
+                for object, mask in zip(object_names(video), answer.select(video.targets), strict=True):
                     write_label_map(folder / video.id / object / name, mask.to(torch.uint8))
             yield answer
 
-    def read(self, video: Video, folder: Path, faults: SubmissionErrors) -> Iterator[FrameMasks]:
-        """The scored frames of a tree of binary PNGs, or of COCO RLE by object. See ``read_masks``.
+    def read(self, video: Video, folder: Path, errors: SubmissionErrors) -> Iterator[FrameMasks]:
+        """Read the scored frames from a tree of binary PNGs or from COCO RLE by object. See ``read_masks``.
 
-        One label map a frame is no form for SA-V: objects overlap, and the first is number 0.
+        Label maps are not accepted: objects of SA-V overlap, and the first one has number 0.
         """
-        frames, place = self.scored_frames(video), folder / video.id
-        if any(place.glob("*.png")):
-            faults.report(f"{place}: label maps, but objects of SA-V overlap; write {names(video)[0]}/<frame>.png")
-            nothing = torch.zeros(len(video.targets), *annotation_size(video, frames), dtype=torch.bool)
-            yield from (FrameMasks(frame, video.targets, nothing, torch.zeros(len(nothing))) for frame in frames)
+        frames, video_folder = self.scored_frames(video), folder / video.id
+        if any(video_folder.glob("*.png")):
+            first = object_names(video)[0]
+            errors.add(f"{video_folder}: label maps, but objects of SA-V overlap; write {first}/<frame>.png")
+            empty = torch.zeros(len(video.targets), *annotation_size(video, frames), dtype=torch.bool)
+            yield from (FrameMasks(frame, video.targets, empty, torch.zeros(len(empty))) for frame in frames)
             return
-        by_folder = dataclasses.replace(video, targets=tuple(map(int, names(video))))
-        for answer in read_masks(by_folder, frames, folder, faults):
+        by_folder = dataclasses.replace(video, targets=tuple(map(int, object_names(video))))
+        for answer in read_masks(by_folder, frames, folder, errors):
             yield dataclasses.replace(answer, targets=video.targets)
 
 
 class ObjectFolders:
-    """Annotations of one video, a folder of binary masks for each object: bool (N, H, W).
+    """Annotations of one video with one folder of binary masks per object: bool (N, H, W).
+
+    Args:
+        objects: label maps of each object.
 
     Attributes:
-        objects: the annotations of each.
-        annotated: indices of the frames in which some object is annotated, ascending.
+        annotated: indices of the frames in which any object is annotated, ascending.
     """
 
     def __init__(self, objects: list[MaskFolder]) -> None:
         self.objects = objects
-        for one in objects:
-            one.targets = (1,)
-        self.annotated = sorted(set().union(*(one.annotated for one in objects)))
+        for masks in objects:
+            masks.targets = (1,)
+        self.annotated = sorted(set().union(*(masks.annotated for masks in objects)))
 
     def __getitem__(self, frame: int) -> Tensor | None:
-        masks = [one[frame] for one in self.objects]
-        known = next((mask for mask in masks if mask is not None), None)
-        if known is None:
+        masks = [object_masks[frame] for object_masks in self.objects]
+        annotated = next((mask for mask in masks if mask is not None), None)
+        if annotated is None:
             return None
-        return torch.cat([torch.zeros_like(known) if mask is None else mask for mask in masks])
+        return torch.cat([torch.zeros_like(annotated) if mask is None else mask for mask in masks])
 
     def first(self, row: int) -> int | None:
-        """Index of the first frame that shows an object; None if there is none."""
-        one = self.objects[row]
-        return next((frame for frame in one.annotated if one.labels(frame).any()), None)
+        """Return the index of the first frame that contains an object; None if there is none.
+
+        Args:
+            row: index of the object.
+        """
+        masks = self.objects[row]
+        return next((frame for frame in masks.annotated if masks.labels(frame).any()), None)
 
 
-def object_folders(folder: Path) -> list[Path]:
-    """Folders of a video's objects, by number.
+def list_object_folders(folder: Path) -> list[Path]:
+    """Return the folders of a video's objects, sorted by number.
+
+    Args:
+        folder: folder that holds them.
 
     Raises:
-        InputError: no such folder, no objects in it, too many, or a name that is no number.
+        InputError: there are no object folders, more than 254, or one whose name is not a number.
     """
-    found = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-    if not found:
+    folders = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    if not folders:
         raise InputError(f"{folder}: no folders of objects, such as 000, in it; unpack the annotations")
-    for path in found:
+    for path in folders:
         if not path.name.isdecimal():
             raise InputError(f"{path}: not a number; the folder of an object is named like 000")
-    if len(found) > 254:
-        raise InputError(f"{folder}: {len(found)} objects; there can be 254")
-    return sorted(found, key=lambda path: int(path.name))
+    if len(folders) > 254:
+        raise InputError(f"{folder}: {len(folders)} objects; there can be 254")
+    return sorted(folders, key=lambda path: int(path.name))
 
 
-def names(video: Video) -> list[str]:
-    """Folder of each target."""
+def object_names(video: Video) -> list[str]:
+    """Return the name of each target's folder.
+
+    Args:
+        video: the video.
+    """
     return list(video.attributes["objects"].values())
 
 
-def _inner(video: Video) -> list[list[int]]:
-    """Each object's annotated frames but the first and the last."""
+def _scored_object_frames(video: Video) -> list[list[int]]:
+    """Return each object's annotated frames but the first and the last."""
     assert isinstance(video.truth, ObjectFolders)
-    return [one.annotated[1:-1] for one in video.truth.objects]
+    return [masks.annotated[1:-1] for masks in video.truth.objects]

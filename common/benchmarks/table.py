@@ -1,4 +1,4 @@
-"""What each benchmark is, in a row; ``python -m common.benchmarks.table`` brings docs/benchmarks.md up to date."""
+"""Table of all benchmarks; ``python -m common.benchmarks.table`` updates docs/benchmarks.md."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ BEGIN, END = "<!-- table: python -m common.benchmarks.table -->", "<!-- end of t
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the table: a benchmark with its default settings.
+    """A row of the table: a benchmark with its default arguments.
 
     Attributes:
-        name: a key of ``BENCHMARKS``.
-        made: class below ``common.benchmarks``, with the arguments that make it this benchmark.
-        task: task, e.g. ``VOS``.
-        splits: names of the splits, separated by commas.
-        numbers: names of the metrics, the main one first, separated by commas.
-        protocol: the scored frames and the averaging in one sentence.
-        source: where to get the data.
+        name: key of ``BENCHMARKS``.
+        constructor: class below ``common.benchmarks`` and its arguments, as Python source.
+        task: task of the benchmark, e.g. ``VOS``.
+        splits: available splits, comma-separated.
+        numbers: reported numbers, comma-separated.
+        protocol: one-line protocol.
+        source: where to obtain the data.
     """
 
     name: str
-    made: str
+    constructor: str
     task: str
     splits: str
     numbers: str
@@ -38,17 +38,26 @@ class Row:
 
     @classmethod
     def of(cls, name: str, benchmark: Benchmark) -> Row:
-        """The row of a benchmark."""
+        """Create the row of a benchmark.
+
+        Args:
+            name: key of ``BENCHMARKS``.
+            benchmark: the benchmark, with its default arguments.
+        """
         arguments = ", ".join(
             f'{key}="{v}"' if isinstance(v, str) else f"{key}={v}" for key, v in BENCHMARKS[name][1].items()
         )
         splits, numbers = ", ".join(benchmark.splits), ", ".join(benchmark.numbers)
-        made = f"{BENCHMARKS[name][0]}({arguments})"
-        return cls(name, made, benchmark.task, splits, numbers, benchmark.protocol, benchmark.source)
+        constructor = f"{BENCHMARKS[name][0]}({arguments})"
+        return cls(name, constructor, benchmark.task, splits, numbers, benchmark.protocol, benchmark.source)
 
 
-def found(benchmark: Benchmark) -> Path | None:
-    """Where the data of a benchmark lies; None where it is not here or there is none to have."""
+def data_folder(benchmark: Benchmark) -> Path | None:
+    """Return the folder of a benchmark's data; None if it is missing or the benchmark needs none.
+
+    Args:
+        benchmark: the benchmark.
+    """
     try:
         return benchmark.root if benchmark.layout else None
     except InputError:
@@ -56,22 +65,26 @@ def found(benchmark: Benchmark) -> Path | None:
 
 
 def markdown() -> str:
-    """The table of all benchmarks, the same on every machine."""
+    """Return the table of all benchmarks in Markdown. It does not depend on which data is installed."""
     head = ("name", "class", "task", "splits", "numbers", "protocol", "source")
     lines = [head, tuple("---" for _ in head)]
     for name in BENCHMARKS:
         row = Row.of(name, make_benchmark(name))
         source = row.source.removeprefix("https://").removeprefix("www.") if "://" in row.source else ""
         link = f"[{source}]({row.source})" if source and " " not in row.source else row.source
-        lines.append((f"`{name}`", f"`{row.made}`", row.task, row.splits, row.numbers, row.protocol, link))
+        lines.append((f"`{name}`", f"`{row.constructor}`", row.task, row.splits, row.numbers, row.protocol, link))
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def refreshed(text: str) -> str:
-    """A page with the table of today between its two marks."""
+def update_table(text: str) -> str:
+    """Return a Markdown page with the current table between its two markers.
+
+    Args:
+        text: the page.
+    """
     before, rest = text.split(BEGIN)
     return f"{before}{BEGIN}\n\n{markdown()}\n\n{END}{rest.split(END)[1]}"
 
 
 if __name__ == "__main__":
-    write_text(DOCS, refreshed(DOCS.read_text(encoding="utf-8")))
+    write_text(DOCS, update_table(DOCS.read_text(encoding="utf-8")))

@@ -14,21 +14,22 @@ import torch
 from torch import Tensor
 
 from common.benchmarks.layouts.per_video import AbsentFrames, read_list
-from common.benchmarks.plain import read_json
 from common.benchmarks.submissions.rle import load_json
-from common.benchmarks.submissions.vps import read_ids
+from common.benchmarks.submissions.vps import read_segment_ids
 from common.benchmarks.tasks.vps import VPSBenchmark
 from common.errors import InputError
+from common.files import read_json
 from common.video import ImageFolder, Prompt, Video
+from common.video.masks import unique_ids
 
 
 class VIPSeg(VPSBenchmark):
-    """VIPSeg at 720p, as its authors' programs prepare it: 124 names, 66 of them stuff; all annotated frames count.
+    """VIPSeg at 720p, prepared with the authors' programs: 124 classes, 66 of them stuff; all annotated frames count.
 
     Args:
-        root: folder that holds ``images``, ``panomasksRGB`` and the JSON of the split.
+        root: folder with ``images``, ``panomasksRGB`` and the JSON file of the split.
         split: ``val``, ``train`` or ``test``.
-        videos: only these, in this order; default: the whole split.
+        videos: names of the videos to use, in this order; default: all videos of the split.
     """
 
     name = "vipseg"
@@ -41,7 +42,7 @@ class VIPSeg(VPSBenchmark):
         "programs count: the first segment of a video, if it is a thing, is no tube for AQ"
     )
     layout = """
-        panoptic_gt_VIPSeg_val.json                  videos, annotations, categories; likewise train
+        panoptic_gt_VIPSeg_val.json                  videos, annotations, categories; the same for train
         images/<video>/<frame>.jpg                   or imgs
         panomasksRGB/<video>/<frame>.png             segment R + 256 G + 65536 B
         test.txt, panoVIPSeg_categories.json         for test, which has no annotations"""
@@ -50,80 +51,85 @@ class VIPSeg(VPSBenchmark):
         super().__init__(root, split, videos)
 
     @property
-    def description(self) -> Path:
-        """The JSON of the split."""
+    def annotation_file(self) -> Path:
+        """JSON file of the split."""
         return self.root / f"panoptic_gt_VIPSeg_{self.split}.json"
 
     @cached_property
-    def said(self) -> dict[str, Any] | None:
-        """Its content; None where only the list of the videos is here.
+    def content(self) -> dict[str, Any] | None:
+        """Content of the JSON file; None if only the list of videos is available.
 
         Raises:
-            InputError: neither is here, or it lacks a part.
+            InputError: both are missing, or the file lacks a part.
         """
-        if not self.description.is_file() and (self.root / f"{self.split}.txt").is_file():
+        if not self.annotation_file.is_file() and (self.root / f"{self.split}.txt").is_file():
             return None
-        said = read_json(self.description, "annotation file")
+        content = read_json(self.annotation_file, "annotation file")
         for part in ("videos", "annotations", "categories"):
-            if not said.get(part):
-                raise InputError(f"{self.description}: without {part!r}; make it again with the data set's programs")
-        return said
+            if not content.get(part):
+                raise InputError(
+                    f"{self.annotation_file}: without {part!r}; make it again with the data set's programs"
+                )
+        return content
 
-    def listed(self) -> list[str]:
-        """The videos of the JSON, or of the list."""
-        if self.said is None:
+    def list_videos(self) -> list[str]:
+        """Return the videos of the JSON file or of the list."""
+        if self.content is None:
             return read_list(self.root / f"{self.split}.txt")
-        return [str(video["video_id"]) for video in self.said["videos"]]
+        return [str(video["video_id"]) for video in self.content["videos"]]
 
     @cached_property
     def categories(self) -> list[dict[str, Any]]:
-        """What is said of each name of the vocabulary, by its number."""
-        if self.said is not None:
-            return sorted(self.said["categories"], key=lambda category: category["id"])
+        """Entry of each class, by ascending id."""
+        if self.content is not None:
+            return sorted(self.content["categories"], key=lambda category: category["id"])
         path = self.root / "panoVIPSeg_categories.json"
         if not path.is_file():
             raise InputError(f"{path}: no such list of categories; it comes with the data set")
-        found = load_json(path)
-        if not isinstance(found, list):
+        categories = load_json(path)
+        if not isinstance(categories, list):
             raise InputError(f"{path}: must be a list of categories; unpack it again")
-        return sorted(found, key=lambda category: category["id"])
+        return sorted(categories, key=lambda category: category["id"])
 
     def category_ids(self, video: Video) -> list[int]:
-        """The numbers of the JSON."""
+        """Return the category ids of the JSON file."""
         return [category["id"] for category in self.categories]
 
     @cached_property
-    def annotations(self) -> dict[str, dict[str, list[dict[str, Any]]]]:
-        """Of each video, the segments of each frame by the stem of its file."""
-        listed = () if self.said is None else self.said["annotations"]
+    def segments_info(self) -> dict[str, dict[str, list[dict[str, Any]]]]:
+        """Segments of each frame, by video and stem of the frame's file."""
+        annotations = () if self.content is None else self.content["annotations"]
         return {
             str(video["video_id"]): {Path(f["file_name"]).stem: f["segments_info"] for f in video["annotations"]}
-            for video in listed
+            for video in annotations
         }
 
     def open(self, id: str) -> Video:
-        """One video.
+        """Open a video.
+
+        Args:
+            id: name of the video.
 
         Raises:
-            InputError: its frames or annotations are missing, or do not fit each other.
+            InputError: frames or annotations are missing or inconsistent.
         """
-        frames, said = self._frames(id), self.annotations.get(id)
-        names, places = list(frames.names), {one["id"]: place for place, one in enumerate(self.categories)}
+        frames, segments_info = self._frames(id), self.segments_info.get(id)
+        names, index = list(frames.names), {entry["id"]: index for index, entry in enumerate(self.categories)}
         categories: dict[int, int] = {}
         crowd: set[int] = set()
-        for name, segments in (said or {}).items():
+        for name, segments in (segments_info or {}).items():
             if name not in names:
-                raise InputError(f"{self.description}: video {id}: frame {name} is not among the video's frames")
+                raise InputError(f"{self.annotation_file}: video {id}: frame {name} is not among the video's frames")
             for segment in segments:
-                if segment["category_id"] not in places:
-                    raise InputError(f"{self.description}: video {id}: no category {segment['category_id']}")
-                categories.setdefault(segment["id"], places[segment["category_id"]])
+                if segment["category_id"] not in index:
+                    raise InputError(f"{self.annotation_file}: video {id}: no category {segment['category_id']}")
+                categories.setdefault(segment["id"], index[segment["category_id"]])
                 if segment.get("iscrowd"):
                     crowd.add(segment["id"])
         vocabulary = tuple(category["name"] for category in self.categories)
         stuff = tuple(category["name"] for category in self.categories if not category["isthing"])
         targets = tuple(sorted(categories))
-        annotated = [frame for frame, name in enumerate(names) if said is not None and name in said]
+        annotated = [frame for frame, name in enumerate(names) if name in (segments_info or {})]
         masks = self.root / "panomasksRGB" / id
         return Video(
             id=id,
@@ -131,31 +137,31 @@ class VIPSeg(VPSBenchmark):
             fps=5.0,
             prompts=(Prompt(1, vocabulary=vocabulary, stuff=stuff),),
             targets=targets,
-            truth=None if said is None else SegmentFolder(masks, names, targets, annotated),
+            truth=None if segments_info is None else SegmentFolder(masks, names, targets, annotated),
             names=names,
             attributes={"crowd": tuple(sorted(crowd))},
-            annotated=None if said is None or len(annotated) == len(names) else annotated,
+            annotated=None if segments_info is None or len(annotated) == len(names) else annotated,
             vocabulary=vocabulary,
             stuff=stuff,
             categories=categories,
         )
 
     def _frames(self, id: str) -> ImageFolder | AbsentFrames:
-        places = [self.root / "images", self.root / "imgs"]
-        place = next((place for place in places if place.is_dir()), places[0])
-        if place.is_dir() or id not in self.annotations:
-            return ImageFolder(place / id, gaps=True)
-        return AbsentFrames(place / id, sorted(self.annotations[id]))
+        folders = [self.root / "images", self.root / "imgs"]
+        folder = next((folder for folder in folders if folder.is_dir()), folders[0])
+        if folder.is_dir() or id not in self.segments_info:
+            return ImageFolder(folder / id, gaps=True)
+        return AbsentFrames(folder / id, sorted(self.segments_info[id]))
 
 
 class SegmentFolder:
-    """Annotations of one video, an RGB map of segments for each annotated frame: bool (N, H, W), read when asked for.
+    """Annotations of one video, one RGB segment map per annotated frame, read on access as masks bool (N, H, W).
 
     Args:
-        folder: of the maps.
+        folder: folder of the segment maps.
         names: file stem of each frame.
-        targets: the segments, one a row.
-        annotated: frames that have a map.
+        targets: ids of the N segments.
+        annotated: indices of the frames that have a map.
     """
 
     def __init__(self, folder: Path, names: Sequence[str], targets: Sequence[int], annotated: Sequence[int]) -> None:
@@ -165,9 +171,9 @@ class SegmentFolder:
         if frame not in self.annotated:
             return None
         path = self.folder / f"{self.names[frame]}.png"
-        ids = read_ids(path)
+        ids = read_segment_ids(path)
         masks = ids == torch.tensor(self.targets, dtype=ids.dtype)[:, None, None]
         if masks.any(0).sum() < (ids > 0).sum():
-            unknown = sorted(set(ids.unique().tolist()) - {0, *self.targets})
+            unknown = sorted(set(unique_ids(ids)) - set(self.targets))
             raise InputError(f"{path}: segment {unknown[0]} is not in the JSON of the split; make both again")
         return masks

@@ -1,4 +1,4 @@
-"""VOST: objects that are transformed.
+"""VOST: video object segmentation under transformations.
 
 Source: Tokmakov et al., "Breaking the 'Object' in Video Object Segmentation", CVPR 2023.
 """
@@ -21,15 +21,15 @@ from common.video.masks import VOID, read_label_map
 class VOST(FolderVOS):
     """VOST: J over all annotated frames but the first and the last, and over the last quarter of them.
 
-    The objects are the ids 1 to the highest of the first annotated frame; others do not count. Papers that give J&F on
-    VOST use another protocol.
+    The objects are the ids from 1 to the highest of the first annotated frame; other ids are ignored. Papers that
+    report J&F on VOST use another protocol.
 
     Args:
-        root: folder that holds ``JPEGImages``, ``Annotations`` and ``ImageSets``.
+        root: folder with ``JPEGImages``, ``Annotations`` and ``ImageSets``.
         split: name of a file in ``ImageSets``.
-        ignore_void: pixels marked 255, where the annotators were in doubt, do not count. Otherwise they are background,
-            as the official scorer has it.
-        videos: only these sequences, in this order; default: the whole split.
+        ignore_void: exclude pixels labelled 255, where annotators were uncertain. Otherwise they are background, as in
+            the official scorer.
+        videos: names of the videos to use, in this order; default: all videos of the split.
     """
 
     name = "vost"
@@ -40,7 +40,7 @@ class VOST(FolderVOS):
     layout = """
         JPEGImages/<video>/frame00012.jpg
         Annotations/<video>/frame00012.png
-        ImageSets/val.txt                      the videos, one a line; likewise train and test"""
+        ImageSets/val.txt                      the videos, one a line; the same for train and test"""
     fps = 5.0
     gaps = True  # a missing frame is found by its label map
     sparse = True
@@ -60,12 +60,16 @@ class VOST(FolderVOS):
             "over objects of the first frame"
         )
 
-    def listed(self) -> list[str]:
-        """Names of the split file."""
+    def list_videos(self) -> list[str]:
+        """Return the names in the split file."""
         return read_list(self.root / "ImageSets" / f"{self.split}.txt")
 
     def starts(self, id: str, truth: MaskFolder) -> dict[int, int]:
-        """The targets, and the first annotated frame.
+        """Return the first annotated frame for each target, by ascending id.
+
+        Args:
+            id: name of the video.
+            truth: its label maps.
 
         Raises:
             InputError: a label map has no frame.
@@ -75,25 +79,30 @@ class VOST(FolderVOS):
         return super().starts(id, truth)
 
     def metric(self) -> VOSTMetrics:
-        """A fresh metric."""
+        """Create the metric: J and J_tr."""
         return VOSTMetrics()
 
     def measure_frame(self, pred: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """J of one frame, float64 (N,), of masks bool (N, H, W)."""
+        """Return J of one frame, float64 (N,). See ``VOSBenchmark.measure_frame``."""
         return {"j": region_similarity(pred, target)}
 
     def measure(self, video: Video, answers: Iterable[FrameMasks]) -> dict[str, Tensor]:
-        """J of one video, float64 (T, N)."""
-        return super().measure(video, outside_void(video, answers) if self.ignore_void else answers)
+        """Return J of one video, float64 (T, N). See ``Benchmark.measure``."""
+        return super().measure(video, remove_void(video, answers) if self.ignore_void else answers)
 
 
-def outside_void(video: Video, answers: Iterable[FrameMasks]) -> Iterator[FrameMasks]:
-    """The answers without their void pixels; annotations have none, so J then leaves these out."""
+def remove_void(video: Video, answers: Iterable[FrameMasks]) -> Iterator[FrameMasks]:
+    """Remove the void pixels from predictions. Annotations have none, so J then excludes these pixels.
+
+    Args:
+        video: the video.
+        answers: its predictions.
+    """
     assert isinstance(video.truth, MaskFolder)
     annotated = set(video.annotated or ())
     for answer in answers:
         if answer.frame in annotated:
             void = (read_label_map(video.truth.path(answer.frame)) == VOID).to(answer.masks.device)
-            if void.shape == answer.masks.shape[1:]:  # another size is an error of whoever compares
+            if void.shape == answer.masks.shape[1:]:  # otherwise ``true_masks`` reports the size
                 answer = dataclasses.replace(answer, masks=answer.masks & ~void)
         yield answer

@@ -1,4 +1,4 @@
-"""VOTS2023, VOTS2024 and VOTSt2024: many objects, given in the first frame, in the layout of the VOT toolkit.
+"""VOTS2023, VOTS2024 and VOTSt2024: tracking of multiple objects by masks, in the layout of the VOT toolkit.
 
 Source: Kristan et al., "The First Visual Object Tracking Segmentation VOTS2023 Challenge Results", ICCVW 2023, and
 vot-toolkit 0.9.0.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ from common.benchmarks.base import Benchmark
 from common.benchmarks.layouts.per_video import AbsentFrames, read_list
 from common.benchmarks.submissions.errors import SubmissionErrors
 from common.benchmarks.submissions.masks import zip_folder
-from common.benchmarks.tasks.vos import answered, true_masks
+from common.benchmarks.tasks.vos import select_answers, true_masks
 from common.errors import InputError
 from common.metrics import VOTSMetrics
 from common.metrics.vots import NUMBERS, measure_regions
@@ -26,7 +27,7 @@ from common.vot.regions import INITIALISED, NOT_REPORTED, UNKNOWN, Mask, Region,
 from common.vot.workspace import VOTSequence, read_results, read_sequence, region_at, write_results
 
 EXPERIMENT = "baseline"
-# (edition, split) -> folder names of its workspace; VOTS2024 took the sequences of VOTS2023
+# (edition, split) -> names of the workspace folder; VOTS2024 reused the sequences of VOTS2023
 FOLDERS = {
     ("vots2023", "test"): ("vots2023", "vots2024", "vots"),
     ("vots2024", "test"): ("vots2024", "vots2023", "vots"),
@@ -36,24 +37,24 @@ FOLDERS = {
 
 
 class VOTS(Benchmark):
-    """VOTS: the masks of the first frame are given, and every object is reported in every frame or said to be absent.
+    """VOTS: the masks of the first frame are given; every object is reported or declared absent in every frame.
 
-    The test splits show nothing but the first frame, so a run only writes the submission; the server scores. Where a
-    sequence has more ground truth it is scored here. VOTSt counts only the frames tagged ``evaluation``. Objects may
-    overlap. Their ids are any text: targets are numbered from 1 in the order of the ids, and ``attributes["objects"]``
-    of a video maps a target to its id.
+    The test splits contain only the ground truth of the first frame, so a run writes a submission for the server.
+    Sequences with more ground truth are scored locally. VOTSt scores only the frames tagged ``evaluation``. Objects may
+    overlap. Their ids are text; targets are numbered from 1 in the order of the ids, and ``attributes["objects"]`` of a
+    video maps each target to its id.
 
     Args:
-        root: the toolkit's workspace, which holds ``sequences/list.txt``; default: a folder with the name of the
-            edition below ``$VIDSEG_DATA``.
+        root: workspace of the toolkit, with ``sequences/list.txt``; default: a folder with the name of the edition in
+            ``$VIDSEG_DATA``.
         edition: ``vots2023``, ``vots2024`` or ``votst2024``.
         split: ``test``, or ``val`` of ``votst2024``.
-        init_frame: what becomes of the first frame: see ``VOTSMetrics``.
+        init_frame: treatment of the first frame, ``count`` or ``skip``, see ``VOTSMetrics``.
         tracker: name under which results are written.
-        videos: only these sequences, in this order; default: the whole split.
+        videos: names of the sequences to use, in this order; default: all sequences of the split.
 
     Raises:
-        InputError: an edition, split or rule that does not exist; later, data that is missing or does not fit.
+        InputError: the edition, split or ``init_frame`` does not exist; on access, the data is missing or inconsistent.
     """
 
     task = "VOTS"
@@ -77,34 +78,37 @@ class VOTS(Benchmark):
     ) -> None:
         super().__init__(root, split, videos)
         if (edition, split) not in FOLDERS:
-            known = ", ".join(" ".join(pair) for pair in FOLDERS)
-            raise InputError(f"{edition} {split}: no such edition and split of VOTS; there are {known}")
+            pairs = ", ".join(" ".join(pair) for pair in FOLDERS)
+            raise InputError(f"{edition} {split}: no such edition and split of VOTS; there are {pairs}")
         if init_frame not in ("count", "skip"):
             raise InputError(f"init_frame {init_frame}: the first frame is 'count' (as missed) or 'skip'")
-        self.splits = tuple(known for of, known in FOLDERS if of == edition)
+        self.splits = tuple(name for key, name in FOLDERS if key == edition)
         self.name, self.folders, self.tracker = edition, FOLDERS[edition, split], tracker
         self.init_frame, self.tag = init_frame, "evaluation" if edition == "votst2024" else None
         frames = f"frames tagged {self.tag}" if self.tag else "all frames"
         first = "first counted as missed" if init_frame == "count" else "first left out"
         self.protocol = f"VOTS measures, {frames} with ground truth, {first}, mean over objects, then sequences"
 
-    def listed(self) -> list[str]:
-        """Names of ``sequences/list.txt``."""
+    def list_videos(self) -> list[str]:
+        """Return the names in ``sequences/list.txt``."""
         return read_list(self.root / "sequences" / "list.txt", "list of sequences")
 
     def open(self, id: str) -> Video:
-        """One sequence. Its ground truth is read now and drawn when it is asked for.
+        """Open a sequence. Its ground truth is read now and rasterised on access.
+
+        Args:
+            id: name of the sequence.
 
         Raises:
-            InputError: a file is missing or wrong, or an object is not shown in the first frame.
+            InputError: a file is missing or invalid, or an object is absent from the first frame.
         """
         sequence = read_sequence(self.root / "sequences" / id)
         frames = _frames(sequence)
         size = _size(sequence, frames)
         truth = VOTSTruth(sequence, size)
-        annotated = [frame for frame in range(len(frames)) if truth.known(frame).any()]
+        annotated = [frame for frame in range(len(frames)) if truth.annotated_objects(frame).any()]
         objects = dict(enumerate(sequence.objects, 1))
-        attributes: dict = {"objects": objects, "size": size}
+        attributes: dict[str, Any] = {"objects": objects, "size": size}
         hidden = annotated == [0] and len(frames) > 1
         if self.tag and not hidden:
             attributes["tagged"] = sequence.tagged(self.tag)
@@ -121,7 +125,7 @@ class VOTS(Benchmark):
         )
 
     def scored_frames(self, video: Video) -> Sequence[int]:
-        """Frames in which the ground truth of some object is known; in VOTSt those that are tagged as well."""
+        """Return the frames in which any object has ground truth; in VOTSt only the tagged ones."""
         frames = super().scored_frames(video)
         if "tagged" not in video.attributes:
             return frames
@@ -129,94 +133,112 @@ class VOTS(Benchmark):
         return [frame for frame in frames if frame in tagged]
 
     def metric(self) -> VOTSMetrics:
-        """The measures of the challenge."""
+        """Create the metric: the measures of the challenge."""
         return VOTSMetrics(self.init_frame)
 
     def measure(self, video: Video, answers: Iterable[FrameMasks]) -> dict[str, Tensor]:
-        """Overlap, presence and report of one sequence, float64 (T, N) each, on the CPU. See ``VOTSMetrics.extend``."""
+        """Return the arguments of ``VOTSMetrics.extend``, float64 (T, N) each on the CPU. See ``Benchmark.measure``."""
         frames, truth = self.scored_frames(video), video.truth
         if not isinstance(truth, VOTSTruth) or not frames:
             reason = "only the server has its ground truth" if truth is None else "none of its frames count"
             raise InputError(f"sequence {video.id} of {self.name} {self.split} cannot be scored: {reason}")
         rows = []
-        for answer in answered(video, frames, answers):
+        for answer in select_answers(video, frames, answers):
             target = true_masks(video, answer)
-            void = truth.ignored(answer.frame).to(target.device)
+            void = truth.void(answer.frame).to(target.device)
             overlap, *states = measure_regions(answer.select(video.targets), target, void)
-            unknown = ~truth.known(answer.frame).to(target.device)
-            given = torch.full_like(overlap, answer.frame == 0)
-            rows.append(torch.stack([overlap.masked_fill(unknown, torch.nan), *states, given]))
-        names = ("overlap", "present", "reported", "given")
+            unknown = ~truth.annotated_objects(answer.frame).to(target.device)
+            initialised = torch.full_like(overlap, answer.frame == 0)
+            rows.append(torch.stack([overlap.masked_fill(unknown, torch.nan), *states, initialised]))
+        names = ("overlap", "present", "reported", "initialised")
         return dict(zip(names, torch.stack(rows, 1).cpu(), strict=True))
 
     # Submissions.
 
     def write(self, video: Video, answers: Iterable[FrameMasks], folder: Path) -> Iterator[FrameMasks]:
-        """``results/<tracker>/baseline/<sequence>/<sequence>_<object>_001.txt`` and times, when the last frame is in.
+        """Write ``results/<tracker>/baseline/<sequence>/<sequence>_<object>_001.txt`` and times after the last frame.
 
-        The time of a frame runs from asking for its answer to having it.
+        The time of a frame is the time that the prediction takes to arrive. See ``Benchmark.write``.
         """
         tracks: dict[str, list[Region]] = {id: [] for id in video.attributes["objects"].values()}
-        seconds, waiting, start = [], iter(answers), time.perf_counter()
-        while (answer := next(waiting, None)) is not None:
+        seconds, stream, start = [], iter(answers), time.perf_counter()
+        while (answer := next(stream, None)) is not None:
             seconds.append(time.perf_counter() - start)
             for track, mask in zip(tracks.values(), answer.select(video.targets), strict=True):
-                shown = Mask.of(mask) if mask.any() else NOT_REPORTED
-                track.append(INITIALISED if answer.frame == 0 else shown)
+                region = Mask.of(mask) if mask.any() else NOT_REPORTED
+                track.append(INITIALISED if answer.frame == 0 else region)
             yield answer
             start = time.perf_counter()
         write_results(folder / "results" / self.tracker / EXPERIMENT, video.id, tracks, seconds)
 
-    def read(self, video: Video, folder: Path, faults: SubmissionErrors) -> Iterator[FrameMasks]:
-        """All frames of a tracker's results; a code reports nothing.
+    def read(self, video: Video, folder: Path, errors: SubmissionErrors) -> Iterator[FrameMasks]:
+        """Read all frames of a tracker's results; special codes are empty masks.
 
         Args:
             video: the sequence.
             folder: a workspace with the results of one tracker, its ``results``, ``results/<tracker>``,
-                ``results/<tracker>/baseline``, or any folder that holds those of each sequence.
-            faults: what is wrong goes there.
+                ``results/<tracker>/baseline``, or any folder with one folder of results per sequence.
+            errors: collects faults of the results.
+
+        Yields:
+            A prediction for every frame.
         """
-        place, objects = _results_of(video.id, folder, faults), video.attributes["objects"]
+        results, objects = _find_results(video.id, folder, errors), video.attributes["objects"]
         tracks: list[Sequence[Region]] = []
         for id in objects.values():
             try:
-                tracks.append(read_results(place, video.id, id, len(objects) == 1, len(video)) if place else [])
+                tracks.append(read_results(results, video.id, id, len(objects) == 1, len(video)) if results else [])
             except InputError as error:
-                faults.report(str(error))
+                errors.add(str(error))
                 tracks.append([])
         for frame in range(len(video)):
             masks = torch.stack([raster(region_at(track, frame), video.attributes["size"]) for track in tracks])
             yield FrameMasks(frame, video.targets, masks, masks.flatten(1).any(1).float())
 
     def pack(self, folder: Path) -> Path | None:
-        """``<folder>.zip`` of the results.
+        """Write ``<folder>.zip`` with the results.
 
-        The server wants the toolkit's manifest beside them: unpack this into the workspace, and ``vot pack`` adds it.
+        The server also requires the toolkit's manifest: unpack this file into the workspace and run ``vot pack``.
+
+        Args:
+            folder: folder of the submission.
         """
         return zip_folder(folder)
 
 
 class VOTSTruth:
-    """Ground truth of a sequence: bool (N, H, W) for a frame, None where no object is known.
+    """Ground truth of a sequence: masks bool (N, H, W) of a frame, None if no object has ground truth.
 
-    An object that is absent, and one that is unknown while another is known, is an empty mask.
+    An absent object is an empty mask, and so is an object without ground truth if another one has it.
+
+    Args:
+        sequence: the sequence.
+        size: (H, W) of its frames.
     """
 
     def __init__(self, sequence: VOTSequence, size: tuple[int, int]) -> None:
         self.sequence, self.size = sequence, size
 
     def __getitem__(self, frame: int) -> Tensor | None:
-        if not self.known(frame).any():
+        if not self.annotated_objects(frame).any():
             return None
         regions = [region_at(track, frame) for track in self.sequence.objects.values()]
         return torch.stack([raster(region, self.size) for region in regions])
 
-    def known(self, frame: int) -> Tensor:
-        """Which objects have ground truth in a frame, bool (N,)."""
+    def annotated_objects(self, frame: int) -> Tensor:
+        """Return which objects have ground truth, bool (N,).
+
+        Args:
+            frame: frame index.
+        """
         return torch.tensor([region_at(track, frame) != UNKNOWN for track in self.sequence.objects.values()])
 
-    def ignored(self, frame: int) -> Tensor:
-        """Pixels that do not count, bool (H, W)."""
+    def void(self, frame: int) -> Tensor:
+        """Return the pixels excluded from scoring, bool (H, W).
+
+        Args:
+            frame: frame index.
+        """
         return raster(region_at(self.sequence.ignore, frame), self.size)
 
 
@@ -232,7 +254,7 @@ def _prompts(sequence: VOTSequence, size: tuple[int, int]) -> tuple[Prompt, ...]
 
 
 def _frames(sequence: VOTSequence) -> ImageFolder | AbsentFrames:
-    """The frames; where a sequence has no folder of them, their names alone."""
+    """Return the frames; only their names if the folder is missing."""
     folder, length = (sequence.folder / sequence.pattern).parent, sequence.number("length")
     if not folder.is_dir():
         count = int(length or max(map(len, sequence.objects.values())))
@@ -252,14 +274,14 @@ def _size(sequence: VOTSequence, frames: ImageFolder | AbsentFrames) -> tuple[in
     return frames.size
 
 
-def _results_of(id: str, folder: Path, faults: SubmissionErrors) -> Path | None:
-    """The folder of a sequence's results in a submission."""
+def _find_results(id: str, folder: Path, errors: SubmissionErrors) -> Path | None:
+    """Return the folder of a sequence's results in a submission, None if there is none."""
     trackers = (*folder.glob(f"*/{EXPERIMENT}"), *folder.glob(f"results/*/{EXPERIMENT}"))
-    places = [place / id for place in (folder, folder / EXPERIMENT, folder / "results", *trackers)]
-    found = [place for place in places if place.is_dir()]
-    if len(found) > 1:
-        raise InputError(f"{folder}: results of {len(found)} trackers for {id}; give the folder of one of them")
-    if found:
-        return found[0]
-    faults.report(f"{folder}: no results of sequence {id}; there must be results/<tracker>/{EXPERIMENT}/{id}")
+    candidates = [parent / id for parent in (folder, folder / EXPERIMENT, folder / "results", *trackers)]
+    results = [candidate for candidate in candidates if candidate.is_dir()]
+    if len(results) > 1:
+        raise InputError(f"{folder}: results of {len(results)} trackers for {id}; give the folder of one of them")
+    if results:
+        return results[0]
+    errors.add(f"{folder}: no results of sequence {id}; there must be results/<tracker>/{EXPERIMENT}/{id}")
     return None

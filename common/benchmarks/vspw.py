@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from common.benchmarks.layouts.per_video import AbsentFrames, MaskFolder, first_appearances, read_list
-from common.benchmarks.plain import read_json
 from common.benchmarks.tasks.vos import true_masks
 from common.benchmarks.tasks.vss import VSSBenchmark
 from common.errors import InputError
+from common.files import read_json
 from common.metrics.vspw import OTHERS, VOID
 from common.video import FrameMasks, ImageFolder, Prompt, Video
 from common.video.masks import read_label_map
@@ -25,12 +25,12 @@ NAMES = "label_num_dic_final.json"
 
 
 class VSPW(VSSBenchmark):
-    """VSPW at 480p: a vocabulary of 124 names, one for each pixel; what is annotated as others or void does not count.
+    """VSPW at 480p: 124 classes; pixels annotated as others or void are excluded.
 
     Args:
-        root: folder that holds ``data`` and the lists.
+        root: folder with ``data`` and the lists.
         split: ``val``, ``train`` or ``test``.
-        videos: only these, in this order; default: the whole split.
+        videos: names of the videos to use, in this order; default: all videos of the split.
     """
 
     name = "vspw"
@@ -50,28 +50,32 @@ class VSPW(VSSBenchmark):
     def __init__(self, root: str | Path | None = None, split: str = "val", videos: Sequence[str] | None = None) -> None:
         super().__init__(root, split, videos)
 
-    def listed(self) -> list[str]:
-        """Names of the split file."""
+    def list_videos(self) -> list[str]:
+        """Return the names in the split file."""
         return read_list(self.root / f"{self.split}.txt")
 
     @cached_property
     def vocabulary(self) -> tuple[str, ...]:
-        """The names, in the order of their labels.
+        """Class names, by ascending label.
 
         Raises:
-            InputError: the file of names is missing, or its labels are not 1, 2, 3, ...
+            InputError: the list of names is missing, or its labels are not 1, 2, 3, ...
         """
         path = self.root / NAMES
-        named = {label: name for name, label in read_json(path, "list of names").items() if label not in (OTHERS, VOID)}
-        if not named or sorted(named) != list(range(1, len(named) + 1)):
+        labels = read_json(path, "list of names")
+        names = {label: name for name, label in labels.items() if label not in (OTHERS, VOID)}
+        if not names or sorted(names) != list(range(1, len(names) + 1)):
             raise InputError(f'{path}: must be {{"<name>": <label>}} with the labels 1, 2, 3, ...; unpack it again')
-        return tuple(named[label] for label in sorted(named))
+        return tuple(names[label] for label in sorted(names))
 
     def open(self, id: str) -> Video:
-        """One video.
+        """Open a video.
+
+        Args:
+            id: name of the video.
 
         Raises:
-            InputError: its frames or annotations are missing, or do not fit each other.
+            InputError: frames or annotations are missing or inconsistent.
         """
         folder, masks = self.root / "data" / id / "origin", self.root / "data" / id / "mask"
         frames: ImageFolder | AbsentFrames
@@ -99,8 +103,8 @@ class VSPW(VSSBenchmark):
         )
 
     def true_labels(self, video: Video, answer: FrameMasks) -> Tensor:
-        """Annotation of the answered frame as it is in the file: others and void differ for the consistency."""
+        """Return the label map of the file: video consistency distinguishes others from void."""
         assert isinstance(video.truth, MaskFolder)
-        size = true_masks(video, answer).shape[1:]  # compared with that of the answer
+        size = true_masks(video, answer).shape[1:]  # checks the size of the prediction
         labels = read_label_map(video.truth.path(answer.frame)).to(answer.masks.device, torch.int64)
         return labels.reshape(size)

@@ -23,26 +23,26 @@ DERIVED = ("dev", "rest")
 
 
 class YouTubeVIS(VISBenchmark):
-    """A vocabulary is given, its instances are to be found and followed; all released frames count.
+    """YouTube-VIS and OVIS: detect, segment and track the instances of a vocabulary; all released frames are scored.
 
-    The annotations of ``valid`` and ``test`` are on the server alone. For local numbers ``dev`` is every tenth video of
-    ``train``, in the order of its JSON, and ``rest`` are the others, to train on. Videos are named after their folders.
+    The annotations of ``valid`` and ``test`` are hidden. For local numbers, ``dev`` is every tenth video of ``train``
+    in the order of its JSON file, and ``rest`` are the others, for training. Videos are named after their folders.
 
     Args:
         root: folder of the data.
         edition: ``ytvis2019``, ``ytvis2021`` or ``ovis``.
         split: ``valid``, ``train``, ``test``, ``dev`` or ``rest``.
-        videos: only these, in this order; default: the whole split.
+        videos: names of the videos to use, in this order; default: all videos of the split.
 
     Raises:
-        InputError: an edition that there is not; later, data that is missing or does not fit.
+        InputError: the edition does not exist; on access, the data is missing or inconsistent.
     """
 
     splits = ("valid", "train", "test", *DERIVED)
     layout = """
         train.json                              or train/instances.json, instances_train.json, annotations_train.json
         train/JPEGImages/<video>/<frame>.jpg    or train/<video>, Images/train/<video>
-        valid.json, valid/, test.json, test/    likewise, without annotations"""
+        valid.json, valid/, test.json, test/    the same without annotations"""
 
     def __init__(
         self,
@@ -63,16 +63,16 @@ class YouTubeVIS(VISBenchmark):
             "video of it) or rest: local, not the server's number"
         )
 
-    def listed(self) -> list[str]:
-        """Names of the videos' folders, in the order of the JSON."""
-        return list(self.described)
+    def list_videos(self) -> list[str]:
+        """Return the names of the video folders, in the order of the JSON file."""
+        return list(self.video_entries)
 
     @cached_property
     def part(self) -> _Part:
-        """The JSON of the split and the frames that belong to it.
+        """Reader of the JSON file and the frames of the split.
 
         Raises:
-            InputError: no JSON of the split.
+            InputError: the JSON file is missing.
         """
         split = "train" if self.split in DERIVED else self.split
         names = [name for name in (split, OTHER_NAME.get(split)) if name]
@@ -84,31 +84,35 @@ class YouTubeVIS(VISBenchmark):
         raise InputError(f"{self.root / split}.json: no such file, nor {split}/instances.json; check root and split")
 
     @cached_property
-    def described(self) -> dict[str, dict[str, Any]]:
-        """What the JSON says of each video of the split.
+    def video_entries(self) -> dict[str, dict[str, Any]]:
+        """Entry of each video of the split in the JSON file.
 
         Raises:
-            InputError: it names none.
+            InputError: there are none.
         """
         try:
-            videos = [(Path(said["file_names"][0]).parent.name, said) for said in self.part.said["videos"]]
+            entries = self.part.annotations["videos"]
+            videos = [(Path(entry["file_names"][0]).parent.name, entry) for entry in entries]
             categories = self.part.vocabulary
         except (KeyError, IndexError, TypeError) as error:
-            raise InputError(f"{self.part.description}: without {error} of its videos; unpack it again") from error
+            raise InputError(f"{self.part.annotation_file}: without {error} of its videos; unpack it again") from error
         if not videos or not categories:
-            raise InputError(f"{self.part.description}: it names no videos or categories; unpack it again")
+            raise InputError(f"{self.part.annotation_file}: it names no videos or categories; unpack it again")
         if self.split in DERIVED:
             dev = self.split == "dev"
-            videos = [video for place, video in enumerate(videos) if (place % HELD_OUT == 0) == dev]
+            videos = [video for index, video in enumerate(videos) if (index % HELD_OUT == 0) == dev]
         return dict(videos)
 
     def open(self, id: str) -> Video:
-        """One video.
+        """Open a video.
+
+        Args:
+            id: name of the video.
 
         Raises:
-            InputError: its frames or tracks are missing, or do not fit each other.
+            InputError: frames or tracks are missing or inconsistent.
         """
-        video = self.part.opened(self.described[id])
+        video = self.part.make_video(self.video_entries[id])
         tracks = self.part.tracks.get(video.attributes["video_id"], [])
         extra = {
             "crowd": tuple(row for row, track in enumerate(tracks, 1) if track.get("iscrowd")),
@@ -118,43 +122,43 @@ class YouTubeVIS(VISBenchmark):
             video,
             fps=6.0,
             prompts=(Prompt(1, vocabulary=video.vocabulary),),
-            truth=video.truth if self.part.said.get("annotations") is not None else None,
+            truth=video.truth if self.part.annotations.get("annotations") is not None else None,
             attributes={**video.attributes, **extra},
         )
 
     def category_ids(self, video: Video) -> list[int]:
-        """The numbers of the JSON."""
-        return list(self.part.places)
+        """Return the category ids of the JSON file."""
+        return list(self.part.category_index)
 
 
 class _Part(VISVideos):
-    """One JSON and its frames, crowds included."""
+    """One JSON file and its frames, including crowd annotations."""
 
     folders = ()
     source = "where the frames are from"
 
-    def __init__(self, root: Path, split: str, description: Path) -> None:
+    def __init__(self, root: Path, split: str, annotation_file: Path) -> None:
         super().__init__(root, split)
-        self._description = description
+        self._description = annotation_file
 
     @property
-    def description(self) -> Path:
+    def annotation_file(self) -> Path:
         return self._description
 
     @property
     def frames_folder(self) -> Path:
-        places = [self.root / self.split / "JPEGImages", self.root / "Images" / self.split, self.root / self.split]
-        return next((place for place in places if place.is_dir()), places[0])
+        folders = [self.root / self.split / "JPEGImages", self.root / "Images" / self.split, self.root / self.split]
+        return next((folder for folder in folders if folder.is_dir()), folders[0])
 
     @cached_property
     def tracks(self) -> dict[int, list[dict[str, Any]]]:
-        found: dict[int, list[dict[str, Any]]] = {}
-        for track in self.said.get("annotations") or ():
-            found.setdefault(track["video_id"], []).append(track)
-        return found
+        tracks: dict[int, list[dict[str, Any]]] = {}
+        for track in self.annotations.get("annotations") or ():
+            tracks.setdefault(track["video_id"], []).append(track)
+        return tracks
 
 
 def _mean_areas(tracks: Sequence[dict[str, Any]]) -> dict[int, float]:
-    """Mean of what the annotation says of each target's area, over the frames that show it."""
-    shown = {row: [area for area in track["areas"] if area] for row, track in enumerate(tracks, 1)}
-    return {row: sum(areas) / len(areas) if areas else 0.0 for row, areas in shown.items()}
+    """Return the mean annotated area of each target, over the frames that contain it."""
+    areas_of = {row: [area for area in track["areas"] if area] for row, track in enumerate(tracks, 1)}
+    return {row: sum(areas) / len(areas) if areas else 0.0 for row, areas in areas_of.items()}

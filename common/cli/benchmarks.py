@@ -15,10 +15,10 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from common.benchmarks.base import Benchmark
-from common.benchmarks.checks.dataset import check, summary
+from common.benchmarks.checks.dataset import check_benchmark, summary
 from common.benchmarks.registry import BENCHMARKS, make_benchmark
 from common.benchmarks.roots import VARIABLE
-from common.benchmarks.table import Row, found
+from common.benchmarks.table import Row, data_folder
 from common.cli.pick import add_benchmark, options, parsed
 from common.errors import InputError
 
@@ -74,7 +74,7 @@ def _lines(name: str) -> tuple[str, ...]:
     benchmark = make_benchmark(name)
     row = Row.of(name, benchmark)
     absent = "not found" if benchmark.folders else "your own, give root"
-    data = found(benchmark) or absent if benchmark.layout else row.source
+    data = data_folder(benchmark) or absent if benchmark.layout else row.source
     return f"{row.task}   splits: {row.splits}   numbers: {row.numbers}", row.protocol, f"data: {data}", ""
 
 
@@ -83,7 +83,7 @@ def show(console: Console, name: str) -> None:
     benchmark = make_benchmark(name)
     row = Row.of(name, benchmark)
     lines = [
-        f"{name}: {row.task}, common.benchmarks.{row.made}",
+        f"{name}: {row.task}, common.benchmarks.{row.constructor}",
         f"splits: {row.splits}",
         f"numbers: {row.numbers}",
         f"protocol: {row.protocol}",
@@ -135,7 +135,7 @@ def _report(console: Console, benchmark: Benchmark, jobs: int) -> int:
     bar = Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
     with bar:
         task = bar.add_task(f"{benchmark.name} {benchmark.split}", total=None)
-        for result in check(benchmark, jobs):
+        for result in check_benchmark(benchmark, jobs):
             checks.append(result)
             for problem in result.problems:
                 console.print(f"{problem.kind}: {problem.text}", markup=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Clips for training: generated and real, sampled and augmented."""
+"""Training data: sampling, augmentation and batching of clips."""
 
 from common.data.augmentation import Augmentation
 from common.data.clip import Clip
@@ -22,7 +22,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """The data module imports Lightning, which takes seconds; a clip does not need it."""
+    """Import the data module on first access: Lightning takes seconds to import, and clips do not need it."""
     if name == "VideoDataModule":
         from common.data.datamodule import VideoDataModule
 

@@ -1,4 +1,4 @@
-"""Augmentation of training clips: one draw of parameters for all frames and masks of a clip."""
+"""Augmentation of training clips with one set of parameters for all frames and masks of a clip."""
 
 from __future__ import annotations
 
@@ -9,39 +9,40 @@ from typing import Literal
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
-TRIES = 5  # geometries tried before one that keeps a target in the first frame is given up for none
-KEEP = 0.3  # of a target's area in the first frame, the least that must stay
+TRIES = 5  # geometries tried to keep a target in the first frame, before the clip is left unchanged
+KEEP = 0.3  # minimum fraction of a target's area in the first frame that must remain
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
-SOFT = (0.0545, 0.2442, 0.4026, 0.2442, 0.0545)  # a Gaussian of one pixel, by which the edge of a pasted target fades
+BLUR_KERNEL = (0.0545, 0.2442, 0.4026, 0.2442, 0.0545)  # Gaussian, sigma 1 pixel: blends the edges of pasted targets
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """The same change for every frame of a clip and its masks, and a weak colour change per frame, as SAM 2 trains.
+    """Consistent augmentation of all frames and masks of a clip, with weak colour jitter per frame, as in SAM 2.
 
-    ``keep_shape`` and ``pasted: targets`` are how XMem and Cutie train.
+    ``keep_shape`` and ``pasted: targets`` reproduce the training of XMem and Cutie.
 
     Attributes:
-        flip: probability of mirroring left and right.
-        degrees: largest rotation to each side.
-        shear: largest shear to each side, degrees.
-        translate: largest shift to each side, as a fraction of the frame.
-        crop: smallest and largest side of the part that is cut out and enlarged, as a fraction of the frame's.
-        keep_shape: what is cut out of the frame has the clip's shape; ``crop`` squared is then its share of the frame's
-            area, as far as that fits. Otherwise the whole frame is squeezed into the clip's shape before.
-        stretch: largest change of the aspect ratio, as a natural logarithm.
-        brightness: largest change of brightness of the clip, as a fraction.
-        contrast: the same for contrast.
-        saturation: the same for saturation.
-        hue: largest turn of the hue, as a fraction of the colour circle.
-        grey: probability of losing colour.
-        frame_jitter: largest change of brightness, contrast and saturation of each frame by itself.
-        paste: probability of something of another clip being pasted over this one.
-        pasted: ``occluder``: one object, not annotated, that hides no target in the first frame. ``targets``: all of
-            the other clip's, changed by themselves, over a clip that has fewer than it may; all that then show in the
-            first frame are targets, or some of them where they are too many.
+        flip: probability of a horizontal flip.
+        degrees: maximum rotation in either direction.
+        shear: maximum shear in either direction, degrees.
+        translate: maximum shift in either direction, as a fraction of the frame.
+        crop: minimum and maximum side of the crop, as a fraction of the frame's side.
+        keep_shape: crop with the aspect ratio of the clip; ``crop`` squared is then the crop's fraction of the frame's
+            area, as far as it fits. Otherwise the frame is first resized to the clip's aspect ratio.
+        stretch: maximum change of the aspect ratio, as a natural logarithm.
+        brightness: maximum change of the clip's brightness, as a fraction.
+        contrast: maximum change of the clip's contrast, as a fraction.
+        saturation: maximum change of the clip's saturation, as a fraction.
+        hue: maximum rotation of the hue, as a fraction of the colour circle.
+        grey: probability of conversion to greyscale.
+        frame_jitter: maximum change of brightness, contrast and saturation of each frame, drawn independently.
+        paste: probability of pasting objects of another clip.
+        pasted: ``occluder``: one unannotated object that does not hide a target in the first frame. ``targets``: all
+            targets of the other clip, augmented independently, if the clip has fewer than the maximum; all targets
+            visible in the first frame are then annotated, or a random subset if there are too many.
     """
 
     flip: float = 0.5
@@ -68,19 +69,20 @@ class Augmentation:
         paste: tuple[Tensor, ...] | None = None,
         absent: bool = False,
         size: tuple[int, int] | None = None,
-        most: int | None = None,
+        max_objects: int | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Change a clip. A target that leaves the first frame by it is dropped; one at least stays.
+        """Augment a clip. Targets that leave the first frame are dropped; at least one remains.
 
         Args:
             frames: uint8 (T, 3, H, W).
             masks: bool (T, N, H, W).
-            rng: where every number comes from.
-            paste: another clip of the same T, of which one object or all are pasted; of the same H, W too, unless its
-                shape is kept or its targets are pasted.
-            absent: a target may be absent from any frame, and none is dropped: most of each stays over all frames.
-            size: (h, w) of the result; default: H, W.
-            most: targets that the clip may have; default: any number.
+            rng: source of randomness.
+            paste: another clip of the same T to paste objects from; also of the same H, W, unless ``keep_shape`` or
+                ``pasted: targets``.
+            absent: targets may be absent from any frame; none is dropped, and max_objects of each remains over all
+                frames.
+            size: (h, w) of the result; default: (H, W).
+            max_objects: maximum number of targets; default: unlimited.
 
         Returns:
             frames uint8 (T, 3, h, w) and masks bool (T, M, h, w), 1 <= M; without pasted targets M <= N.
@@ -90,32 +92,32 @@ class Augmentation:
         if paste is not None and self.pasted == "occluder":
             if self.keep_shape:
                 paste = self._move(paste[0].float(), paste[1], rng, absent, size)
-            pixels, masks = _paste(pixels, masks, paste, rng, absent)
+            pixels, masks = _paste_occluder(pixels, masks, paste, rng, absent)
         pixels = self._colour(pixels, rng)
-        if paste is not None and self.pasted == "targets" and (most is None or masks.shape[1] < most):
-            pixels, masks = _joined(pixels, masks, *self(paste[0], paste[1], rng, size=size), rng, most)
+        if paste is not None and self.pasted == "targets" and (max_objects is None or masks.shape[1] < max_objects):
+            pixels, masks = _paste_targets(pixels, masks, *self(paste[0], paste[1], rng, size=size), rng, max_objects)
         return pixels.add_(0.5).clamp_(0, 255).to(torch.uint8), masks
 
     def _move(
         self, pixels: Tensor, masks: Tensor, rng: np.random.Generator, absent: bool, size: tuple[int, int]
     ) -> tuple[Tensor, Tensor]:
-        """Flip, rotate, shear, shift and crop, in one resampling."""
-        shown = masks if absent else masks[:1]
-        before = _areas(shown)
+        """Flip, rotate, shear, shift and crop in one resampling step."""
+        required = masks if absent else masks[:1]  # frames in which targets must remain visible
+        before = _areas(required)
         for _ in range(TRIES):
             affine = self._geometry(masks.shape[2:], rng, size)[None]
             grid = F.affine_grid(affine, [1, 1, *size], align_corners=False)
-            after = _areas(_sample(shown, grid))
-            stays = (after >= KEEP * before) & ((after > 0) | absent)
-            if stays.all() if absent else stays.any():
-                return _sample(pixels, grid), _sample(masks[:, stays], grid)
+            after = _areas(_sample(required, grid))
+            remains = (after >= KEEP * before) & ((after > 0) | absent)
+            if remains.all() if absent else remains.any():
+                return _sample(pixels, grid), _sample(masks[:, remains], grid)
         if masks.shape[2:] == size:
             return pixels, masks
-        whole = F.affine_grid(torch.eye(2, 3)[None], [1, 1, *size], align_corners=False)
-        return _sample(pixels, whole), _sample(masks, whole)
+        identity = F.affine_grid(torch.eye(2, 3)[None], [1, 1, *size], align_corners=False)
+        return _sample(pixels, identity), _sample(masks, identity)
 
     def _geometry(self, before: torch.Size, rng: np.random.Generator, after: tuple[int, int]) -> Tensor:
-        """Affine map (2, 3) from the new frame to the old one, both spanning -1..1."""
+        """Draw an affine map (2, 3) from output to input coordinates, both in -1..1."""
         ratio = before[1] / before[0]
         angle, shear_x, shear_y = np.radians(rng.uniform(-1, 1, 3) * (self.degrees, self.shear, self.shear))
         side, stretch = rng.uniform(*self.crop), 0.5 * rng.uniform(-1, 1) * self.stretch
@@ -125,50 +127,51 @@ class Augmentation:
             scale = scale @ np.diag([shape, 1 / shape])
             scale /= max(1.0, scale.max())
         mirror = np.diag([-1.0 if rng.random() < self.flip else 1.0, 1.0])
-        turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-        slant = np.array([[1.0, math.tan(shear_x)], [math.tan(shear_y), 1.0]])
-        square = np.diag([ratio, 1.0])  # rotate in pixels, not in the stretched square of the sampling grid
-        linear = np.linalg.inv(square) @ turn @ slant @ square @ scale @ mirror
+        rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+        shear = np.array([[1.0, math.tan(shear_x)], [math.tan(shear_y), 1.0]])
+        square = np.diag([ratio, 1.0])  # rotate in pixel units, not in the normalised square of the sampling grid
+        linear = np.linalg.inv(square) @ rotation @ shear @ square @ scale @ mirror
         room = 1.0 - np.abs(np.diag(scale))
         shift = rng.uniform(-1, 1, 2) * np.maximum(room, 0) + 2 * rng.uniform(-1, 1, 2) * self.translate
         return torch.from_numpy(np.concatenate([linear, shift[:, None]], 1)).float()
 
     def _colour(self, pixels: Tensor, rng: np.random.Generator) -> Tensor:
-        """Colour of the clip, then a little of every frame by itself."""
+        """Apply colour jitter: one set of factors for the clip, and weak factors per frame."""
         limits = np.array([self.brightness, self.contrast, self.saturation])
         clip = 1 + rng.uniform(-1, 1, 3) * limits
         jitter = 1 + rng.uniform(-1, 1, (len(pixels), 3)) * self.frame_jitter
-        turn = rng.uniform(-1, 1) * self.hue
+        hue_shift = rng.uniform(-1, 1) * self.hue
         if rng.random() < self.grey:
             clip[2] = 0.0
-        return _recolour(pixels, clip * jitter, _hue_matrix(turn))
+        return _recolour(pixels, clip * jitter, _hue_matrix(hue_shift))
 
 
 def _areas(masks: Tensor) -> Tensor:
-    """Pixels (N,) of masks (T, N, H, W), over all T."""
+    """Return the areas (N,) of masks (T, N, H, W), summed over T."""
     return masks.flatten(2).sum((0, 2))
 
 
 def _sample(x: Tensor, grid: Tensor) -> Tensor:
-    """Resample pixels float (T, C, H, W) or masks bool (T, N, H, W); what lies outside is mid-grey, or no target."""
+    """Resample pixels float (T, C, H, W) or masks bool (T, N, H, W); the outside is mid-grey, or background."""
     grid = grid.expand(len(x), -1, -1, -1)
     if x.dtype == torch.bool:
         return F.grid_sample(x.float(), grid, mode="nearest", align_corners=False) > 0.5
     return F.grid_sample(x - 128.0, grid, align_corners=False) + 128.0
 
 
-def _hue_matrix(turn: float) -> np.ndarray:
-    """Rotation (3, 3) of RGB about the grey axis by ``turn`` of a full circle."""
-    cos, sin = math.cos(2 * math.pi * turn), math.sin(2 * math.pi * turn)
+def _hue_matrix(shift: float) -> NDArray[np.float64]:
+    """Return the rotation (3, 3) of RGB about the grey axis by ``shift`` of a full circle."""
+    cos, sin = math.cos(2 * math.pi * shift), math.sin(2 * math.pi * shift)
     cross = np.array([[0.0, -1.0, 1.0], [1.0, 0.0, -1.0], [-1.0, 1.0, 0.0]]) / math.sqrt(3)
     return (1 - cos) / 3 + cos * np.eye(3) + sin * cross
 
 
-def _recolour(pixels: Tensor, factors: np.ndarray, hue: np.ndarray) -> Tensor:
-    """Hue, then (brightness, contrast, saturation) by factors (T, 3), of frames (T, 3, H, W), in one linear map.
+def _recolour(pixels: Tensor, factors: NDArray[np.float64], hue: NDArray[np.float64]) -> Tensor:
+    """Apply hue, then (brightness, contrast, saturation) by factors (T, 3), to frames (T, 3, H, W) in one linear map.
 
-    Contrast turns about the frame's mean grey. Sums are written out or in float64: a matrix product or a float32 mean
-    may round by the number of threads, and a clip must be the same in a worker and in the main process.
+    Contrast is relative to the frame's mean grey. Sums are written out or in float64: the rounding of a matrix product
+    or a float32 mean may depend on the number of threads, and a clip must be identical in a worker and in the main
+    process.
     """
     mean = pixels.double().mean((2, 3)).numpy() @ hue.T
     brightness, contrast, saturation = (factors[:, k, None, None] for k in range(3))
@@ -179,41 +182,41 @@ def _recolour(pixels: Tensor, factors: np.ndarray, hue: np.ndarray) -> Tensor:
     return out.add_(matrix[:, :, 1] * pixels[:, 1:2]).add_(matrix[:, :, 2] * pixels[:, 2:3])
 
 
-def _joined(
+def _paste_targets(
     pixels: Tensor,
     masks: Tensor,
     other: Tensor,
     added: Tensor,
     rng: np.random.Generator,
-    most: int | None,
+    max_objects: int | None,
 ) -> tuple[Tensor, Tensor]:
-    """The targets of another clip in front, with soft edges; of all that show in the first frame at most so many."""
+    """Paste the targets of another clip with soft edges; keep up to ``max_objects`` targets of the first frame."""
     cut = added.any(1, keepdim=True)
-    soft = _softened(cut.float())
+    alpha = _soften(cut.float())
     masks = torch.cat([masks & ~cut, added], 1)
     rows = np.flatnonzero(masks[0].flatten(1).any(1).numpy())
-    rows = np.sort(rng.permutation(rows)[:most])
-    return torch.lerp(pixels, other.float(), soft), masks[:, rows]
+    rows = np.sort(rng.permutation(rows)[:max_objects])
+    return torch.lerp(pixels, other.float(), alpha), masks[:, rows]
 
 
-def _softened(cut: Tensor) -> Tensor:
-    """Maps float (T, 1, H, W) blurred by ``SOFT`` along both sides, mirrored at the edges."""
+def _soften(cut: Tensor) -> Tensor:
+    """Blur maps float (T, 1, H, W) by ``BLUR_KERNEL`` along both axes, with reflection at the borders."""
     for axis in (2, 3):
         padded = F.pad(cut, (0, 0, 2, 2) if axis == 2 else (2, 2, 0, 0), mode="reflect")
         cut = sum(
-            (weight * padded.narrow(axis, place, cut.shape[axis]) for place, weight in enumerate(SOFT)),
+            (weight * padded.narrow(axis, offset, cut.shape[axis]) for offset, weight in enumerate(BLUR_KERNEL)),
             torch.zeros_like(cut),
         )
     return cut
 
 
-def _paste(
+def _paste_occluder(
     pixels: Tensor, masks: Tensor, other: tuple[Tensor, ...], rng: np.random.Generator, absent: bool
 ) -> tuple[Tensor, Tensor]:
-    """Paste one object of another clip in front, unless it would hide most of a target in the first frame (or all)."""
+    """Paste one object of another clip, unless it would hide most of a target in the first (``absent``: any) frame."""
     cut = other[1][:, int(rng.integers(other[1].shape[1]))][:, None]
-    left = masks & ~cut
-    shown = slice(None) if absent else slice(1)
-    if (_areas(left[shown]) < KEEP * _areas(masks[shown])).any():
+    visible = masks & ~cut
+    required = slice(None) if absent else slice(1)
+    if (_areas(visible[required]) < KEEP * _areas(masks[required])).any():
         return pixels, masks
-    return torch.where(cut, other[0].float(), pixels), left
+    return torch.where(cut, other[0].float(), pixels), visible

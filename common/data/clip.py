@@ -1,4 +1,4 @@
-"""A training batch."""
+"""Batch of training clips."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from torch import Tensor
 class Clip:
     """A batch of training clips.
 
-    Clips of a batch with ``categories`` or ``expressions`` are of one data set. Their targets are those that show in
-    some frame of the clip, whichever; those that cannot be counted are one target a category.
+    The clips of a batch with ``categories`` or ``expressions`` come from one data set. Their targets are visible in any
+    frame of the clip; stuff forms one target per category.
 
     Attributes:
-        vocabulary: C category names of the data set, if there are ``categories``.
-        stuff: those names of the vocabulary that cannot be counted; all of them where the masks are semantic.
-        expressions: for each clip of the batch its N texts, empty where a row is not valid; or None.
+        vocabulary: C category names of the data set, with ``categories``.
+        stuff: names of the stuff classes in the vocabulary; all of them for semantic masks.
+        expressions: N texts per clip, empty for invalid rows; or None.
 
     Shape:
         frames: uint8 (B, T, 3, H, W), RGB.
         masks: bool (B, T, N, H, W), ground truth per target.
-        valid: bool (B, N), False where a target row only pads the batch. Every valid target is visible in frame 0,
-            unless it is given by a query, a category or an expression: then it may be absent from any frame.
-        query: uint8 (B, N, 3, H, W), an image from outside the clip for each target, or None.
-        query_masks: bool (B, N, H, W), the target on it, or None; empty only where a row is not valid.
-        categories: int64 (B, N), place in the vocabulary, -1 where a row is not valid; or None.
+        valid: bool (B, N), False for rows that pad the batch. Every valid target is visible in frame 0, unless it is
+            specified by a query, a category or an expression: then it may be absent from any frame.
+        query: uint8 (B, N, 3, H, W), an external image of each target, or None.
+        query_masks: bool (B, N, H, W), the target's mask on it, or None; empty only for invalid rows.
+        categories: int64 (B, N), index in the vocabulary, -1 for invalid rows; or None.
         times: int64 (B, T), index of each frame in its video, or None.
     """
 
@@ -45,11 +45,16 @@ class Clip:
     times: Tensor | None = None
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Clip:
-        """The same clip on another device (Lightning calls this)."""
+        """Move all tensors to a device; called by Lightning.
+
+        Args:
+            device: target device.
+            non_blocking: copy asynchronously.
+        """
         return self._each(lambda tensor: tensor.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> Clip:
-        """The same clip in page-locked memory (the DataLoader calls this)."""
+        """Copy all tensors to page-locked memory; called by the DataLoader."""
         return self._each(Tensor.pin_memory)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Clip:

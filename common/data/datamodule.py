@@ -1,4 +1,4 @@
-"""The data of a run: training clips, and the videos to validate, test and predict on."""
+"""Lightning data module: training clips, and videos for validation, test and prediction."""
 
 from __future__ import annotations
 
@@ -23,40 +23,39 @@ from common.video import Video, open_video
 
 
 class VideoDataModule(L.LightningDataModule):
-    """Everything a run reads, each part an object given in YAML by its class path.
+    """Data of a run; each data set and benchmark is given in YAML by its class path.
 
-    A training run repeats bit for bit, whatever the number of workers: a clip depends on (seed, epoch, index) alone.
-    With several processes every video is scored exactly once.
+    Training is reproducible bit for bit for any number of workers: a clip depends on (seed, epoch, index) only. With
+    several processes every video is scored exactly once.
 
     Args:
-        train: annotated video sets to train on.
+        train: annotated data sets to train on.
         val: benchmarks of ``validate`` and of validation during ``fit``.
         test: benchmarks of ``test``.
-        predict: video files, image folders, or video sets.
-        weights: share of each training set among the clips; equal by default.
-        batch_size: clips of a batch, in each process.
-        frames: frames of a clip.
-        max_skip: largest step between two frames of a clip, or [[first epoch, largest step], ...].
-        intervals: for each training set, how many frames lie from one annotated frame to the next; ``max_skip`` then
+        predict: video files, image folders, or data sets.
+        weights: sampling weight of each training set; default: equal.
+        batch_size: clips per batch and process.
+        frames: frames per clip.
+        max_skip: maximum step between two frames of a clip, or [[first epoch, maximum step], ...].
+        intervals: for each training set, the number of frames from one annotated frame to the next; ``max_skip`` then
             counts frames of the video, rounded down to annotated ones. By default it counts annotated frames.
         size: [height, width] of a clip.
-        max_objects: most targets of a clip.
-        augmentation: what changes the look of training clips; a ``ScaleJitter`` where there are ``tasks``.
-        reverse: probability that a clip runs backwards.
-        clips_per_epoch: clips of an epoch, over all processes.
-        tasks: what each training set is for, see ``LabelledClips``: its clips carry categories or expressions, and the
+        max_objects: maximum number of targets per clip.
+        augmentation: augmentation of training clips; a ``ScaleJitter`` with ``tasks``.
+        reverse: probability of reversing a clip in time.
+        clips_per_epoch: clips per epoch, over all processes.
+        tasks: task of each training set, see ``LabelledClips``: its clips carry categories or expressions, and all
             clips of a batch come from one set, drawn by ``weights``.
-        window: with ``tasks``, annotated frames to each side of a reference frame that the others are drawn from,
-            instead of ``max_skip``; for all sets or for each.
-        queries: each clip comes with a query image of its target, which may be absent from any frame; the training sets
-            must have them.
-        negatives: with ``queries``, share of clips that are asked for targets of another video: none is there.
-        num_workers: processes that make clips, for each training process.
-        seed: chooses the clips.
+        window: with ``tasks``, number of annotated frames on each side of a reference frame from which the others are
+            drawn, instead of ``max_skip``; one value, or one per set.
+        queries: add a query image of each target, which may be absent from any frame; the training sets must have them.
+        negatives: with ``queries``, fraction of clips with queries of another video, whose masks are empty.
+        num_workers: workers per process.
+        seed: seed of the sampling.
 
     Raises:
-        InputError: a path to predict that is not there, weights or tasks that do not fit the sets, an augmentation that
-            does not fit the clips, an epoch of less than a batch.
+        InputError: a path to predict does not exist, weights or tasks do not match the training sets, the augmentation
+            does not match the kind of clips, or an epoch is smaller than a batch.
     """
 
     def __init__(
@@ -102,21 +101,21 @@ class VideoDataModule(L.LightningDataModule):
         augment = augmentation if isinstance(augmentation, Augmentation) else None
 
         def source(number: int, videos: VideoSet) -> ClipDataset:
-            # a set's own seed, so that two sets with the same videos still give different clips
-            skip = _divided(max_skip, intervals[number]) if intervals else max_skip
-            own = (frames, skip, size, max_objects, augment, clips_per_epoch, seed + number, reverse)
+            # Each set has its own seed, so that two sets with the same videos give different clips.
+            skip = _in_annotated_frames(max_skip, intervals[number]) if intervals else max_skip
+            arguments = (frames, skip, size, max_objects, augment, clips_per_epoch, seed + number, reverse)
             if tasks is not None:
-                return LabelledClips(videos, *own, task=tasks[number], window=windows[number], jitter=jitter)
-            return QueryClips(videos, *own, negatives=negatives) if queries else ClipDataset(videos, *own)
+                return LabelledClips(videos, *arguments, task=tasks[number], window=windows[number], jitter=jitter)
+            return QueryClips(videos, *arguments, negatives=negatives) if queries else ClipDataset(videos, *arguments)
 
         sources = [source(number, videos) for number, videos in enumerate(sets)]
         self.clips = MixedClips(sources, weights, seed) if sources else None
 
-    def train_dataloader(self) -> DataLoader:
-        """Batches of clips, ``Clip``."""
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Return the loader of training batches, ``Clip``."""
         if self.clips is None:
             raise InputError("data.train is empty: name at least one set of videos to train on")
-        processes, rank = self._place()
+        processes, rank = self._process()
         self.clips.group = processes * self.batch_size if self.tasks else 1
         sampler = EpochSampler(self.clips, processes, rank)
         sampler.set_epoch(self.trainer.current_epoch if self.trainer else 0)
@@ -131,50 +130,56 @@ class VideoDataModule(L.LightningDataModule):
             persistent_workers=self.num_workers > 0,
         )
 
-    def val_dataloader(self) -> list[DataLoader]:
-        """One loader of videos for each of ``val_benchmarks``."""
+    def val_dataloader(self) -> list[DataLoader[Any]]:
+        """Return one loader of videos per validation benchmark."""
         return [self._videos(benchmark) for benchmark in self.val_benchmarks]
 
-    def test_dataloader(self) -> list[DataLoader]:
-        """One loader of videos for each of ``test_benchmarks``."""
+    def test_dataloader(self) -> list[DataLoader[Any]]:
+        """Return one loader of videos per test benchmark."""
         if not self.test_benchmarks:
             raise InputError("data.test is empty: name at least one benchmark to test on")
         return [self._videos(benchmark) for benchmark in self.test_benchmarks]
 
-    def predict_dataloader(self) -> list[DataLoader]:
-        """One loader of videos for each set to predict; all paths together are one set."""
+    def predict_dataloader(self) -> list[DataLoader[Any]]:
+        """Return one loader of videos per data set to predict; all paths together form one set."""
         if not self.predict_sets:
             raise InputError("data.predict is empty: name at least one video file, image folder or set of videos")
         return [self._videos(videos) for videos in self.predict_sets]
 
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Clips move at once; a video stays where it is, and its frames move one by one."""
+    def transfer_batch_to_device(self, batch: object, device: torch.device, dataloader_idx: int) -> object:
+        """Move a batch of clips to a device; a video stays on the CPU, and its frames are moved one by one.
+
+        Args:
+            batch: batch of clips, or a video.
+            device: target device.
+            dataloader_idx: index of the loader.
+        """
         return batch if isinstance(batch, Video) else super().transfer_batch_to_device(batch, device, dataloader_idx)
 
-    def _videos(self, videos: VideoSet) -> DataLoader:
-        """Videos one by one, shared out so that none is seen twice and none is lost."""
-        processes, rank = self._place()
-        opened: Any = _Opened(videos)
+    def _videos(self, videos: VideoSet) -> DataLoader[Any]:
+        """Return a loader of single videos that distributes them over processes without repetition."""
+        processes, rank = self._process()
+        lazy: Any = _LazyVideos(videos)
         if processes == 1:
-            return DataLoader(opened, batch_size=None, sampler=SequentialSampler(opened))
+            return DataLoader(lazy, batch_size=None, sampler=SequentialSampler(lazy))
         if len(videos) < processes:
             raise InputError(f"{len(videos)} videos cannot be shared by {processes} processes; use fewer devices")
-        sampler = UnrepeatedDistributedSampler(opened, processes, rank, shuffle=False)
-        return DataLoader(opened, batch_size=None, sampler=sampler)
+        sampler = UnrepeatedDistributedSampler(lazy, processes, rank, shuffle=False)
+        return DataLoader(lazy, batch_size=None, sampler=sampler)
 
-    def _place(self) -> tuple[int, int]:
-        """Number of processes and the rank of this one."""
+    def _process(self) -> tuple[int, int]:
+        """Return the number of processes and the rank of this one."""
         return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
 
 
-def _divided(max_skip: int | list[tuple[int, int]], interval: int) -> list[tuple[int, int]]:
-    """A schedule in annotated frames, of which each counts for so many frames of the video."""
+def _in_annotated_frames(max_skip: int | list[tuple[int, int]], interval: int) -> list[tuple[int, int]]:
+    """Convert a maximum step or a schedule from frames of the video to annotated frames."""
     schedule = [(0, max_skip)] if isinstance(max_skip, int) else max_skip
     return [(epoch, max(1, skip // interval)) for epoch, skip in schedule]
 
 
-class _Opened:
-    """Videos opened when asked for; where that fails the error stands in the video's place, and the others go on."""
+class _LazyVideos:
+    """Videos opened on access; an error is returned in place of the video, so that the others can be processed."""
 
     def __init__(self, videos: VideoSet) -> None:
         self.videos = videos
@@ -189,8 +194,8 @@ class _Opened:
             return error
 
 
-class _Paths:
-    """Video files and image folders, opened when asked for."""
+class _PathVideos:
+    """Video files and image folders, opened on access."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         self.paths = paths
@@ -207,5 +212,5 @@ def _open_sets(predict: Sequence[str | VideoSet]) -> list[VideoSet]:
     for path in paths:
         if not path.exists():
             raise InputError(f"{path}: no such video file or image folder")
-    sets: list[VideoSet] = [_Paths(paths)] if paths else []
+    sets: list[VideoSet] = [_PathVideos(paths)] if paths else []
     return sets + [entry for entry in predict if not isinstance(entry, str)]

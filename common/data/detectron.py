@@ -1,4 +1,4 @@
-"""Data sets of detectron2's catalogue to train on, where detectron2 is installed."""
+"""Data sets of detectron2's catalogue, if detectron2 is installed."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ INSTALL = "pip install --no-build-isolation 'git+https://github.com/facebookrese
 
 
 class CatalogueSet:
-    """A registered data set whose entries are of detectron2's format: an image with instances (``annotations``) or
-    panoptic segments (``pan_seg_file_name``, ``segments_info``); or, as Mask2Former registers YouTube-VIS, a video
-    (``file_names``, and ``annotations`` a list for each frame, joined by their ``id``). Crowds are left out, and so are
-    entries without a target.
+    """A registered data set in detectron2's format, without crowds and entries without targets.
+
+    An entry is an image with instances (``annotations``) or panoptic segments (``pan_seg_file_name``,
+    ``segments_info``), or, as Mask2Former registers YouTube-VIS, a video (``file_names``, and ``annotations`` with one
+    list per frame, linked by ``id``).
 
     Args:
-        name: as it is registered, e.g. ``coco_2017_train``.
-        register: module that registers it when it is imported; detectron2's own need none.
+        name: name in the catalogue, e.g. ``coco_2017_train``.
+        register: module that registers the data set on import; not needed for those of detectron2.
 
     Raises:
-        InputError: on use: detectron2 or the module is missing, the name is unknown, or an entry lacks a part.
+        InputError: on access, detectron2 or the module is missing, the name is unknown, or an entry lacks a part.
     """
 
     def __init__(self, name: str, register: str | None = None) -> None:
@@ -36,27 +37,28 @@ class CatalogueSet:
 
     @cached_property
     def entries(self) -> list[tuple[dict[str, Any], dict[Any, dict[str, Any]]]]:
-        """Entries that have a target, and the targets of each; see ``targets_of``."""
+        """Entries that have a target, each with its targets, see ``entry_targets``."""
         catalogue = self._catalogue.DatasetCatalog
         if self.name not in catalogue.list():
             raise InputError(f"{self.name}: not in detectron2's catalogue; register: the module that puts it there")
-        found = [(entry, targets_of(entry)) for entry in catalogue.get(self.name)]
-        kept = [(entry, targets) for entry, targets in found if targets]
-        if not kept:
+        pairs = [(entry, entry_targets(entry)) for entry in catalogue.get(self.name)]
+        pairs = [(entry, targets) for entry, targets in pairs if targets]
+        if not pairs:
             raise InputError(f"{self.name}: no entry of detectron2's catalogue has a target; load it with annotations")
-        return kept
+        return pairs
 
     @cached_property
     def names(self) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-        """The names that category numbers count, those of things, and those of stuff behind them."""
-        said = self._catalogue.MetadataCatalog.get(self.name)
-        things, stuff = (tuple(said.get(f"{kind}_classes") or ()) for kind in ("thing", "stuff"))
+        """Class names indexed by category ids, the names of things, and the names of stuff."""
+        metadata = self._catalogue.MetadataCatalog.get(self.name)
+        things, stuff = (tuple(metadata.get(f"{kind}_classes") or ()) for kind in ("thing", "stuff"))
         if not things and not stuff:
             raise InputError(f"{self.name}: its metadata in detectron2's catalogue has no thing_classes; register them")
         if things != stuff:
             return (*things, *stuff), things, stuff
-        places = set((said.get("stuff_dataset_id_to_contiguous_id") or {}).values())  # one list under both names
-        return things, things, tuple(name for place, name in enumerate(stuff) if place in places)
+        # One list is registered under both names; the id mapping tells which of its classes are stuff.
+        indices = set((metadata.get("stuff_dataset_id_to_contiguous_id") or {}).values())
+        return things, things, tuple(name for index, name in enumerate(stuff) if index in indices)
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -70,20 +72,20 @@ class CatalogueSet:
     def _video(self, entry: dict[str, Any], targets: dict[Any, dict[str, Any]]) -> Video:
         files = [Path(file) for file in entry.get("file_names") or [entry["file_name"]]]
         id = files[0].parent.name if "file_names" in entry else files[0].stem
-        joint, things, stuff = self.names
+        all_names, things, stuff = self.names
         panoptic = "pan_seg_file_name" in entry
-        vocabulary = joint if panoptic else things
-        behind = len(joint) - len(stuff) if joint != things else 0
+        vocabulary = all_names if panoptic else things
+        stuff_offset = len(all_names) - len(stuff) if all_names != things else 0
         categories = {
-            target: one["category_id"] + (0 if one.get("isthing", True) else behind)
-            for target, one in enumerate(targets.values(), start=1)
+            target: annotation["category_id"] + (0 if annotation.get("isthing", True) else stuff_offset)
+            for target, annotation in enumerate(targets.values(), start=1)
         }
         if max(categories.values()) >= len(vocabulary):
             raise InputError(f"{self.name}, {id}: category {max(categories.values())} of {len(vocabulary)} names")
         if panoptic:
             truth: Any = SegmentMap(Path(entry["pan_seg_file_name"]), list(targets))
         else:
-            truth = InstanceTracks(frames_of(entry), list(targets), (entry["height"], entry["width"]), id)
+            truth = InstanceTracks(instances_by_frame(entry), list(targets), (entry["height"], entry["width"]), id)
         return Video(
             id=id,
             frames=ImageFiles(files),
@@ -109,22 +111,42 @@ class CatalogueSet:
         return module
 
 
-def frames_of(entry: dict[str, Any]) -> list[dict[Any, dict[str, Any]]]:
-    """The instances of each frame by what joins them over time; in an image each is by itself."""
-    said = entry.get("annotations") or []
-    frames = [{one["id"]: one for one in some} for some in said] if "file_names" in entry else [dict(enumerate(said))]
-    return [{key: one for key, one in some.items() if not one.get("iscrowd")} for some in frames]
+def instances_by_frame(entry: dict[str, Any]) -> list[dict[Any, dict[str, Any]]]:
+    """Return the instances of each frame by track id; in an image, by their index.
+
+    Args:
+        entry: entry of the catalogue.
+    """
+    annotations = entry.get("annotations") or []
+    if "file_names" in entry:
+        frames = [{instance["id"]: instance for instance in frame} for frame in annotations]
+    else:
+        frames = [dict(enumerate(annotations))]
+    return [{key: instance for key, instance in frame.items() if not instance.get("iscrowd")} for frame in frames]
 
 
-def targets_of(entry: dict[str, Any]) -> dict[Any, dict[str, Any]]:
-    """What an entry annotates: segments by their number, instances by what joins them."""
+def entry_targets(entry: dict[str, Any]) -> dict[Any, dict[str, Any]]:
+    """Return the targets of an entry: segments by id, or instances by track id.
+
+    Args:
+        entry: entry of the catalogue.
+    """
     if "pan_seg_file_name" in entry:
-        return {one["id"]: one for one in entry["segments_info"] if not one.get("iscrowd")}
-    return {key: one for some in reversed(frames_of(entry)) for key, one in some.items() if one.get("segmentation")}
+        return {segment["id"]: segment for segment in entry["segments_info"] if not segment.get("iscrowd")}
+    # Reversed, so that each track is described by the first frame that contains it.
+    frames = reversed(instances_by_frame(entry))
+    return {key: instance for frame in frames for key, instance in frame.items() if instance.get("segmentation")}
 
 
 class InstanceTracks:
-    """Masks bool (N, H, W) of each frame, a row for each of ``keys``; blank where an instance is not annotated."""
+    """Masks bool (N, H, W) of each frame; empty where an instance is not annotated.
+
+    Args:
+        frames: instances of each frame, by track id.
+        keys: track ids of the N rows.
+        size: (H, W).
+        where: location, for error messages.
+    """
 
     def __init__(
         self, frames: list[dict[Any, dict[str, Any]]], keys: list[Any], size: tuple[int, int], where: str
@@ -132,9 +154,10 @@ class InstanceTracks:
         self.frames, self.keys, self.size, self.where = frames, keys, size, where
 
     def __getitem__(self, frame: int) -> Tensor:
-        shown = {key: one["segmentation"] for key, one in self.frames[frame].items() if one.get("segmentation")}
+        instances = self.frames[frame].items()
+        segmentations = {key: instance["segmentation"] for key, instance in instances if instance.get("segmentation")}
         out = torch.zeros(len(self.keys), *self.size, dtype=torch.bool)
-        if shown:
-            rows = [self.keys.index(key) for key in shown]
-            out[rows] = Masks(list(shown.values()), self.size, self.where)[0]
+        if segmentations:
+            rows = [self.keys.index(key) for key in segmentations]
+            out[rows] = Masks(list(segmentations.values()), self.size, self.where)[0]
         return out

@@ -1,4 +1,4 @@
-"""Several sources of clips as one, and the order in which they are visited."""
+"""Mixture of training sets, and the sampler of its clips."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ from common.errors import InputError
 
 
 class MixedClips(Dataset[Item]):
-    """Each clip comes from one of the sources, drawn by weight from (seed, epoch, index // group).
+    """Mixture of clip data sets; the source of a clip is drawn by weight from (seed, epoch, index // group).
 
     Args:
-        sources: clip data sets of one length.
-        weights: share of each source; equal by default.
-        seed: chooses the sources.
-        group: clips that follow each other and come from one source, e.g. those of a batch of all processes.
+        sources: clip data sets of equal length.
+        weights: sampling weight of each source; default: equal.
+        seed: seed of the sampling.
+        group: number of consecutive clips from one source, e.g. those of a batch over all processes.
+
+    Raises:
+        InputError: the number of weights is wrong, or one is negative, or all are 0.
     """
 
     def __init__(
@@ -32,7 +35,11 @@ class MixedClips(Dataset[Item]):
         self.shares = np.array(weights, dtype=float) / sum(weights)
 
     def set_epoch(self, epoch: int) -> None:
-        """Go to the clips of this epoch, in every worker."""
+        """Set the epoch of all sources, in all workers.
+
+        Args:
+            epoch: the epoch, from 0.
+        """
         for source in self.sources:
             source.set_epoch(epoch)
 
@@ -43,22 +50,31 @@ class MixedClips(Dataset[Item]):
         return self.sources[self._source(index)][index]
 
     def _source(self, index: int) -> int:
-        """Place of the source that a clip comes from."""
+        """Return the index of a clip's source."""
         rng = np.random.default_rng((self.seed, self.sources[0].epoch, index // self.group, len(self.sources)))
         return int(rng.choice(len(self.sources), p=self.shares))
 
 
-class EpochSampler(DistributedSampler):
-    """Clips in order, shared out over the processes, and the epoch passed on to the data set.
+class EpochSampler(DistributedSampler[Item]):
+    """Sampler that distributes clips over processes in order and passes the epoch on to the data set.
 
-    Clips are random by themselves, so their order needs no shuffling. Lightning tells samplers the epoch and leaves a
-    ``DistributedSampler`` as it is.
+    Clips are random by construction, so no shuffling is needed. Lightning sets the epoch of samplers and does not
+    replace a ``DistributedSampler``.
+
+    Args:
+        dataset: the clips.
+        num_replicas: number of processes.
+        rank: rank of this process.
     """
 
     def __init__(self, dataset: MixedClips, num_replicas: int, rank: int) -> None:
         super().__init__(dataset, num_replicas, rank, shuffle=False)
 
     def set_epoch(self, epoch: int) -> None:
-        """Go to an epoch."""
+        """Set the epoch of the sampler and of the data set.
+
+        Args:
+            epoch: the epoch, from 0.
+        """
         super().set_epoch(epoch)
         self.dataset.set_epoch(epoch)  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Still images as clips to pretrain on: every frame is the image moved in its own way."""
+"""Still images as training videos for pretraining: every frame is the image under a random affine transform."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from torch import Tensor
 from common.data.clips import VideoSet
 from common.video import Video
 
-GREY = 128.0  # of what lies outside the image
+GREY = 128.0  # value of pixels outside the image
 
 
 class MovedStills(Sequence[Video]):
-    """Annotated images as videos in which the camera alone moves, the same at every reading.
+    """Annotated images as videos with random camera motion, deterministic in (seed, index).
 
-    Source: the pretraining of AOT and DeAOT (released code), whose ranges are the defaults.
+    Source: the pretraining of AOT and DeAOT (released code); the defaults are its ranges.
 
     Args:
-        stills: videos of which the first frame is taken, e.g. ``COCOInstances``.
-        frames: frames of each video.
-        degrees: largest rotation to each side.
-        shear: largest shear to each side, degrees.
-        translate: largest shift to each side, as a fraction of the side.
-        scale: smallest and largest size over the image's.
-        seed: chooses the movements.
+        stills: videos whose first frame is used, e.g. ``COCOInstances``.
+        frames: frames per video.
+        degrees: maximum rotation in either direction.
+        shear: maximum shear in either direction, degrees.
+        translate: maximum shift in either direction, as a fraction of the side.
+        scale: minimum and maximum scale.
+        seed: seed of the motion.
     """
 
     def __init__(
@@ -55,11 +55,11 @@ class MovedStills(Sequence[Video]):
         return replace(still, frames=_Frames(still, moves), truth=_Truth(still, moves), annotated=None)
 
     def _move(self, rng: np.random.Generator) -> Tensor:
-        """(2, 3): where in the image, in pixels from its centre over half its sides, a place of the frame looks."""
-        angle, slant = np.radians(rng.uniform(-1, 1, 2) * (self.degrees, self.shear))
+        """Draw an affine map (2, 3) from frame to image coordinates, both in -1..1."""
+        angle, shear = np.radians(rng.uniform(-1, 1, 2) * (self.degrees, self.shear))
         size = rng.uniform(*self.scale)
-        turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-        linear = turn @ np.array([[1.0, math.tan(slant)], [0.0, 1.0]]) / size
+        rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+        linear = rotation @ np.array([[1.0, math.tan(shear)], [0.0, 1.0]]) / size
         shift = 2 * rng.uniform(-1, 1, 2) * self.translate
         return torch.from_numpy(np.concatenate([linear, shift[:, None]], 1)).float()
 
@@ -95,7 +95,7 @@ class _Truth:
 
 
 def _grid(move: Tensor, shape: torch.Size) -> Tensor:
-    """Sampling grid (1, H, W, 2); angles are those of pixels, whatever the image's shape."""
+    """Return the sampling grid (1, H, W, 2), with angles preserved in pixels for any aspect ratio."""
     ratio = shape[-1] / shape[-2]
     affine = move.clone()
     affine[0, 1] /= ratio

@@ -20,7 +20,7 @@ COUNTED = 8  # frames whose operations are counted
 
 
 def _attention_flops(q: torch.Size, k: torch.Size, v: torch.Size, *_: Any, **__: Any) -> int:
-    return int(sdpa_flop_count(q, k, v))  # type: ignore[no-untyped-call]
+    return int(sdpa_flop_count(q, k, v))
 
 
 # FlopCounterMode has no formula for the attention kernel of the CPU.

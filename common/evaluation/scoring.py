@@ -106,7 +106,7 @@ class Scoring:
             return
         benchmark = self.benchmarks[name]
         tally.scored[video.id] = len(benchmark.scored_frames(video))
-        tally.videos[video.id] = benchmark.alone(measured)
+        tally.videos[video.id] = benchmark.item_scores(measured)
         self.metrics[name].extend(**measured)
 
     def fail(self, video_id: str, error: Exception) -> None:

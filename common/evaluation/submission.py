@@ -156,7 +156,7 @@ def evaluate(
     for scores in videos:
         metric.extend(**scores.measured)
     numbers = {key: float(value) for key, value in metric.compute().items()}
-    surplus = sorted({*submission.others}.difference(benchmark.listed()))
+    surplus = sorted({*submission.unexpected}.difference(benchmark.list_videos()))
     return Evaluation(benchmark, numbers, videos, surplus)
 
 
@@ -206,27 +206,28 @@ def score_video(benchmark: Benchmark, submission: Submission, empty: bool, id: s
     Raises:
         InputError: see ``evaluate``.
     """
-    video, faults = benchmark.open(id), SubmissionErrors(empty)
+    video, errors = benchmark.open(id), SubmissionErrors(strict=not empty)
     if video.truth is None:
         raise InputError(
             f"{benchmark.name} {benchmark.split}: video {id} has no public annotations to score against; "
             f"choose an annotated --split, or send the submission to the server ({benchmark.source})"
         )
     try:
-        measured = benchmark.measure(video, benchmark.read(video, submission.folder, faults))
+        measured = benchmark.measure(video, benchmark.read(video, submission.folder, errors))
     except InputError as error:
-        raise InputError(submission.plain(str(error))) from None
-    columns = benchmark.columns(video, measured)
+        raise InputError(submission.with_user_path(str(error))) from None
+    columns = benchmark.column_names(video, measured)
     return VideoScores(
         video=id,
         frames=[video.name(frame) for frame in benchmark.scored_frames(video)],
         objects=columns,
         measured=measured,
-        numbers=benchmark.alone(measured),
+        numbers=benchmark.item_scores(measured),
         per_object=[
-            benchmark.alone({key: value[..., [n]] for key, value in measured.items()}) for n in range(len(columns))
+            benchmark.item_scores({key: value[..., [n]] for key, value in measured.items()})
+            for n in range(len(columns))
         ],
-        notes=[submission.plain(note) for note in faults.notes],
+        notes=[submission.with_user_path(note) for note in errors.messages],
     )
 
 

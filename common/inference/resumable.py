@@ -24,7 +24,7 @@ from common.files import write_text
 from common.inference.output import overlays, write_labels
 from common.inference.playback import evaluation_mode, prompts_by_frame, steps
 from common.inference.session import Method, Session
-from common.video import ImageFolder, Video, contact_sheet, rle_encode, whole_file, write_video
+from common.video import ImageFolder, Video, atomic_path, contact_sheet, rle_encode, write_video
 from common.video.occurrences import occurrences
 from common.video.types import FrameMasks
 
@@ -106,7 +106,7 @@ class Tracking:
 
     def _stored(self, frames: Iterable[Tensor]) -> Iterator[Tensor]:
         for index, frame in enumerate(frames):
-            with whole_file(self.folder / "frames" / f"{index:05d}.jpg") as part:
+            with atomic_path(self.folder / "frames" / f"{index:05d}.jpg") as part:
                 Image.fromarray(frame.numpy()).save(part, "JPEG", quality=95)
             yield frame
 
@@ -122,7 +122,7 @@ class Tracking:
         """The files that are made of the whole."""
         lines = self.folder / LINES
         write_text(self.folder / "occurrences.json", json.dumps(_occurrences(lines)) + "\n")
-        with whole_file(self.folder / RESULT) as part, part.open("w", encoding="utf-8") as file:
+        with atomic_path(self.folder / RESULT) as part, part.open("w", encoding="utf-8") as file:
             file.write("[")
             with lines.open(encoding="utf-8") as results:
                 file.writelines((",\n" if number else "\n") + line.rstrip("\n") for number, line in enumerate(results))
@@ -134,7 +134,7 @@ class Tracking:
         rows, columns = SHEET
         shown = sorted({round(step * (len(video) - 1) / (rows * columns - 1)) for step in range(rows * columns)})
         sheet = contact_sheet(overlays(video, self._labels, shown), min(columns, len(shown)))
-        with whole_file(self.folder / "contact.png") as part:
+        with atomic_path(self.folder / "contact.png") as part:
             Image.fromarray(sheet.numpy()).save(part, "PNG")
         lines.unlink()
         (self.folder / STATE).unlink(missing_ok=True)
@@ -156,7 +156,7 @@ class Tracking:
 
     def _save(self, session: Session, taken: int) -> None:
         state = {"key": self.key, "taken": taken, "written": (self.folder / LINES).stat().st_size, "session": session}
-        with whole_file(self.folder / STATE) as part, part.open("wb") as file:
+        with atomic_path(self.folder / STATE) as part, part.open("wb") as file:
             _dump(state, self.method, file)
 
     def _resume(self) -> tuple[Session, int]:

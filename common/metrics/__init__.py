@@ -1,4 +1,4 @@
-"""torchmetrics of video segmentation; each stands alone."""
+"""Metrics of video segmentation as ``torchmetrics.Metric``, usable on their own."""
 
 from common.metrics.functional import boundary_accuracy, disk_runs, j_and_f, region_similarity
 from common.metrics.groups import GroupedJAndF

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 
-def gather_rows(rows: Tensor, group: Any = None) -> list[Tensor]:
-    """Rows (K, D) of all processes as one tensor, for ``dist_sync_fn`` of a metric with a ``"cat"`` tensor state.
+def gather_rows(rows: Tensor, group: object = None) -> list[Tensor]:
+    """Gather and concatenate rows of all processes, as ``dist_sync_fn`` of a metric with a ``"cat"`` tensor state.
 
-    torchmetrics stacks what it gathers from tensor states, which fails as soon as two processes hold different numbers
-    of rows. Here they arrive already joined; the metric then sees (1, K, D) and flattens it.
+    torchmetrics stacks gathered tensor states, which fails if processes hold different numbers of rows. Here the rows
+    are already concatenated; the metric sees (1, K, D) and flattens it.
+
+    Args:
+        rows: (K, D), the rows of this process.
+        group: process group; default: all processes.
     """
     return [torch.cat(gather_all_tensors(rows, group))]

@@ -1,4 +1,4 @@
-"""J&F of video object segmentation as a torchmetric."""
+"""J&F of video object segmentation."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ STATISTICS = ("mean", "recall", "decay")
 class JAndF(RowMetric):
     """Mean, recall and decay of J and F, averaged flat over all objects of all videos (DAVIS 2017, semi-supervised).
 
-    Give it scored frames only: DAVIS leaves out the first and the last frame of a video. ``compute`` returns fractions,
-    not percent: ``J&F``, ``J`` and ``F`` (the means), ``J_recall``, ``J_decay``, ``F_recall``, ``F_decay``, and the
-    means again as ``J_mean`` and ``F_mean``.
+    Pass scored frames only: DAVIS excludes the first and the last frame of a video. ``compute`` returns fractions, not
+    percent: ``J&F``, ``J`` and ``F`` (the means), ``J_recall``, ``J_decay``, ``F_recall``, ``F_decay``, and the means
+    again as ``J_mean`` and ``F_mean``.
 
     Args:
-        wrap_uint8: number the bins of the decay in 8 bits as davis2017-evaluation does. It changes only videos of more
-            than 256 scored frames, and makes their decay wrong or NaN; use it to compare with that tool.
-        kwargs: those of ``torchmetrics.Metric``.
+        wrap_uint8: store the bin edges of the decay in 8 bits like davis2017-evaluation. This affects only videos of
+            more than 256 scored frames, whose decay becomes wrong or NaN; use it for comparison with that tool.
+        kwargs: arguments of ``torchmetrics.Metric``.
     """
 
     def __init__(self, wrap_uint8: bool = False, **kwargs: Any) -> None:
@@ -32,13 +32,24 @@ class JAndF(RowMetric):
         self.wrap_uint8 = wrap_uint8
 
     def update(self, preds: Tensor, target: Tensor, void: Tensor | None = None) -> None:
-        """Add the N objects of one video: boolean masks (T, N, H, W); ``void`` broadcastable to them is left out."""
+        """Add the N objects of one video.
+
+        Args:
+            preds: predicted masks, bool (T, N, H, W).
+            target: annotated masks, bool (T, N, H, W).
+            void: bool, pixels excluded from both, broadcastable to the masks.
+        """
         self.extend(*j_and_f(preds, target, void))
 
     def extend(self, j: Tensor, f: Tensor) -> None:
-        """Add the N objects of one video whose frames are already measured: float64 (T, N) each.
+        """Add the N objects of one video from per-frame values. An object without any scored frame is skipped.
 
-        NaN: the frame does not count for the object. An object for which no frame counts is left out.
+        Args:
+            j: float64 (T, N); NaN where the frame does not count for the object.
+            f: float64 (T, N); NaN where the frame does not count for the object.
+
+        Raises:
+            ValueError: the shapes do not match, or T is 0.
         """
         if j.ndim != 2 or j.shape != f.shape or not len(j):
             raise ValueError(f"J and F must both be (T, N) with T > 0, not {tuple(j.shape)} and {tuple(f.shape)}")
@@ -47,7 +58,7 @@ class JAndF(RowMetric):
         self.add(torch.cat(rows, dim=1))
 
     def compute(self) -> dict[str, Tensor]:
-        """The table's numbers as float64 scalars; NaN before the first object."""
+        """Return the numbers as float64 scalars; NaN before the first object."""
         values = self.sorted_rows().mean(0)
         names = [f"{measure}_{statistic}" for measure in "JF" for statistic in STATISTICS]
         out = dict(zip(names, values, strict=True))
@@ -55,15 +66,22 @@ class JAndF(RowMetric):
 
 
 def per_object(values: Tensor, wrap_uint8: bool = False) -> Tensor:
-    """Mean, recall and decay over frames, float64 (N, 3) of (T, N); frames that are NaN do not count.
+    """Compute mean, recall and decay over frames.
 
-    The decay is the mean of the first quarter of the frames minus the mean of the last, so positive means getting
-    worse; neighbouring quarters share the frame between them.
+    The decay is the mean over the first quarter of the frames minus the mean over the last quarter; neighbouring
+    quarters share a frame.
+
+    Args:
+        values: (T, N); NaN where a frame does not count.
+        wrap_uint8: see ``JAndF``.
+
+    Returns:
+        float64 (N, 3).
     """
     if values.isnan().any():
-        each = [per_object(one[~one.isnan()][:, None], wrap_uint8) for one in values.T]
+        each = [per_object(column[~column.isnan()][:, None], wrap_uint8) for column in values.T]
         return torch.cat(each)
-    # The small number pushes exact halves up, as in the DAVIS tools, where ``round`` alone would go to the even one.
+    # The small offset rounds exact halves up like the DAVIS tools; ``round`` alone would round them to even.
     edges = [round(1 + k * (len(values) - 1) / 4 + 1e-10) - 1 for k in range(5)]
     if wrap_uint8:
         edges = [edge % 256 for edge in edges]

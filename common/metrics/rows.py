@@ -1,4 +1,4 @@
-"""A metric that keeps a row of numbers for each object (or video, or query) and averages at the end."""
+"""Base class of metrics that store one row of numbers per object (or video, or query)."""
 
 from __future__ import annotations
 
@@ -12,16 +12,26 @@ from torchmetrics import Metric
 from common.metrics.gather import gather_rows
 
 
-class RowMetric(Metric):
-    """Base of the suite's metrics: float64 rows, joined over processes, read in sorted order.
-
-    The order in which rows come, and which process adds them, therefore does not change a digit. A subclass gives
-    ``update`` (masks or boxes), ``extend`` (what is already measured; every tensor has the object last) and
-    ``compute``; both of the former end in ``add``.
+def unique_values(values: Tensor) -> Tensor:
+    """Return the sorted unique values of a tensor, (U,).
 
     Args:
-        width: numbers of a row.
-        kwargs: those of ``torchmetrics.Metric``.
+        values: tensor of any shape.
+    """
+    unique: Tensor = torch.unique(values)  # typed, unlike the method ``Tensor.unique``
+    return unique
+
+
+class RowMetric(Metric):
+    """Metric with a state of float64 rows, concatenated over processes and read in sorted order.
+
+    Results are therefore bit-identical for any order of the videos and any distribution over processes. A subclass
+    implements ``update`` (from masks or boxes), ``extend`` (from measured values, with objects in the last dimension)
+    and ``compute``; the first two call ``add``.
+
+    Args:
+        width: length of a row.
+        kwargs: arguments of ``torchmetrics.Metric``.
     """
 
     full_state_update = False
@@ -29,22 +39,32 @@ class RowMetric(Metric):
 
     def __init__(self, width: int, **kwargs: Any) -> None:
         super().__init__(**{"dist_sync_fn": gather_rows, **kwargs})
-        # A tensor and not a list: a process that has seen nothing must still take part in the gathering.
+        # A tensor and not a list, so that a process without any rows takes part in gathering.
         self.add_state("rows", torch.zeros(0, width, dtype=torch.float64), dist_reduce_fx="cat", persistent=True)
         self.width = width
 
     @abstractmethod
     def extend(self, *measured: Any, **named: Any) -> None:
-        """Add one video, or one query, that is already measured; tensors with the object last."""
+        """Add one video or query from measured values.
+
+        Args:
+            measured: tensors with objects in the last dimension.
+            named: the same, by keyword.
+        """
 
     def add(self, rows: Tensor) -> None:
-        """Keep rows (K, width)."""
-        self._computed = None  # what torchmetrics does itself around ``update``, and only there
+        """Append rows to the state.
+
+        Args:
+            rows: (K, width).
+        """
+        # torchmetrics maintains these two around ``update`` only.
+        self._computed = None
         self._update_count += 1
         self.rows = torch.cat([self.rows, rows.to(self.rows)])
 
     def sorted_rows(self) -> Tensor:
-        """All rows (K, width), in an order that depends on their values alone."""
+        """Return all rows (K, width) in lexicographic order."""
         rows = self.rows.reshape(-1, self.width)
         for column in reversed(range(self.width)):
             rows = rows[rows[:, column].argsort(stable=True)]

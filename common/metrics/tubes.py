@@ -1,4 +1,4 @@
-"""Pixels that tracks, or the segments of panoptic maps, have in common, counted frame by frame."""
+"""Intersections of tracks and of panoptic segments, counted frame by frame."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-EXACT = 1 << 24  # pixels up to which float32 counts
+EXACT = 1 << 24  # largest integer up to which float32 counts exactly
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,9 +17,12 @@ class Segments:
     """One frame of a panoptic segmentation.
 
     Attributes:
-        ids: integer (H, W), the segment of every pixel; 0: none. A segment keeps its id through the video.
-        categories: category of each segment of the frame, from 0; in the order in which they are listed.
-        crowd: segments that are groups of objects.
+        ids: integer (H, W), segment id of every pixel, 0 for none. A segment keeps its id through the video.
+        categories: class index of each segment of the frame, in the order of listing.
+        crowd: ids of segments that are groups of objects.
+
+    Raises:
+        ValueError: ``ids`` is not an integer map, or 0 is listed as a segment.
     """
 
     ids: Tensor
@@ -28,46 +31,50 @@ class Segments:
 
     def __post_init__(self) -> None:
         if self.ids.ndim != 2 or self.ids.is_floating_point() or 0 in self.categories:
-            found = f"{self.ids.dtype} {tuple(self.ids.shape)}"
-            raise ValueError(f"ids must be integers (H, W), not {found}, and 0 is no segment")
+            actual = f"{self.ids.dtype} {tuple(self.ids.shape)}"
+            raise ValueError(f"ids must be integers (H, W), not {actual}, and 0 is no segment")
 
 
 def common_pixels(pred: Segments, target: Segments) -> Counter[tuple[int, int]]:
-    """Pixels that a predicted and a true segment have in common, where there are any; id 0 stands for none.
+    """Count the pixels of each non-empty intersection of a predicted and a true segment; id 0 means none.
+
+    Args:
+        pred: predicted segments.
+        target: annotated segments.
 
     Raises:
-        ValueError: maps of different sizes, or a pixel of a segment that is not listed.
+        ValueError: the maps differ in size, or a pixel belongs to a segment that is not listed.
     """
     if pred.ids.shape != target.ids.shape:
         raise ValueError(f"maps must have one size, not {tuple(pred.ids.shape)} and {tuple(target.ids.shape)}")
-    (rows, pred_ids), (columns, target_ids) = (_places(segments) for segments in (pred, target))
+    (rows, pred_ids), (columns, target_ids) = (_segment_indices(segments) for segments in (pred, target))
     counts = torch.bincount(rows * len(target_ids) + columns, minlength=len(pred_ids) * len(target_ids))
     table = counts.view(len(pred_ids), len(target_ids))
-    places = table.nonzero().tolist()
-    pairs = zip(places, table[table > 0].tolist(), strict=True)
+    pairs = zip(table.nonzero().tolist(), table[table > 0].tolist(), strict=True)
     return Counter({(pred_ids[p], target_ids[t]): pixels for (p, t), pixels in pairs})
 
 
-def _places(segments: Segments) -> tuple[Tensor, list[int]]:
-    """For each pixel the place of its segment in the sorted ids, int64 (H * W,), and these ids."""
+def _segment_indices(segments: Segments) -> tuple[Tensor, list[int]]:
+    """Return the index of each pixel's segment among the sorted ids, int64 (H * W,), and these ids."""
     ids = torch.tensor(sorted({0, *segments.categories}), device=segments.ids.device)
     pixels = segments.ids.reshape(-1).long()
-    places = torch.searchsorted(ids, pixels).clamp(max=len(ids) - 1)
-    if not (known := ids[places] == pixels).all():
-        raise ValueError(f"segment {int(pixels[~known][0])} is in the map, but has no category")
-    return places, ids.tolist()
+    indices = torch.searchsorted(ids, pixels).clamp(max=len(ids) - 1)
+    if not (listed := ids[indices] == pixels).all():
+        raise ValueError(f"segment {int(pixels[~listed][0])} is in the map, but has no category")
+    return indices, ids.tolist()
 
 
 class TrackOverlaps:
-    """Intersections and areas of the tracks of one video, summed up while its frames stream in.
+    """Intersections and areas of the tracks of one video, accumulated frame by frame.
 
-    Tracks have ids; one that a frame does not give is not there. Masks may overlap.
+    A track that is not passed for a frame is absent from it. Masks may overlap.
     """
 
     def __init__(self) -> None:
         self.common: Counter[tuple[int, int]] = Counter()
-        self.pixels: tuple[Counter[int], Counter[int]] = (Counter(), Counter())  # of predicted and of true tracks
-        self.frames: tuple[Counter[int], Counter[int]] = (Counter(), Counter())  # that show them
+        # Of predicted and of true tracks: total pixels, and number of frames that contain the track.
+        self.pixels: tuple[Counter[int], Counter[int]] = (Counter(), Counter())
+        self.frames: tuple[Counter[int], Counter[int]] = (Counter(), Counter())
 
     def add(self, preds: Tensor, target: Tensor, pred_ids: Sequence[int], target_ids: Sequence[int]) -> Tensor:
         """Add a frame.
@@ -75,8 +82,8 @@ class TrackOverlaps:
         Args:
             preds: bool (P, H, W), predicted masks.
             target: bool (G, H, W), true masks.
-            pred_ids: the P tracks that the predicted masks belong to.
-            target_ids: the G tracks that the true masks belong to.
+            pred_ids: ids of the P predicted tracks.
+            target_ids: ids of the G true tracks.
 
         Returns:
             IoU of the masks of this frame, float64 (P, G); 0 where both are empty.
@@ -93,23 +100,44 @@ class TrackOverlaps:
         return shared.double() / (areas[0][:, None] + areas[1] - shared).clamp(min=1)
 
     def iou(self, pred_ids: Sequence[int], target_ids: Sequence[int]) -> Tensor:
-        """Sum of intersections over sum of unions, float64 (P, G); 0 where the union is 0."""
+        """Return the sum of intersections over the sum of unions, float64 (P, G); 0 where the union is empty.
+
+        Args:
+            pred_ids: ids of P predicted tracks.
+            target_ids: ids of G true tracks.
+        """
         common = [[self.common[pred, true] for true in target_ids] for pred in pred_ids]
-        said, true = (
+        predicted, true = (
             torch.tensor([pixels[id] for id in ids]).long()
             for pixels, ids in zip(self.pixels, (pred_ids, target_ids), strict=True)
         )
-        both = torch.tensor(common, dtype=torch.float64).reshape(len(pred_ids), len(target_ids))
-        return both / (said[:, None] + true - both).clamp(min=1)
+        intersection = torch.tensor(common, dtype=torch.float64).reshape(len(pred_ids), len(target_ids))
+        return intersection / (predicted[:, None] + true - intersection).clamp(min=1)
 
     def mean_areas(self, ids: Sequence[int], *, true: bool = False) -> Tensor:
-        """Mean pixels of predicted (or ``true``) tracks over the frames that show them, float64 (N,); 0: in none."""
+        """Return the mean area of tracks over the frames that contain them, float64 (N,); 0 for tracks without pixels.
+
+        Args:
+            ids: ids of N tracks.
+            true: the ids are those of true tracks. Otherwise they are those of predicted tracks.
+        """
         pixels, frames = self.pixels[true], self.frames[true]
         return torch.tensor([pixels[id] / max(frames[id], 1) for id in ids], dtype=torch.float64)
 
 
 def intersections(preds: Tensor, target: Tensor) -> Tensor:
-    """Pixels in common of each of P with each of G masks: bool (P, H, W), (G, H, W) -> int64 (P, G)."""
+    """Count the pixels of the intersection of each pair of masks.
+
+    Args:
+        preds: bool (P, H, W).
+        target: bool (G, H, W).
+
+    Returns:
+        int64 (P, G).
+
+    Raises:
+        ValueError: the masks are not boolean or differ in size.
+    """
     if preds.dtype != torch.bool or target.dtype != torch.bool or preds.shape[1:] != target.shape[1:]:
         raise ValueError(
             f"masks must be boolean (P, H, W) and (G, H, W), not {preds.dtype} {tuple(preds.shape)} and "

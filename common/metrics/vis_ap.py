@@ -1,7 +1,7 @@
 """Average precision and recall of mask tracks: YouTube-VIS 2019 and 2021, and OVIS.
 
-Source: Yang et al., "Video Instance Segmentation", ICCV 2019; where it leaves something open, what the evaluation
-program of YouTube-VIS (youtubevos/cocoapi) does.
+Source: Yang et al., "Video Instance Segmentation", ICCV 2019. Details that it leaves open follow the evaluation program
+of YouTube-VIS (youtubevos/cocoapi).
 """
 
 from __future__ import annotations
@@ -11,32 +11,34 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from common.metrics.rows import RowMetric
+from common.metrics.rows import RowMetric, unique_values
 from common.metrics.tubes import TrackOverlaps
 
-# numpy's values: a track may have exactly such an IoU or recall, and the last bit then decides.
+Array = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+# Exactly numpy's values: a track may have such an IoU or recall, and then the last bit decides.
 THRESHOLDS: tuple[float, ...] = tuple(np.linspace(0.5, 0.95, 10).tolist())
 RECALLS = torch.from_numpy(np.linspace(0, 1, 101))
-# Mean area of a track in pixels, over the frames that show it. A track on an edge is in both ranges.
+# Ranges of a track's mean area in pixels, over the frames that contain it. A track on a limit is in both ranges.
 AREAS = {"": (0.0, 1e10), "s": (0.0, 128.0**2), "m": (128.0**2, 256.0**2), "l": (256.0**2, 1e10)}
-MOST = (1, 10, 100)  # detections of a video and category that are looked at
+MAX_DETECTIONS = (1, 10, 100)  # per video and category
 
 
 class VISMetrics(RowMetric):
-    """AP and AR of video instance segmentation, means over categories and the IoU thresholds 0.50, 0.55, ..., 0.95.
+    """AP and AR of video instance segmentation, averaged over categories and the IoU thresholds 0.50, 0.55, ..., 0.95.
 
-    ``compute`` returns fractions: ``AP``, ``AP50``, ``AP75``; ``APs``, ``APm``, ``APl`` of tracks with a mean area
-    up to 128^2 pixels, between this and 256^2, and from there; ``AR1``, ``AR10``, ``AR100``, the recall with so many
-    detections of each video and category. A category without any track to be found in the range is left out; NaN if
-    that is true of all.
+    ``compute`` returns fractions: ``AP``, ``AP50``, ``AP75``; ``APs``, ``APm``, ``APl`` for tracks with a mean area of
+    up to 128^2 pixels, between 128^2 and 256^2, and above; ``AR1``, ``AR10``, ``AR100``, the recall with at most that
+    many detections per video and category. Categories without a true track in the range are excluded; NaN if there is
+    no other.
 
-    Of equal scores, the earlier video's come first (``video`` of ``match_tracks``), and within a video those that are
-    given first.
+    Detections of equal score are ordered by video (``video`` of ``match_tracks``), then by their order within it.
 
     Args:
-        kwargs: those of ``torchmetrics.Metric``.
+        kwargs: arguments of ``torchmetrics.Metric``.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -54,21 +56,33 @@ class VISMetrics(RowMetric):
         """Add one video.
 
         Args:
-            preds: bool (T, P, H, W), the masks of P tracks; an empty one says that it is not there.
-            target: bool (T, G, H, W).
-            scores: of the P tracks.
-            categories: of the P tracks.
-            target_categories: of the G tracks.
-            crowd: which of the G tracks are groups of objects, see ``match_tracks``; default: none.
+            preds: bool (T, P, H, W), masks of P predicted tracks; empty where a track is absent.
+            target: bool (T, G, H, W), masks of G true tracks.
+            scores: confidence of the P tracks.
+            categories: categories of the P tracks.
+            target_categories: categories of the G tracks.
+            crowd: whether each of the G tracks is a group of objects, see ``match_tracks``; default: none is.
         """
-        overlaps, (said, true) = TrackOverlaps(), (range(masks.shape[1]) for masks in (preds, target))
+        overlaps, (pred_ids, target_ids) = TrackOverlaps(), (range(masks.shape[1]) for masks in (preds, target))
         for frame in zip(preds, target, strict=True):
-            overlaps.add(*frame, said, true)
-        areas = overlaps.mean_areas(said), overlaps.mean_areas(true, true=True)
-        self.extend(**match_tracks(overlaps.iou(said, true), scores, categories, target_categories, *areas, crowd))
+            overlaps.add(*frame, pred_ids, target_ids)
+        areas = overlaps.mean_areas(pred_ids), overlaps.mean_areas(target_ids, true=True)
+        iou = overlaps.iou(pred_ids, target_ids)
+        self.extend(**match_tracks(iou, scores, categories, target_categories, *areas, crowd))
 
     def extend(self, category: Tensor, score: Tensor, video: Tensor, rank: Tensor, outcome: Tensor) -> None:
-        """Add what ``match_tracks`` says of N detections and true tracks of one or more videos."""
+        """Add results of ``match_tracks`` for N detections and true tracks of one or more videos.
+
+        Args:
+            category: (N,).
+            score: (N,), NaN for true tracks.
+            video: (N,), index of the video.
+            rank: (N,), -1 for true tracks.
+            outcome: (A, K, N) for A ranges of areas and K thresholds.
+
+        Raises:
+            ValueError: the shapes do not match.
+        """
         if not category.shape == score.shape == video.shape == rank.shape == outcome.shape[2:]:
             shapes = ", ".join(str(tuple(values.shape)) for values in (category, score, video, rank, outcome))
             raise ValueError(f"category, score, video and rank must be (N,) and outcome (A, K, N), not {shapes}")
@@ -76,44 +90,45 @@ class VISMetrics(RowMetric):
         self.add(torch.cat([keys, outcome.double().flatten(0, 1).T], 1))
 
     def compute(self) -> dict[str, Tensor]:
-        """The table's numbers as float64 scalars; NaN before the first true track."""
+        """Return the numbers as float64 scalars; NaN before the first true track."""
         rows = self.sorted_rows()
-        found = [self._category(rows[rows[:, 0] == category]) for category in rows[:, 0].unique()]
-        empty = rows.new_full((len(AREAS) + len(MOST), len(THRESHOLDS)), torch.nan)
-        table = torch.stack([*found, empty]).nanmean(0)  # of each number at each threshold
+        categories = [self._category(rows[rows[:, 0] == category]) for category in unique_values(rows[:, 0])]
+        empty = rows.new_full((len(AREAS) + len(MAX_DETECTIONS), len(THRESHOLDS)), torch.nan)
+        table = torch.stack([*categories, empty]).nanmean(0)  # (numbers, thresholds)
         mean = table.mean(1)
         at = {round(100 * threshold): table[0, k] for k, threshold in enumerate(THRESHOLDS)}
         out = {"AP": mean[0], "AP50": at[50], "AP75": at[75]}
         out |= {f"AP{name}": mean[k] for k, name in enumerate(AREAS) if name}
-        return out | {f"AR{most}": mean[len(AREAS) + k] for k, most in enumerate(MOST)}
+        return out | {f"AR{limit}": mean[len(AREAS) + k] for k, limit in enumerate(MAX_DETECTIONS)}
 
     def _category(self, rows: Tensor) -> Tensor:
-        """AP in each range of areas, then AR with each number of detections: (numbers, thresholds), NaN: undefined."""
+        """Return AP in each range of areas and AR with each number of detections, (numbers, thresholds)."""
         outcome = rows[:, 4:].reshape(len(rows), len(AREAS), -1)
         true = rows[:, 3] < 0
-        wanted = (outcome[true] == 1).sum(0)  # areas, thresholds
-        said, rank = outcome[~true], rows[~true, 3]
-        precision = [average_precision(said[:, k], wanted[k]) for k in range(len(AREAS))]
-        recall = [(said[rank < most, 0] == 1).sum(0) / wanted[0].double() for most in MOST]
+        positives = (outcome[true] == 1).sum(0)  # (areas, thresholds)
+        detections, rank = outcome[~true], rows[~true, 3]
+        precision = [average_precision(detections[:, k], positives[k]) for k in range(len(AREAS))]
+        recall = [(detections[rank < limit, 0] == 1).sum(0) / positives[0].double() for limit in MAX_DETECTIONS]
         return torch.stack([*precision, *recall])
 
 
-def average_precision(outcome: Tensor, wanted: Tensor) -> Tensor:
-    """Mean over 101 recalls of the best precision at that recall or a higher one, 0 where it is not reached.
+def average_precision(outcome: Tensor, positives: Tensor) -> Tensor:
+    """Compute the mean over 101 recalls of the interpolated precision, 0 at recalls that are not reached.
 
     Args:
-        outcome: (D, K), detections by descending score: 1 right, 0 wrong, NaN neither.
-        wanted: (K,), number of tracks to be found.
+        outcome: (D, K), detections by descending score: 1 true positive, 0 false positive, NaN ignored.
+        positives: (K,), number of true tracks.
 
     Returns:
-        float64 (K,), NaN where nothing is wanted.
+        float64 (K,), NaN where there is no true track.
     """
-    right, wrong = ((outcome == value).double().cumsum(0) for value in (1, 0))
-    precision = right / (right + wrong).clamp(min=1)
-    best = torch.cat([precision.flip(0).cummax(0).values.flip(0), precision.new_zeros(1, len(wanted))])
-    recall = (right / wanted.clamp(min=1)).T.contiguous()
-    first = torch.searchsorted(recall, RECALLS.to(recall).expand(len(wanted), -1).contiguous())
-    return torch.where(wanted > 0, best.gather(0, first.T).mean(0), torch.nan)
+    tp, fp = ((outcome == value).double().cumsum(0) for value in (1, 0))
+    precision = tp / (tp + fp).clamp(min=1)
+    # The best precision at this or a higher recall; the extra row is for recalls that are not reached.
+    best = torch.cat([precision.flip(0).cummax(0).values.flip(0), precision.new_zeros(1, len(positives))])
+    recall = (tp / positives.clamp(min=1)).T.contiguous()
+    first = torch.searchsorted(recall, RECALLS.to(recall).expand(len(positives), -1).contiguous())
+    return torch.where(positives > 0, best.gather(0, first.T).mean(0), torch.nan)
 
 
 def match_tracks(
@@ -125,66 +140,73 @@ def match_tracks(
     target_areas: Tensor,
     crowd: Sequence[bool] | None = None,
     video: int = 0,
-    most: int | None = MOST[-1],
+    max_detections: int | None = MAX_DETECTIONS[-1],
 ) -> dict[str, Tensor]:
-    """Which detections of one video are right, at each threshold and in each range of areas.
+    """Match the detections of one video to its true tracks, at each threshold and in each range of areas.
 
-    Of each category the ``most`` best detections are looked at, in the order of their scores. Each takes the free true
-    track with the highest IoU, at least the threshold; of equals the last one. Only where there is none does it take
-    one that does not count, and then does not count itself: a track outside the range of areas, or a crowd, which may
-    be taken again and again. Neither does a detection count that takes none and is itself outside the range.
+    In each category, the ``max_detections`` best detections are processed by descending score. Each is matched to the
+    free true track with the highest IoU of at least the threshold, the last one of equals. If there is none, it is
+    matched to an ignored track, if possible, and is then ignored itself: a track outside the range of areas, or a
+    crowd, which may be matched repeatedly. An unmatched detection outside the range of areas is ignored as well.
 
     Args:
-        iou: (P, G), of detections and true tracks. One track may be several detections, of different categories.
-        scores: (P,).
-        categories: (P,).
-        target_categories: (G,).
-        areas: (P,), mean areas in pixels over the frames that show the track.
-        target_areas: (G,); the official program takes what the annotation says.
-        crowd: (G,); default: none is.
-        video: place of the video in the split, which decides between equal scores.
-        most: detections of a category; None: all.
+        iou: (P, G), IoU of detections and true tracks. One track may be several detections of different categories.
+        scores: (P,), confidence of the detections.
+        categories: (P,), categories of the detections.
+        target_categories: (G,), categories of the true tracks.
+        areas: (P,), mean areas in pixels over the frames that contain the track.
+        target_areas: (G,), the same for true tracks; the official program uses the annotated areas.
+        crowd: (G,), whether a true track is a group of objects; default: none is.
+        video: index of the video in the split, which breaks ties between equal scores.
+        max_detections: number of detections per category; None means all.
 
     Returns:
-        The arguments of ``VISMetrics.extend``, float64, the N kept detections and true tracks last: ``category``;
-        ``score``, NaN of a true track; ``video``; ``rank``, place in the video and category from 0, -1 of a true track;
-        ``outcome`` (4, 10, N): of a detection 1 right, 0 wrong, NaN does not count; of a true track 1, or NaN.
+        The arguments of ``VISMetrics.extend``, float64, for N detections and true tracks: ``category``; ``score``, NaN
+        for true tracks; ``video``; ``rank`` within video and category, from 0, -1 for true tracks; ``outcome``
+        (4, 10, N): 1 true positive, 0 false positive, NaN ignored; for true tracks 1, or NaN if ignored.
     """
-    overlap, groups = iou.numpy(), np.array([False] * len(target_categories) if crowd is None else crowd, dtype=bool)
+    overlap, crowds = iou.numpy(), np.array([False] * len(target_categories) if crowd is None else crowd, dtype=bool)
     keys: list[tuple[float, float, float]] = []
-    outcomes: list[np.ndarray] = []
+    outcomes: list[Array] = []
+    empty = np.zeros((len(AREAS), len(THRESHOLDS), 0))
     ranges = np.array(list(AREAS.values()))[:, :, None]
     outside, outside_true = ((a < ranges[:, 0]) | (a > ranges[:, 1]) for a in (areas.numpy(), target_areas.numpy()))
     for category in sorted({*categories, *target_categories}):
-        true = [k for k, kind in enumerate(target_categories) if kind == category]
-        said = [k for k, kind in enumerate(categories) if kind == category]
-        said = sorted(said, key=lambda k: -scores[k])[:most]
-        ignored = outside_true[:, true] | groups[true]
-        keys += [(category, scores[k], rank) for rank, k in enumerate(said)] + [(category, np.nan, -1)] * len(true)
-        table = np.full((len(AREAS), len(THRESHOLDS), len(said) + len(true)), np.nan)
+        true = [k for k, other in enumerate(target_categories) if other == category]
+        detections = [k for k, other in enumerate(categories) if other == category]
+        detections = sorted(detections, key=lambda k: -scores[k])[:max_detections]
+        ignored = outside_true[:, true] | crowds[true]
+        keys += [(category, scores[k], rank) for rank, k in enumerate(detections)]
+        keys += [(category, np.nan, -1)] * len(true)
+        table = np.full((len(AREAS), len(THRESHOLDS), len(detections) + len(true)), np.nan)
         for a, t in np.ndindex(table.shape[:2]):
-            shared = overlap[np.ix_(said, true)]
-            table[a, t, : len(said)] = _match(shared, THRESHOLDS[t], ignored[a], groups[true], outside[a, said])
-        table[:, :, len(said) :] = np.where(ignored, np.nan, 1.0)[:, None]
+            shared = overlap[np.ix_(detections, true)]
+            outcome = _match(shared, THRESHOLDS[t], ignored[a], crowds[true], outside[a, detections])
+            table[a, t, : len(detections)] = outcome
+        table[:, :, len(detections) :] = np.where(ignored, np.nan, 1.0)[:, None]
         outcomes.append(table)
-    kept = torch.tensor(keys, dtype=torch.float64).reshape(-1, 3).T
-    outcome = np.concatenate([np.zeros((len(AREAS), len(THRESHOLDS), 0)), *outcomes], axis=2)
-    first = {"category": kept[0], "score": kept[1], "video": torch.full_like(kept[0], video), "rank": kept[2]}
-    return {**first, "outcome": torch.from_numpy(outcome)}
+    columns = torch.tensor(keys, dtype=torch.float64).reshape(-1, 3).unbind(1)
+    category_column, score, rank_column = columns
+    return {
+        "category": category_column,
+        "score": score,
+        "video": torch.full_like(score, video),
+        "rank": rank_column,
+        "outcome": torch.from_numpy(np.concatenate([empty, *outcomes], axis=2)),
+    }
 
 
-def _match(
-    iou: np.ndarray, threshold: float, ignored: np.ndarray, crowd: np.ndarray, outside: np.ndarray
-) -> np.ndarray:
-    """Outcome of each of P detections, best first; see ``match_tracks``."""
+def _match(iou: Array, threshold: float, ignored: Flags, crowd: Flags, outside: Flags) -> Array:
+    """Return the outcome of P detections by descending score, (P,); see ``match_tracks``."""
     free = np.ones(len(ignored), dtype=bool)
     outcome = np.where(outside, np.nan, 0.0)
     fits = iou >= threshold
     for k in fits.any(1).nonzero()[0]:
-        able = fits[k] & free
-        wanted = able & ~ignored if (able & ~ignored).any() else able
-        if wanted.any():
-            best = np.flatnonzero(wanted & (iou[k] == iou[k, wanted].max()))[-1]
+        candidates = fits[k] & free
+        if (candidates & ~ignored).any():
+            candidates = candidates & ~ignored
+        if candidates.any():
+            best = np.flatnonzero(candidates & (iou[k] == iou[k, candidates].max()))[-1]
             outcome[k] = np.nan if ignored[best] else 1.0
-            free[best] = crowd[best]
+            free[best] = crowd[best]  # a crowd stays available
     return outcome

@@ -1,4 +1,4 @@
-"""J and J_tr of VOST as a torchmetric.
+"""J and J_tr of VOST.
 
 Source: Tokmakov et al., "Breaking the 'Object' in Video Object Segmentation", CVPR 2023.
 """
@@ -16,14 +16,14 @@ from common.metrics.rows import RowMetric
 
 
 class VOSTMetrics(RowMetric):
-    """Mean, recall and decay of J over all frames and over the last quarter of them, flat over all objects.
+    """Mean, recall and decay of J over all frames and over the last quarter of them, averaged flat over all objects.
 
-    Give it scored frames only: VOST leaves out the first and the last. ``compute`` returns fractions: ``J`` and
-    ``J_tr``, where the object has been transformed, and ``J_recall``, ``J_decay``, ``J_tr_recall``, ``J_tr_decay``.
+    Pass scored frames only: VOST excludes the first and the last. ``compute`` returns fractions: ``J``; ``J_tr``, over
+    the last quarter, after the transformation; and ``J_recall``, ``J_decay``, ``J_tr_recall``, ``J_tr_decay``.
 
     Args:
-        wrap_uint8: number the bins of the decay in 8 bits as the official tool does; see ``JAndF``.
-        kwargs: those of ``torchmetrics.Metric``.
+        wrap_uint8: store the bin edges of the decay in 8 bits like the official tool; see ``JAndF``.
+        kwargs: arguments of ``torchmetrics.Metric``.
     """
 
     def __init__(self, wrap_uint8: bool = False, **kwargs: Any) -> None:
@@ -31,13 +31,23 @@ class VOSTMetrics(RowMetric):
         self.wrap_uint8 = wrap_uint8
 
     def update(self, preds: Tensor, target: Tensor, void: Tensor | None = None) -> None:
-        """Add the N objects of one video: boolean masks (T, N, H, W); ``void`` broadcastable to them is left out."""
+        """Add the N objects of one video.
+
+        Args:
+            preds: predicted masks, bool (T, N, H, W).
+            target: annotated masks, bool (T, N, H, W).
+            void: bool, pixels excluded from both, broadcastable to the masks.
+        """
         self.extend(region_similarity(preds, target, void))
 
     def extend(self, j: Tensor) -> None:
-        """Add the N objects of one video whose frames are already measured: (T, N).
+        """Add the N objects of one video from per-frame values. An object without any scored frame is skipped.
 
-        NaN: the frame does not count for the object. An object for which no frame counts is left out.
+        Args:
+            j: (T, N); NaN where the frame does not count for the object.
+
+        Raises:
+            ValueError: the shape does not match, or T is 0.
         """
         if j.ndim != 2 or not len(j):
             raise ValueError(f"J must be (T, N) with T > 0, not {tuple(j.shape)}")
@@ -48,7 +58,7 @@ class VOSTMetrics(RowMetric):
                 self.add(torch.cat([per_object(part, self.wrap_uint8) for part in parts], 1))
 
     def compute(self) -> dict[str, Tensor]:
-        """The table's numbers as float64 scalars; NaN before the first object."""
+        """Return the numbers as float64 scalars; NaN before the first object."""
         values = self.sorted_rows().mean(0)
         names = [f"{measure}_{statistic}" for measure in ("J", "J_tr") for statistic in STATISTICS]
         out = dict(zip(names, values, strict=True))

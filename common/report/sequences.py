@@ -146,7 +146,7 @@ def _figure(benchmark: Benchmark, id: str, records: Sequence[ResultRecord], coun
     figure.images[TRUTH] = [_image(video, index, video.targets, video.truth[index]) for index in figure.frames]
     number = main_number(records)
     for record in records:
-        answers = list(benchmark.read(video, predictions(record), SubmissionErrors(empty=True)))
+        answers = list(benchmark.read(video, predictions(record), SubmissionErrors(strict=False)))
         at = {answer.frame: answer for answer in answers}
         blank = torch.zeros(0, *video[0].shape[:2], dtype=torch.bool)
         sampled_answers = [at.get(index) or FrameMasks(index, (), blank, torch.zeros(0)) for index in figure.frames]

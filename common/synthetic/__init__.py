@@ -1,4 +1,4 @@
-"""Generated videos: textured deforming objects before a moving camera, with exact masks and no files."""
+"""Synthetic videos: textured, deforming objects in front of a moving camera, with exact masks."""
 
 from common.synthetic.clips import SyntheticClips
 from common.synthetic.panoptic import SyntheticPanoptic

@@ -1,4 +1,4 @@
-"""Everything that moves in a scene: targets, look-alikes, occluders and the camera."""
+"""Moving parts of a scene: targets, distractors, occluders and the camera."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from common.synthetic.motion import Absence, Wave
 from common.synthetic.shapes import Outline
 from common.synthetic.topology import Change
 
-OUTSIDE = 2.2  # half frame sides from the centre: beyond any target's radius, camera pan and zoom
+OUTSIDE = 2.2  # distance from the centre, in half frame sides, at which no target is visible for any pan and zoom
 
 
 class Pose(NamedTuple):
-    """Where an actor is: centre and radius in units of the shorter frame side, angle in radians."""
+    """Pose of an actor: centre and radius in units of the shorter frame side, angle in radians."""
 
     x: float
     y: float
@@ -26,18 +26,18 @@ class Pose(NamedTuple):
 
 @dataclass(frozen=True)
 class Actor:
-    """A textured shape on a path.
+    """A textured shape that moves along a path.
 
     Attributes:
-        outline: its shape.
+        outline: shape.
         texture: float32 (3, S, S) in 0..255.
-        x: path across, in half frame widths from the centre.
-        y: path down, in half frame heights from the centre.
-        size: natural logarithm of its diameter.
-        angle: rotation.
-        target: id of the annotated target, 0 for everything else.
-        absences: when and how it goes away.
-        change: how it comes apart or opens, None where it stays whole.
+        x: horizontal position, in half frame widths from the centre.
+        y: vertical position, in half frame heights from the centre.
+        size: natural logarithm of the diameter.
+        angle: rotation, radians.
+        target: id of the annotated target, 0 if not annotated.
+        absences: intervals of absence.
+        change: change of topology, None if there is none.
     """
 
     outline: Outline
@@ -51,24 +51,33 @@ class Actor:
     change: Change | None = None
 
     def pose(self, t: float, half: tuple[float, float]) -> Pose:
-        """Pose at frame ``t``; ``half`` is half the frame (width, height) over its shorter side."""
+        """Return the pose at a time.
+
+        Args:
+            t: time in frames.
+            half: half the frame (width, height), divided by its shorter side.
+        """
         x, y = self.x(t), self.y(t)
         for absence in self.absences:
-            away = 0.0 if absence.behind else absence.amount(t)
-            x += away * abs(absence.side[0]) * (OUTSIDE * absence.side[0] - x)
-            y += away * abs(absence.side[1]) * (OUTSIDE * absence.side[1] - y)
+            amount = 0.0 if absence.behind else absence.amount(t)
+            x += amount * abs(absence.side[0]) * (OUTSIDE * absence.side[0] - x)
+            y += amount * abs(absence.side[1]) * (OUTSIDE * absence.side[1] - y)
         return Pose(x * half[0], y * half[1], 0.5 * math.exp(self.size(t)), self.angle(t))
 
 
 @dataclass(frozen=True)
 class Occluder:
-    """A bar or box that sweeps over its target again and again.
+    """A bar or box that sweeps over its target repeatedly.
 
     Attributes:
+        leader: the target.
+        outline: a box, elongated across the normal.
+        texture: float32 (3, S, S) in 0..255.
         offset: distance from the target along ``normal``; the target is covered near 0.
         normal: direction of the sweep, radians.
-        width: half its extent along the normal, over the target's radius.
-        outline: a box, long across the normal.
+        width: half its extent along the normal, relative to the target's radius.
+        target: 0, not annotated.
+        change: None.
     """
 
     leader: Actor
@@ -81,7 +90,12 @@ class Occluder:
     change: None = field(default=None, init=False)
 
     def pose(self, t: float, half: tuple[float, float]) -> Pose:
-        """Pose at frame ``t``, beside the target that it passes."""
+        """Return the pose at a time; see ``Actor.pose``.
+
+        Args:
+            t: time in frames.
+            half: half the frame (width, height), divided by its shorter side.
+        """
         leader, offset = self.leader.pose(t, half), self.offset(t)
         x, y = leader.x + offset * math.cos(self.normal), leader.y + offset * math.sin(self.normal)
         radius = self.width * 0.5 * math.exp(self.leader.size.centre) / self.outline.aspect
@@ -90,7 +104,16 @@ class Occluder:
 
 @dataclass(frozen=True)
 class Wall:
-    """What a target hides behind: it slides in, covers the target fully while it is away, and slides out."""
+    """A wall that slides in, covers its target fully during an absence, and slides out.
+
+    Attributes:
+        leader: the target.
+        absence: the absence of the target.
+        outline: a box.
+        texture: float32 (3, S, S) in 0..255.
+        target: 0, not annotated.
+        change: None.
+    """
 
     leader: Actor
     absence: Absence
@@ -100,7 +123,12 @@ class Wall:
     change: None = field(default=None, init=False)
 
     def pose(self, t: float, half: tuple[float, float]) -> Pose:
-        """Pose at frame ``t``, over the target or beside it."""
+        """Return the pose at a time; see ``Actor.pose``.
+
+        Args:
+            t: time in frames.
+            half: half the frame (width, height), divided by its shorter side.
+        """
         leader, offset = self.leader.pose(t, half), 2.5 * (1.0 - self.absence.amount(t))
         x, y = leader.x + offset * self.absence.side[0], leader.y + offset * self.absence.side[1]
         return Pose(x, y, leader.radius * self.leader.outline.reach * 1.15, 0.0)
@@ -108,15 +136,27 @@ class Wall:
 
 @dataclass(frozen=True)
 class Camera:
-    """Pan (in units of the shorter side), natural logarithm of the zoom, and roll."""
+    """Camera motion.
+
+    Attributes:
+        x: horizontal pan, in units of the shorter frame side.
+        y: vertical pan, in units of the shorter frame side.
+        zoom: natural logarithm of the zoom.
+        roll: rotation, radians.
+    """
 
     x: Wave
     y: Wave
     zoom: Wave
     roll: Wave
 
-    def see(self, pose: Pose, t: float) -> Pose:
-        """A pose in the world as a pose in the frame, both from the frame's centre."""
+    def project(self, pose: Pose, t: float) -> Pose:
+        """Convert a pose from world to frame coordinates, both relative to the frame's centre.
+
+        Args:
+            pose: pose in the world.
+            t: time in frames.
+        """
         zoom, roll = math.exp(self.zoom(t)), self.roll(t)
         cos, sin = zoom * math.cos(roll), zoom * math.sin(roll)
         x, y = pose.x - self.x(t), pose.y - self.y(t)

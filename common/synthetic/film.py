@@ -1,4 +1,4 @@
-"""The frames and the truth of one scene, drawn when asked for."""
+"""Frames and ground truth of a scene, rendered on access."""
 
 from __future__ import annotations
 
@@ -10,16 +10,21 @@ from torch import Tensor
 from common.synthetic.scene import Layer, Scene
 from common.video.types import Prompt
 
-APPEARS = 0.6  # of the whole outline, with what lies beyond the frame's edge or behind something else
-REGION = 0.02  # of the frame: a region of the background, which has no outline
+APPEARS = 0.6  # visible fraction of a target's complete outline at which it counts as having appeared
+REGION = 0.02  # the same for a background region, which has no outline, as a fraction of the frame
 
 
 class Film:
-    """Frames of one scene. Keeps the layers of the last frame only: a frame and its truth are asked for together.
+    """Frames of one scene. The layers of the last frame are cached, since a frame and its masks are used together.
+
+    Args:
+        scene: the scene.
+        frames: number of frames.
+        size: (H, W) in pixels.
+        targets: ids of the annotated targets; default: all that are visible in some frame.
 
     Attributes:
-        prompts: mask of every target where it first appears; none where the targets are given.
-        targets: ids of the targets that are visible at some time, or as given.
+        prompts: mask of each target where it first appears; empty if ``targets`` is given.
     """
 
     def __init__(
@@ -46,28 +51,32 @@ class Film:
         return self.scene.paint(self._layers(frame), frame, self.size)
 
     def masks(self, frame: int) -> Tensor:
-        """Masks bool (N, H, W) after occlusion; disjoint."""
+        """Render the visible masks of a frame, bool (N, H, W), disjoint.
+
+        Args:
+            frame: frame index.
+        """
         labels = self.scene.labels(self._layers(self._index(frame)), self._index(frame), self.size)
         return labels == torch.tensor(self.targets, dtype=torch.uint8)[:, None, None]
 
     def _first_appearances(self) -> tuple[Prompt, ...]:
-        """A target appears where 60 % of its outline lies open for the first time, else where most of it does.
+        """Return a prompt for each target: where 60 % of it is first visible, or else where most of it is.
 
-        A region of the background appears where it takes 2 % of the frame.
+        A background region appears where it covers 2 % of the frame.
         """
         best: dict[int, tuple[int, Prompt]] = {}
-        waiting = set(self.targets)
+        missing = set(self.targets)
         for frame in range(self.frames):
-            enough = {
+            required = {
                 layer.actor.target: APPEARS * float(layer.cover.sum()) / layer.share for layer in self._layers(frame)
             }
             for target, mask in zip(self.targets, self.masks(frame), strict=True):
                 area = int(mask.sum())
-                if target in waiting and area > best.get(target, (0,))[0]:
+                if target in missing and area > best.get(target, (0,))[0]:
                     best[target] = area, Prompt(target, frame, mask)
-                    if area >= enough.get(target, REGION * mask.numel()):
-                        waiting.remove(target)
-            if not waiting:
+                    if area >= required.get(target, REGION * mask.numel()):
+                        missing.remove(target)
+            if not missing:
                 break
         return tuple(best[target][1] for target in self.targets if target in best)
 
@@ -83,7 +92,11 @@ class Film:
 
 
 class Truth:
-    """Ground truth of a film."""
+    """Ground truth of a film.
+
+    Args:
+        film: the film.
+    """
 
     def __init__(self, film: Film) -> None:
         self.film = film

@@ -1,4 +1,4 @@
-"""Generated videos in which every pixel has a category: objects before sky, ground and water."""
+"""Synthetic videos in which every pixel has a category: objects in front of sky, ground and water."""
 
 from __future__ import annotations
 
@@ -13,20 +13,19 @@ VOCABULARY = (*CATEGORIES, *STUFF)
 
 
 class SyntheticPanoptic(SyntheticClips):
-    """Videos whose targets are all objects and all regions of the background, deterministic in (preset, seed, index).
+    """Videos with panoptic annotations of objects and background regions, deterministic in (preset, seed, index).
 
-    Objects come and go; none is left out of the annotation, nothing unknown passes in front. The ids of a video's
-    regions follow those of its objects. Objects have an expression each. ``common.video.task_views`` turns such a video
-    into one of any task.
+    Objects leave and return; all are annotated, and nothing else occludes them. The ids of regions follow those of
+    objects. Each object has an expression. ``common.video.task_views`` converts such a video to any task.
 
     Args:
-        preset: ``panoptic``; several take turns by index.
+        preset: ``panoptic``; a list alternates by index.
         length: number of videos.
-        frames: frames of each video; the preset's 24 by default.
+        frames: frames per video; default: 24.
         size: (H, W) in pixels, at least 16 each.
-        seed: chooses the stream of videos.
-        objects: objects in each video; drawn from the preset's range by default.
-        held_out: draw from streams of their own, which no training seed reaches (benchmarks).
+        seed: seed of the generator.
+        objects: number of objects per video; default: drawn from the preset's range.
+        held_out: use random streams that no training seed can reach, for benchmarks.
     """
 
     def __init__(
@@ -43,13 +42,13 @@ class SyntheticPanoptic(SyntheticClips):
 
     def __getitem__(self, index: int) -> Video:  # type: ignore[override]
         index = self._index(index)
-        preset, frames, scene, looks = self._scene(index)
+        preset, frames, scene, appearances = self._scene(index)
         scene.background, regions = draw_regions(self._random(index, 0))
-        first = len(looks) + 1
+        first = len(appearances) + 1
         scene.regions = regions + first
         film = Film(scene, frames, self.size)
-        things = [CATEGORIES.index(look.category) for look in looks]
-        places = dict(enumerate([*things, *range(len(CATEGORIES), len(VOCABULARY))], start=1))
+        things = [CATEGORIES.index(appearance.category) for appearance in appearances]
+        categories = dict(enumerate([*things, *range(len(CATEGORIES), len(VOCABULARY))], start=1))
         return Video(
             id=self.name(index),
             frames=film,
@@ -59,6 +58,6 @@ class SyntheticPanoptic(SyntheticClips):
             attributes={"preset": preset.name},
             vocabulary=VOCABULARY,
             stuff=STUFF,
-            categories={target: places[target] for target in film.targets},
-            expressions={t: (describe(scene, looks, t, frames),) for t in film.targets if t < first},
+            categories={target: categories[target] for target in film.targets},
+            expressions={t: (describe(scene, appearances, t, frames),) for t in film.targets if t < first},
         )

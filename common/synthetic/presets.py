@@ -1,4 +1,4 @@
-"""How hard the generated clips are: one small record of ranges per preset."""
+"""Presets of the synthetic videos: ranges of the scene parameters."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True)
 class Preset:
-    """Ranges a scene is drawn from. Lengths are fractions of the shorter frame side unless stated, times are frames.
+    """Ranges of scene parameters. Lengths are fractions of the shorter frame side unless stated, times are in frames.
 
     Attributes:
-        name: the preset's name, part of video ids and of the random stream.
-        frames: frames of a video by default.
-        objects: fewest and most annotated targets.
-        diameter: diameter of a target.
-        travel: how far a path swings to each side of its centre, in half frame sides.
-        period: frames of one swing; with ``travel`` it sets the speed.
-        spin: largest steady rotation, radians a frame.
-        growth: largest change of size over time, as a natural logarithm.
+        name: name of the preset, part of video ids and of the random stream.
+        frames: default number of frames.
+        objects: minimum and maximum number of annotated targets.
+        diameter: range of a target's diameter.
+        travel: range of a path's amplitude, in half frame sides.
+        period: range of the period of motion; with ``travel`` it determines the speed.
+        spin: maximum constant rotation, radians per frame.
+        growth: maximum change of size over time, as a natural logarithm.
         wobble: strength of the outline's deformation.
-        camera: swing of the camera's pan; its zoom changes by as much.
-        light: largest change of brightness, as a fraction.
-        distractors: look-alikes per video: shape and texture of a target, a motion of their own, not annotated.
-        occluders: bars and boxes per target that sweep over it.
-        absence: frames of one round of leaving (or hiding behind a wall) and coming back; 0 = targets stay.
+        camera: amplitude of the camera's pan and zoom.
+        light: maximum change of brightness, as a fraction.
+        distractors: number of unannotated objects per video with the shape and texture of a target.
+        occluders: number of bars and boxes per target that sweep over it.
+        absence: length of one cycle of leaving (or hiding behind a wall) and returning; 0 disables absences.
         late: probability that a target (never the first one) enters after the start.
-        away: part of each round that is spent outside the frame, at any time of it; instead of the shorter absences
-            that spare the start of the video. (0, 0) = not so.
-        leaves: probability that a target is away at all, where ``away`` says for how long.
-        change: frames of one round of coming apart or opening a hole, and being whole again; 0 = targets stay whole.
-        relatives: objects that share two of category, colour and pattern with the first target; they move and leave
-            like targets but are not annotated.
+        away: fraction of each cycle spent outside the frame, at a random phase, instead of the shorter absences that
+            never include the start of the video; (0, 0) disables it.
+        leaves: with ``away``, probability that a target is absent at all.
+        change: length of one cycle of splitting or opening a hole and closing again; 0 disables changes of topology.
+        relatives: number of unannotated objects that share two of category, colour and pattern with the first target
+            and move and leave like targets.
     """
 
     name: str
@@ -86,7 +86,7 @@ PRESETS = {
 QUERY = replace(
     EASY, name="query", frames=48, objects=(1, 3), diameter=(0.16, 0.34), light=0.2, absence=24, away=(0.3, 0.6)
 )
-# What SyntheticQueries takes: targets that come and go, before the first frame too.
+# Presets of SyntheticQueries: targets leave and return, and may be absent from the first frame.
 QUERIES = {
     preset.name: preset
     for preset in (
@@ -96,7 +96,7 @@ QUERIES = {
 }
 
 
-# What SyntheticPanoptic takes: every object is annotated and nothing else passes in front.
+# Presets of SyntheticPanoptic: all objects are annotated, and nothing else occludes them.
 PANOPTIC = {
     preset.name: preset
     for preset in (
@@ -107,13 +107,16 @@ PANOPTIC = {
 }
 
 
-def preset_named(name: str) -> Preset:
-    """Look a preset up.
+def find_preset(name: str) -> Preset:
+    """Return the preset of a name.
+
+    Args:
+        name: name of the preset.
 
     Raises:
-        InputError: no such preset.
+        InputError: there is no such preset.
     """
-    known = {**PRESETS, **QUERIES, **PANOPTIC}
-    if name not in known:
-        raise InputError(f"preset {name!r} is unknown; choose from {', '.join(known)}")
-    return known[name]
+    presets = {**PRESETS, **QUERIES, **PANOPTIC}
+    if name not in presets:
+        raise InputError(f"preset {name!r} is unknown; choose from {', '.join(presets)}")
+    return presets[name]

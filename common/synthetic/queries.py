@@ -1,4 +1,4 @@
-"""Generated videos for visual queries: one object to be found wherever it shows, known from another image."""
+"""Synthetic videos for visual queries: one target per video, given by an external image."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from common.video.types import Prompt
 from common.video.video import Video
 
 TARGET = 1
-FPS = 6.0  # that of VQS-4K
+FPS = 6.0  # as in VQS-4K
 
 
 class SyntheticQueries(SyntheticClips):
-    """Videos with one queried target that comes and goes, deterministic in (preset, seed, index).
+    """Videos with one queried target that leaves and returns, deterministic in (preset, seed, index).
 
-    The only prompt is an image from outside the video with the target's mask. Objects of other looks come and go as
-    well, and in ``query-distractor`` two or three that differ from the target in one trait only. None of them is
-    annotated. ``attributes`` hold ``preset``, ``category``, ``height``, ``width`` and ``length``.
+    The only prompt is an external image with the target's mask. Other objects leave and return as well, and in
+    ``query-distractor`` two or three of them differ from the target in one attribute only. They are not annotated.
+    ``attributes`` hold ``preset``, ``category``, ``height``, ``width`` and ``length``.
 
     Args:
-        preset: ``query`` or ``query-distractor``; several take turns by index.
+        preset: ``query`` or ``query-distractor``; a list alternates by index.
         length: number of videos.
-        frames: frames of each video; the preset's 48 by default.
+        frames: frames per video; default: 48.
         size: (H, W) in pixels, at least 16 each.
-        seed: chooses the stream of videos.
-        held_out: draw from streams of their own, which no training seed reaches (benchmarks).
+        seed: seed of the generator.
+        held_out: use random streams that no training seed can reach, for benchmarks.
 
     Raises:
         InputError: see ``SyntheticClips``.
@@ -44,7 +44,7 @@ class SyntheticQueries(SyntheticClips):
 
     def __getitem__(self, index: int) -> Video:  # type: ignore[override]
         index = self._index(index)
-        preset, frames, scene, looks = self._scene(index)
+        preset, frames, scene, appearances = self._scene(index)
         film = Film(scene, frames, self.size, (TARGET,))
         image, mask = draw_query(scene, TARGET, self.size, self._random(index, TARGET))
         return Video(
@@ -57,7 +57,7 @@ class SyntheticQueries(SyntheticClips):
             names=[f"{frame:06d}" for frame in range(frames)],
             attributes={
                 "preset": preset.name,
-                "category": looks[0].category,
+                "category": appearances[0].category,
                 "height": self.size[0],
                 "width": self.size[1],
                 "length": frames,

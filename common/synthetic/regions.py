@@ -1,4 +1,4 @@
-"""Backgrounds of sky, ground and water, with the region of each."""
+"""Backgrounds of sky, ground and water with their regions."""
 
 from __future__ import annotations
 
@@ -8,34 +8,37 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.synthetic.motion import any_angle, uniform
+from common.synthetic.motion import random_angle, uniform
 from common.synthetic.textures import blend, noise
 
 STUFF = ("ground", "sky", "water")
-TEXELS = 384  # a side of the background, of which a frame shows about the inner third
-SHORTER = 1 / 3  # side of a frame, in half sides of the background
+TEXELS = 384  # side of the background texture; a frame shows about its inner third
+SHORTER = 1 / 3  # shorter frame side, in half sides of the background
 EARTH = ((115, 90, 55), (90, 125, 60), (165, 145, 105))
 
 
 def draw_regions(rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """A background under a wavy horizon: ground, water or both below it, the sky above.
+    """Draw a background with sky above a wavy horizon and ground, water or both below it.
+
+    Args:
+        rng: source of randomness.
 
     Returns:
-        Texture float32 (3, S, S) in 0..255, and the region of each texel, uint8 (S, S), a place in ``STUFF``.
+        Texture float32 (3, S, S) in 0..255, and the region of each texel, uint8 (S, S), an index in ``STUFF``.
     """
     line = torch.linspace(-1, 1, TEXELS) / SHORTER
     x, y = line[None], line[:, None]
     horizon = uniform(rng, -0.5, 0.2) + uniform(rng, -0.3, 0.3) * x
     for k in (1, 2, 4):
-        horizon = horizon + uniform(rng, 0.02, 0.12) / k * torch.sin(2 * k * x + any_angle(rng))
-    angle, shore = any_angle(rng), uniform(rng, -0.3, 0.3)
-    wet = math.cos(angle) * x + math.sin(angle) * (y - 0.5) > shore + 0.05 * torch.sin(6 * (x + y))
-    below = rng.random()
-    wet = wet if below < 0.5 else torch.full_like(wet, below < 0.75)
-    regions = torch.where(y < horizon, STUFF.index("sky"), torch.where(wet, STUFF.index("water"), 0)).to(torch.uint8)
+        horizon = horizon + uniform(rng, 0.02, 0.12) / k * torch.sin(2 * k * x + random_angle(rng))
+    angle, shore = random_angle(rng), uniform(rng, -0.3, 0.3)
+    water = math.cos(angle) * x + math.sin(angle) * (y - 0.5) > shore + 0.05 * torch.sin(6 * (x + y))
+    kind = rng.random()  # half of the backgrounds have both, a quarter only water, a quarter only ground
+    water = water if kind < 0.5 else torch.full_like(water, kind < 0.75)
+    regions = torch.where(y < horizon, STUFF.index("sky"), torch.where(water, STUFF.index("water"), 0)).to(torch.uint8)
     picture = torch.zeros(3, TEXELS, TEXELS)
-    for place, paint in enumerate((_ground, _sky, _water)):
-        picture = torch.where(regions == place, paint(rng), picture)
+    for region, paint in enumerate((_ground, _sky, _water)):
+        picture = torch.where(regions == region, paint(rng), picture)
     return picture, regions
 
 

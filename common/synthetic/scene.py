@@ -1,4 +1,4 @@
-"""A scene: everything a generated video is made of, and how one frame of it is drawn."""
+"""Scenes of synthetic videos, and their rendering."""
 
 from __future__ import annotations
 
@@ -14,14 +14,20 @@ from torch import Tensor
 from common.synthetic.actors import Actor, Camera, Occluder, Pose, Wall
 from common.synthetic.motion import Wave
 
-BACKDROP = 1.5  # half the side of the background texture, in units of the shorter frame side; mirrored beyond
+BACKDROP = 1.5  # half side of the background texture, in units of the shorter frame side; reflected beyond it
 
 
 class Layer(NamedTuple):
-    """One actor in one frame, inside its bounding box only.
+    """One actor in one frame, restricted to its bounding box.
 
-    Shape: rows, columns: slices of the frame; cover: float32 (h, w) in 0..1; u, v: (h, w), coordinates on the whole
-    object; share: part of the bounding box that lies inside the frame.
+    Attributes:
+        actor: the actor.
+        rows: rows of the frame.
+        columns: columns of the frame.
+        cover: coverage of each pixel, float32 (h, w) in 0..1.
+        u: horizontal coordinate on the undivided object, (h, w).
+        v: vertical coordinate on the undivided object, (h, w).
+        share: fraction of the bounding box that lies inside the frame.
     """
 
     actor: Actor | Occluder | Wall
@@ -35,14 +41,14 @@ class Layer(NamedTuple):
 
 @dataclass
 class Scene:
-    """Parameters of a video; frames are drawn from them in any order and at any size.
+    """Parameters of a video, from which frames are rendered in any order and at any size.
 
     Attributes:
         background: texture, float32 (3, S, S) in 0..255.
         actors: from back to front.
-        camera: what the frame shows.
-        light: factor on the brightness.
-        regions: target id of each texel of the background, uint8 (S, S); None where the background is no target.
+        camera: camera motion.
+        light: brightness factor over time.
+        regions: target id of each background texel, uint8 (S, S); None if the background is not annotated.
     """
 
     background: Tensor
@@ -52,38 +58,55 @@ class Scene:
     regions: Tensor | None = None
 
     def layers(self, t: int, size: tuple[int, int]) -> list[Layer]:
-        """The actors that touch frame ``t``, back to front."""
+        """Return the actors that intersect the frame, back to front.
+
+        Args:
+            t: frame index.
+            size: (H, W) in pixels.
+        """
         shorter = min(size)
         half = (size[1] / (2 * shorter), size[0] / (2 * shorter))
-        poses = ((actor, self.camera.see(actor.pose(t, half), t)) for actor in self.actors)
+        poses = ((actor, self.camera.project(actor.pose(t, half), t)) for actor in self.actors)
         return [layer for actor, pose in poses if (layer := _layer(actor, pose, t, size)) is not None]
 
     @property
     def targets(self) -> tuple[int, ...]:
         """Ids of all targets, ascending."""
-        stuff = () if self.regions is None else self.regions.unique().tolist()
+        stuff: list[int] = [] if self.regions is None else torch.unique(self.regions).tolist()
         return tuple(sorted({*(actor.target for actor in self.actors), *stuff} - {0}))
 
     def labels(self, layers: list[Layer], t: int, size: tuple[int, int]) -> Tensor:
-        """Label map uint8 (H, W): the target that is in front at each pixel, 0 where it is none."""
+        """Render the label map, uint8 (H, W): the frontmost target at each pixel, 0 for none.
+
+        Args:
+            layers: result of ``layers``.
+            t: frame index.
+            size: (H, W) in pixels.
+        """
         if self.regions is None:
             labels = torch.zeros(size, dtype=torch.uint8)
         else:
-            labels = _look_up(self.regions[None].float(), self._grid(t, size), "nearest")[0].to(torch.uint8)
+            labels = _sample_texture(self.regions[None].float(), self._grid(t, size), "nearest")[0].to(torch.uint8)
         for layer in layers:
             labels[layer.rows, layer.columns].masked_fill_(layer.cover >= 0.5, layer.actor.target)
         return labels
 
     def paint(self, layers: list[Layer], t: int, size: tuple[int, int]) -> Tensor:
-        """Frame uint8 RGB (H, W, 3)."""
-        canvas = _look_up(self.background, self._grid(t, size))
+        """Render the frame, uint8 RGB (H, W, 3).
+
+        Args:
+            layers: result of ``layers``.
+            t: frame index.
+            size: (H, W) in pixels.
+        """
+        canvas = _sample_texture(self.background, self._grid(t, size))
         for layer in layers:
             grid = torch.stack((layer.u, layer.v), -1) / layer.actor.outline.reach
-            canvas[:, layer.rows, layer.columns].lerp_(_look_up(layer.actor.texture, grid[None]), layer.cover)
+            canvas[:, layer.rows, layer.columns].lerp_(_sample_texture(layer.actor.texture, grid[None]), layer.cover)
         return canvas.mul_(self.light(t)).add_(0.5).clamp_(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous()
 
     def _grid(self, t: int, size: tuple[int, int]) -> Tensor:
-        """Where each pixel of a frame lies in the background, (1, H, W, 2)."""
+        """Return the position of each pixel in the background texture, (1, H, W, 2) in -1..1."""
         zoom, roll = math.exp(self.camera.zoom(t)) * BACKDROP, self.camera.roll(t)
         across, down = size[1] / (2 * min(size)), size[0] / (2 * min(size))
         cos, sin = math.cos(roll) / zoom, math.sin(roll) / zoom
@@ -92,13 +115,13 @@ class Scene:
         return F.affine_grid(theta, [1, 3, *size], align_corners=False)
 
 
-def _look_up(texture: Tensor, grid: Tensor, mode: str = "bilinear") -> Tensor:
-    """Values float32 (C, h, w) of a texture (C, S, S), which spans -1..1 and is mirrored beyond, at (1, h, w, 2)."""
+def _sample_texture(texture: Tensor, grid: Tensor, mode: str = "bilinear") -> Tensor:
+    """Sample a texture (C, S, S) at positions (1, h, w, 2) in -1..1, with reflection beyond: float32 (C, h, w)."""
     return F.grid_sample(texture[None], grid, mode=mode, padding_mode="reflection", align_corners=False)[0]
 
 
 def _layer(actor: Actor | Occluder | Wall, pose: Pose, t: int, size: tuple[int, int]) -> Layer | None:
-    """Cut an actor's bounding box out of the frame; None where it lies outside."""
+    """Rasterise an actor inside its bounding box; None if it lies outside the frame."""
     height, width = size
     radius = pose.radius * min(size)
     outline, change = actor.outline, actor.change
@@ -113,6 +136,6 @@ def _layer(actor: Actor | Occluder | Wall, pose: Pose, t: int, size: tuple[int, 
     dy = torch.arange(top, bottom, dtype=torch.float32)[:, None] + (0.5 - y)
     u, v = cos * dx + sin * dy, cos * dy - sin * dx
     depth, u, v = change.inside(outline, u, v, t) if change else (outline.inside(u, v, t), u, v)
-    cover = (depth * radius + 0.5).clamp_(0, 1)
+    cover = (depth * radius + 0.5).clamp_(0, 1)  # antialiasing over one pixel
     share = (right - left) * (bottom - top) / (2 * reach) ** 2
     return Layer(actor, slice(top, bottom), slice(left, right), cover, u, v, share)

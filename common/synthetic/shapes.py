@@ -1,4 +1,4 @@
-"""Outlines of objects: star-convex shapes whose radius is a sum of sines that moves with time, boxes and rings."""
+"""Outlines of objects: star-convex shapes with a time-varying radius, boxes and rings."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.synthetic.motion import any_angle, uniform
+from common.synthetic.motion import random_angle, uniform
 
 CATEGORIES = ("blob", "star", "gear", "ring", "box")
 
 
 @dataclass(frozen=True)
 class Outline:
-    """An outline in its own coordinates, where the object has radius 1.
+    """An outline in object coordinates, in which the object has radius 1.
 
     Attributes:
         category: one of ``CATEGORIES``.
-        points: spikes of a star or teeth of a gear.
-        depth: how deep they are cut, or the width of a ring.
+        points: number of spikes of a star or teeth of a gear.
+        depth: depth of spikes or teeth, or width of a ring.
         aspect: height over width of a box.
-        wobble: (k, amplitude, phase, speed) of each deformation, radius 1 + a sin(k angle + phase + speed t).
+        wobble: (k, amplitude a, phase, speed) of each deformation of the radius, 1 + a sin(k angle + phase + speed t).
     """
 
     category: str
@@ -34,13 +34,19 @@ class Outline:
 
     @property
     def reach(self) -> float:
-        """No point of the outline is farther from its centre."""
+        """Upper bound of the distance of the outline from its centre."""
         cut = self.depth if self.category in ("star", "gear") else 0.0
         corner = math.hypot(1.0, self.aspect) if self.category == "box" else 1.0
         return corner * (1.0 + cut) * (1.0 + sum(abs(a) for _, a, _, _ in self.wobble))
 
     def inside(self, u: Tensor, v: Tensor, t: float) -> Tensor:
-        """Depth below the outline at points (u, v) of any shape: > 0 inside, 0 on it, about the distance to it."""
+        """Return the approximate signed distance to the outline, positive inside.
+
+        Args:
+            u: horizontal coordinates, any shape.
+            v: vertical coordinates, same shape.
+            t: time in frames.
+        """
         angle, distance = torch.atan2(v, u), torch.sqrt(u * u + v * v)
         radius = torch.ones_like(u)
         for k, amplitude, phase, speed in self.wobble:
@@ -58,11 +64,17 @@ class Outline:
 
 
 def draw_outline(rng: np.random.Generator, wobble: float, category: str) -> Outline:
-    """An outline of a category; blobs deform twice as much as the others."""
+    """Draw an outline of a category; blobs deform twice as much as other shapes.
+
+    Args:
+        rng: source of randomness.
+        wobble: strength of the deformation.
+        category: one of ``CATEGORIES``.
+    """
     points = int(rng.integers(4, 7)) if category == "star" else int(rng.integers(7, 10))
     depth = {"star": uniform(rng, 0.28, 0.4), "gear": uniform(rng, 0.12, 0.18), "ring": uniform(rng, 0.4, 0.6)}
     share = 1.0 if category == "blob" else 0.5
     waves = tuple(
-        (k, share * wobble * uniform(rng, 0.5, 1.2), any_angle(rng), uniform(rng, -0.25, 0.25)) for k in (2, 3, 4)
+        (k, share * wobble * uniform(rng, 0.5, 1.2), random_angle(rng), uniform(rng, -0.25, 0.25)) for k in (2, 3, 4)
     )
     return Outline(category, points, depth.get(category, 0.0), uniform(rng, 0.6, 1.0), waves)

@@ -1,10 +1,11 @@
-"""Colours and surface patterns, drawn once per video."""
+"""Random textures of objects and backgrounds."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 COLOURS = {
@@ -30,7 +31,17 @@ PATTERNS = {
 
 
 def object_texture(colour: str, pattern: str, rng: np.random.Generator, size: int = 64) -> Tensor:
-    """Texture float32 (3, size, size) in 0..255: a named colour with a pattern in a second tone of it."""
+    """Draw a texture of a named colour with a pattern in a second tone of it.
+
+    Args:
+        colour: one of ``COLOURS``.
+        pattern: one of ``PATTERNS``.
+        rng: source of randomness.
+        size: side in pixels.
+
+    Returns:
+        float32 (3, size, size) in 0..255.
+    """
     first = np.array(COLOURS[colour]) + rng.uniform(-15, 15, 3)
     towards = 0.0 if first.mean() > 110 else 255.0
     second = first + (towards - first) * rng.uniform(0.45, 0.7)
@@ -38,7 +49,15 @@ def object_texture(colour: str, pattern: str, rng: np.random.Generator, size: in
 
 
 def background_texture(rng: np.random.Generator, size: int = 256) -> Tensor:
-    """Texture float32 (3, size, size) in 0..255: two muted colours, a large pattern and clouds of noise."""
+    """Draw a texture of two muted colours with a large pattern and noise.
+
+    Args:
+        rng: source of randomness.
+        size: side in pixels.
+
+    Returns:
+        float32 (3, size, size) in 0..255.
+    """
     grey = rng.uniform(50, 200)
     first, second = (grey + (rng.uniform(20, 235, 3) - grey) * 0.6 for _ in range(2))
     base = blend(first, second, _pattern(str(rng.choice(list(PATTERNS))), size, rng, scale=2.0))
@@ -46,27 +65,45 @@ def background_texture(rng: np.random.Generator, size: int = 256) -> Tensor:
     return (base + clouds - 55.0).clamp(0, 255)
 
 
-def blend(first: np.ndarray, second: np.ndarray, amount: Tensor) -> Tensor:
-    """The colours (3,) mixed: (3, H, W) in 0..255, ``amount`` (H, W) of the second one, in 0..1."""
+def blend(first: NDArray[np.float64], second: NDArray[np.float64], amount: Tensor) -> Tensor:
+    """Mix two colours.
+
+    Args:
+        first: (3,) in 0..255.
+        second: (3,) in 0..255.
+        amount: share of the second colour at each pixel, (H, W) in 0..1.
+
+    Returns:
+        float32 (3, H, W) in 0..255.
+    """
     a, b = (torch.from_numpy(np.asarray(c, dtype=np.float32))[:, None, None] for c in (first, second))
     return torch.lerp(a.expand(3, *amount.shape), b.expand(3, *amount.shape), amount).clamp(0, 255)
 
 
 def noise(cells: int, size: int, rng: np.random.Generator) -> Tensor:
-    """Smooth noise (size, size) in [0, 1] from a grid of ``cells`` random values a side."""
+    """Draw smooth noise by interpolating a grid of random values.
+
+    Args:
+        cells: side of the grid.
+        size: side of the result in pixels.
+        rng: source of randomness.
+
+    Returns:
+        float32 (size, size) in [0, 1].
+    """
     grid = torch.from_numpy(rng.random((1, 1, cells, cells), dtype=np.float32))
     return F.interpolate(grid, size=(size, size), mode="bilinear", align_corners=True)[0, 0]
 
 
 def _pattern(kind: str, size: int, rng: np.random.Generator, scale: float = 1.0) -> Tensor:
-    """Pattern (size, size) in [0, 1]; ``scale`` multiplies its spatial frequency."""
+    """Draw a pattern (size, size) in [0, 1]; ``scale`` multiplies its spatial frequency."""
     angle, phase = rng.uniform(0, np.pi), rng.uniform(0, 2 * np.pi, 2)
     frequency = scale * rng.uniform(5.0, 9.0)
     line = torch.linspace(-1, 1, size)
     along = frequency * (line[None] * np.cos(angle) + line[:, None] * np.sin(angle)) + phase[0]
     across = frequency * (line[:, None] * np.cos(angle) - line[None] * np.sin(angle)) + phase[1]
     if kind == "stripes":
-        return 0.5 + 0.5 * torch.tanh(4 * torch.sin(along))
+        return 0.5 + 0.5 * torch.tanh(4 * torch.sin(along))  # tanh sharpens the edges of stripes
     if kind == "checks":
         return 0.5 + 0.5 * torch.tanh(6 * torch.sin(along) * torch.sin(across))
     if kind == "dots":
@@ -74,5 +111,6 @@ def _pattern(kind: str, size: int, rng: np.random.Generator, scale: float = 1.0)
     if kind == "noise":
         return noise(int(4 + 6 * scale), size, rng)
     if kind == "gradient":
-        return (0.5 + (along - phase[0]) / (2.6 * frequency)).clamp(0, 1)
+        ramp: Tensor = (0.5 + (along - phase[0]) / (2.6 * frequency)).clamp(0, 1)
+        return ramp
     return 0.15 * noise(int(3 * scale), size, rng)

@@ -1,24 +1,31 @@
-"""Expressions: what a person would call a target."""
+"""Referring expressions of targets."""
 
 from __future__ import annotations
 
 import math
 
 from common.synthetic.actors import Actor, Wall
-from common.synthetic.draw import Look
+from common.synthetic.draw import Appearance
 from common.synthetic.scene import Scene
 from common.synthetic.textures import PATTERNS
 
-DEEDS = {"split": "splits in two", "hole": "opens a hole", "break": "breaks into pieces"}
+ACTIONS = {"split": "splits in two", "hole": "opens a hole", "break": "breaks into pieces"}
 
 
-def describe(scene: Scene, looks: list[Look], target: int, frames: int) -> str:
-    """An expression for a target, e.g. ``the small red striped blob that leaves``."""
-    look = looks[target - 1]
+def describe(scene: Scene, appearances: list[Appearance], target: int, frames: int) -> str:
+    """Describe a target by an expression, e.g. ``the small red striped blob that leaves``.
+
+    Args:
+        scene: the scene.
+        appearances: appearance of each target, by ascending id.
+        target: id of the target.
+        frames: number of frames.
+    """
+    appearance = appearances[target - 1]
     actor = next(a for a in scene.actors if isinstance(a, Actor) and a.target == target)
     hides = any(isinstance(a, Wall) and a.leader.target == target for a in scene.actors)
-    adjectives = " ".join(filter(None, (_size(actor), look.colour, PATTERNS[look.pattern])))
-    return f"the {adjectives} {look.category} that {_deed(actor, hides, frames)}"
+    adjectives = " ".join(filter(None, (_size(actor), appearance.colour, PATTERNS[appearance.pattern])))
+    return f"the {adjectives} {appearance.category} that {_action(actor, hides, frames)}"
 
 
 def _size(actor: Actor) -> str:
@@ -26,8 +33,8 @@ def _size(actor: Actor) -> str:
     return "small" if diameter < 0.22 else "large" if diameter > 0.28 else ""
 
 
-def _deed(actor: Actor, hides: bool, frames: int) -> str:
-    """What a target does: the most telling thing first."""
+def _action(actor: Actor, hides: bool, frames: int) -> str:
+    """Return what a target does, the most distinctive action first."""
     if any(absence.start < 0 for absence in actor.absences):
         return "comes in late"
     if any(not absence.behind for absence in actor.absences):
@@ -35,7 +42,7 @@ def _deed(actor: Actor, hides: bool, frames: int) -> str:
     if hides:
         return "hides"
     if actor.change is not None:
-        return DEEDS[actor.change.kind]
+        return ACTIONS[actor.change.kind]
     last = frames - 1
     across, down = actor.x(last) - actor.x(0), actor.y(last) - actor.y(0)
     if abs(across) > abs(down):

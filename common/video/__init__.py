@@ -1,6 +1,6 @@
-"""What a video is, and how it is read and written."""
+"""Videos, prompts and masks: types, readers and writers."""
 
-from common.files import whole_file
+from common.files import atomic_path
 from common.video.images import read_image
 from common.video.masks import (
     VOID,
@@ -14,9 +14,10 @@ from common.video.masks import (
     rle_encode,
     write_label_map,
 )
-from common.video.readers import ImageFolder, IteratorFrames, TensorFrames, VideoFile, open_video
+from common.video.readers import ImageFolder, IteratorFrames, TensorFrames, open_video
 from common.video.types import FrameMasks, Prompt
 from common.video.video import Annotations, Frames, Video
+from common.video.video_file import VideoFile
 from common.video.writers import contact_sheet, overlay, write_video
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "TensorFrames",
     "Video",
     "VideoFile",
+    "atomic_path",
     "boxes_from_masks",
     "check_annotation",
     "contact_sheet",
@@ -42,7 +44,6 @@ __all__ = [
     "read_label_map",
     "rle_decode",
     "rle_encode",
-    "whole_file",
     "write_label_map",
     "write_video",
 ]

@@ -1,9 +1,10 @@
-"""Label maps, RLE and boxes: the forms that masks take outside the models."""
+"""Conversions of masks: label maps, RLE and boxes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,15 +12,16 @@ from PIL import Image
 from torch import Tensor
 
 from common.errors import InputError
-from common.files import whole_file
+from common.files import atomic_path
 
+RLE = dict[str, Any]
 VOID = 255
 
 
 def palette() -> Tensor:
-    """The colours of PASCAL VOC and DAVIS label maps, uint8 (256, 3).
+    """Return the colour palette of PASCAL VOC and DAVIS label maps, uint8 (256, 3).
 
-    Bit k of red, green and blue (from the top) are bits 3k, 3k + 1 and 3k + 2 of the label.
+    Bits 3k, 3k + 1 and 3k + 2 of a label are bit 7 - k of red, green and blue.
     """
     labels = torch.arange(256)[:, None]
     colours = torch.zeros(256, 3, dtype=torch.long)
@@ -29,9 +31,12 @@ def palette() -> Tensor:
 
 
 def read_label_map(path: str | Path) -> Tensor:
-    """Read a label map; palette, grey (8 bit) and 1-bit images hold the labels as they are.
+    """Read a label map from a palette, 8-bit grey or 1-bit image, whose pixel values are the labels.
 
-    A grey mask drawn in 0 and 255 therefore reads as background and void.
+    A grey mask drawn in 0 and 255 is therefore read as background and void.
+
+    Args:
+        path: the file.
 
     Returns:
         uint8 (H, W).
@@ -54,18 +59,28 @@ def read_label_map(path: str | Path) -> Tensor:
 
 
 def write_label_map(path: str | Path, label_map: Tensor) -> None:
-    """Write a label map, uint8 (H, W), as a palette PNG. It is there whole or not at all."""
+    """Write a label map as a palette PNG, atomically.
+
+    Args:
+        path: the file.
+        label_map: uint8 (H, W).
+    """
     image = Image.fromarray(label_map.cpu().numpy())
     image.putpalette(palette().numpy().tobytes())
-    with whole_file(path) as part:
-        image.save(part, "PNG", compress_level=3)  # a third of the default level's time
+    with atomic_path(path) as part:
+        image.save(part, "PNG", compress_level=3)  # three times faster than the default level
 
 
 def check_annotation(labels: Tensor, frame_size: Sequence[int], where: str | Path) -> None:
-    """Check a label map (H, W) against its frame's size (H, W).
+    """Check that a label map has the size of its frame and contains an object.
+
+    Args:
+        labels: uint8 (H, W).
+        frame_size: (H, W) of the frame.
+        where: file, for error messages.
 
     Raises:
-        InputError: another size, or no object in it; ``where`` is the file it names.
+        InputError: it does not.
     """
     if tuple(labels.shape) != tuple(frame_size):
         mask, frame = ("x".join(map(str, size)) for size in (labels.shape, frame_size))
@@ -75,25 +90,55 @@ def check_annotation(labels: Tensor, frame_size: Sequence[int], where: str | Pat
 
 
 def masks_from_labels(label_map: Tensor, targets: Sequence[int]) -> Tensor:
-    """Masks bool (N, H, W) of the targets in a label map (H, W); void (255) belongs to none."""
+    """Convert a label map to masks; void (255) belongs to none.
+
+    Args:
+        label_map: integer (H, W).
+        targets: ids of N targets.
+
+    Returns:
+        bool (N, H, W).
+    """
     ids = torch.as_tensor(targets, dtype=label_map.dtype, device=label_map.device)
     masks = torch.empty(len(ids), *label_map.shape, dtype=torch.uint8, device=label_map.device)
-    # On a CPU a comparison of bytes into bytes takes a tenth of the time of one into booleans.
+    # On a CPU, writing the comparison to bytes is ten times faster than writing it to booleans.
     return torch.eq(label_map, ids[:, None, None], out=masks).view(torch.bool)
 
 
 def labels_from_masks(masks: Tensor, targets: Sequence[int]) -> Tensor:
-    """Label map uint8 (H, W) of masks bool (N, H, W); where they overlap the last target wins."""
+    """Convert masks to a label map; where masks overlap, the last target wins.
+
+    Args:
+        masks: bool (N, H, W).
+        targets: ids of the N targets, at most 255.
+
+    Returns:
+        uint8 (H, W), 0 for background.
+    """
     labels = torch.zeros(masks.shape[1:], dtype=torch.uint8, device=masks.device)
     for mask, target in zip(masks, targets, strict=True):
         labels[mask] = target
     return labels
 
 
-def boxes_from_masks(masks: Tensor) -> Tensor:
-    """Boxes float32 (N, 4), (x0, y0, x1, y1), around masks bool (N, H, W).
+def unique_ids(label_map: Tensor) -> list[int]:
+    """Return the ids in an integer label map, ascending, without 0.
 
-    x1 and y1 are one past the last pixel, so width = x1 - x0. An empty mask gives zeros.
+    Args:
+        label_map: integer tensor of any shape.
+    """
+    ids: list[int] = torch.unique(label_map).tolist()
+    return [id for id in ids if id]
+
+
+def boxes_from_masks(masks: Tensor) -> Tensor:
+    """Compute the bounding boxes of masks.
+
+    Args:
+        masks: bool (N, H, W).
+
+    Returns:
+        float32 (N, 4), (x0, y0, x1, y1), half-open: width = x1 - x0. Zeros for an empty mask.
     """
     ends = []
     for along in (masks.any(1), masks.any(2)):  # (N, W), then (N, H)
@@ -104,19 +149,32 @@ def boxes_from_masks(masks: Tensor) -> Tensor:
     return torch.stack([x0, y0, x1, y1], 1).float() * masks.flatten(1).any(1)[:, None]
 
 
-def rle_encode(masks: Tensor) -> list[dict]:
-    """COCO's compressed RLE of masks bool (N, H, W): ``{"size": [H, W], "counts": str}`` each, ready for JSON."""
+def rle_encode(masks: Tensor) -> list[RLE]:
+    """Encode masks as compressed COCO RLE.
+
+    Args:
+        masks: bool (N, H, W).
+
+    Returns:
+        ``{"size": [H, W], "counts": str}`` per mask, JSON-serialisable.
+    """
     from pycocotools import mask as coco
 
     pixels = np.asfortranarray(masks.cpu().numpy().astype(np.uint8).transpose(1, 2, 0))
     return [{"size": list(rle["size"]), "counts": rle["counts"].decode()} for rle in coco.encode(pixels)]
 
 
-def rle_decode(rles: Sequence[dict]) -> Tensor:
-    """Masks bool (N, H, W) from COCO's compressed RLE; (0, 0, 0) from an empty list.
+def rle_decode(rles: Sequence[RLE]) -> Tensor:
+    """Decode compressed COCO RLE.
+
+    Args:
+        rles: N RLE of one size.
+
+    Returns:
+        bool (N, H, W); (0, 0, 0) for an empty list.
 
     Raises:
-        InputError: sizes that differ, or counts that do not fill the size.
+        InputError: the sizes differ, or counts do not fill the size.
     """
     from pycocotools import mask as coco
 
@@ -126,16 +184,16 @@ def rle_decode(rles: Sequence[dict]) -> Tensor:
         if list(rle["size"]) != list(rles[0]["size"]):
             raise InputError(f"RLE {row}: its size {rle['size']} is not {rles[0]['size']} like the first's")
         # pycocotools leaves memory unset where counts are too short.
-        if _pixels(rle["counts"]) != rle["size"][0] * rle["size"][1]:
+        if _count_pixels(rle["counts"]) != rle["size"][0] * rle["size"][1]:
             raise InputError(f"RLE {row}: its counts do not fill {rle['size']}; it is damaged or not compressed RLE")
     return torch.from_numpy(coco.decode(list(rles)).transpose(2, 0, 1).astype(bool))
 
 
-def _pixels(counts: object) -> int | None:
-    """Sum of the runs, None if they cannot be read.
+def _count_pixels(counts: object) -> int | None:
+    """Return the sum of the runs, None if they cannot be decoded.
 
-    A run is a signed number in groups of 5 bits, lowest first, each a character from "0" on; bit 6 says that another
-    group follows. From the fourth run on, what is stored is the difference to the run two before.
+    A run is a signed number in groups of 5 bits, lowest first, each stored as a character from "0"; bit 5 of a
+    character marks that another group follows. From the fourth run on, the difference to the run two before is stored.
     """
     if not isinstance(counts, str | bytes):
         return None

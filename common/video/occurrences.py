@@ -1,4 +1,4 @@
-"""When a target is seen: runs of frames."""
+"""Occurrences of a target in a video."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from itertools import groupby
 
 
 def occurrences(present: Sequence[bool]) -> list[tuple[int, int]]:
-    """First and last frame of each unbroken run of frames that show the target, in order.
+    """Return the first and last frame of each maximal run of frames that contain the target, in order.
 
     Args:
-        present: for each frame of a video, whether it shows the target.
+        present: for each frame of a video, whether it contains the target.
     """
     runs, start = [], 0
-    for shown, run in groupby(bool(frame) for frame in present):
+    for visible, run in groupby(bool(frame) for frame in present):
         end = start + sum(1 for _ in run)
-        if shown:
+        if visible:
             runs.append((start, end - 1))
         start = end
     return runs

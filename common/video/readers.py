@@ -1,4 +1,4 @@
-"""Lazy frame sources: a folder of images, a tensor, an iterator; ``open_video`` picks the right one."""
+"""Lazy frame sources: a folder of images, a tensor, an iterator; ``open_video`` selects one."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ Source = str | Path | Tensor | np.ndarray | Iterable[Tensor | np.ndarray]
 
 
 class ImageFolder:
-    """A folder of images, one frame each, in the natural order of their names (``2`` before ``10``).
+    """A folder of images, one per frame, in the natural order of their names (``2`` before ``10``).
 
     Args:
-        path: the folder; hidden files are passed over.
-        suffixes: which files are frames.
-        gaps: allow holes in numbered names. Otherwise a hole means that a frame is missing.
+        path: the folder; hidden files are skipped.
+        suffixes: suffixes of frame files.
+        gaps: allow gaps in the numbering. Otherwise a gap is reported as a missing frame.
 
     Attributes:
         names: file stem of each frame.
 
     Raises:
-        InputError: no such folder, no frames, a hole in the numbering, two files of one name; on reading, a missing or
-            corrupt frame, or one of another size than the frames read before.
+        InputError: the folder is missing or has no frames, the numbering has a gap, or two files have the same stem; on
+            reading, a frame is missing, corrupt, or differs in size from those read before.
     """
 
     def __init__(self, path: str | Path, suffixes: Sequence[str] = SUFFIXES, gaps: bool = False) -> None:
@@ -80,10 +80,13 @@ class ImageFolder:
 
 
 class TensorFrames:
-    """A tensor uint8 RGB (T, H, W, 3) as frames.
+    """Frames from a tensor.
+
+    Args:
+        frames: uint8 RGB (T, H, W, 3).
 
     Raises:
-        InputError: another shape or type, or no frames.
+        InputError: the tensor has another shape or type, or no frames.
     """
 
     def __init__(self, frames: Tensor) -> None:
@@ -102,10 +105,13 @@ class TensorFrames:
 
 
 class IteratorFrames:
-    """A stream of frames uint8 RGB (H, W, 3), torch or numpy, whose length nobody knows: a camera, a pipe, a generator.
+    """Stream of frames of unknown length, e.g. from a camera, a pipe or a generator.
+
+    Args:
+        frames: uint8 RGB (H, W, 3) each, torch or numpy.
 
     Raises:
-        InputError: on reading, a frame of another type or size, a stream without frames or one read a second time.
+        InputError: on reading, a frame has another type or size, or the stream is empty or has been read before.
     """
 
     def __init__(self, frames: Iterable[Tensor | np.ndarray]) -> None:
@@ -121,8 +127,8 @@ class IteratorFrames:
         for index, item in enumerate(frames):
             frame = _tensor(item)
             if frame.dtype != torch.uint8 or frame.ndim != 3 or frame.shape[-1] != 3:
-                found = f"{frame.dtype} {tuple(frame.shape)}"
-                raise InputError(f"video stream: frame {index} must be uint8 RGB (H, W, 3), not {found}")
+                actual = f"{frame.dtype} {tuple(frame.shape)}"
+                raise InputError(f"video stream: frame {index} must be uint8 RGB (H, W, 3), not {actual}")
             size = size or tuple(frame.shape)
             if tuple(frame.shape) != size:
                 here = f"{frame.shape[0]}x{frame.shape[1]}, not {size[0]}x{size[1]} like the first"
@@ -137,8 +143,8 @@ def open_video(source: Source, id: str | None = None, fps: float | None = None) 
 
     Args:
         source: a video file, a folder of images, frames uint8 RGB (T, H, W, 3), or an iterable of frames (H, W, 3).
-        id: name of the video; default: name of the file or folder, else ``video``.
-        fps: frames per second; default: what the file says, else 24.
+        id: name of the video; default: the name of the file or folder, or ``video``.
+        fps: frame rate; default: that of the file, or 24.
 
     Raises:
         InputError: the source cannot be read; the message names it.
@@ -171,14 +177,14 @@ def _natural(stem: str) -> str:
 
 
 def _first_hole(names: Sequence[str]) -> str | None:
-    """The first name missing from evenly numbered names (every 5th frame is even too); None for other names."""
+    """Return the first name missing from an evenly numbered sequence (of any step); None for other names."""
     parts = [re.fullmatch(r"(.*?)(\d+)", name) for name in names]
     if len({part and part[1] for part in parts}) != 1 or parts[0] is None:
         return None
     numbers = [int(part[2]) for part in parts if part]
     steps = [after - before for before, after in pairwise(numbers)]
-    usual = min(steps, default=0)
+    regular = min(steps, default=0)
     for number, step in zip(numbers, steps, strict=False):
-        if step > usual > 0:
-            return f"{parts[0][1]}{number + usual:0{len(parts[0][2])}d}"
+        if step > regular > 0:
+            return f"{parts[0][1]}{number + regular:0{len(parts[0][2])}d}"
     return None

@@ -1,4 +1,4 @@
-"""Frames that come once: a camera, and what another program writes to a pipe."""
+"""Frame streams: cameras and pipes."""
 
 from __future__ import annotations
 
@@ -12,23 +12,26 @@ from common.errors import InputError
 
 
 def camera_frames(number: int) -> Iterator[Tensor]:
-    """Frames uint8 RGB (H, W, 3) of a camera of this machine, without end.
+    """Yield frames uint8 RGB (H, W, 3) of a camera without end.
+
+    Args:
+        number: index of the camera.
 
     Raises:
-        InputError: there is no such camera, or it stops.
+        InputError: the camera does not exist, or it stops.
     """
     import cv2
 
     log = cv2.utils.logging
-    before = log.setLogLevel(log.LOG_LEVEL_SILENT)  # or OpenCV's warnings stand before our one line
+    before = log.setLogLevel(log.LOG_LEVEL_SILENT)  # otherwise OpenCV prints warnings before our error message
     camera = cv2.VideoCapture(number)
     log.setLogLevel(before)
     if not camera.isOpened():
         raise InputError(f"camera:{number}: no such camera, or another program uses it")
     try:
         while True:
-            there, pixels = camera.read()
-            if not there:
+            success, pixels = camera.read()
+            if not success:
                 raise InputError(f"camera:{number}: it gives no more frames")
             yield torch.from_numpy(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB))
     finally:
@@ -36,9 +39,10 @@ def camera_frames(number: int) -> Iterator[Tensor]:
 
 
 def raw_frames(pipe: BinaryIO, size: tuple[int, int]) -> Iterator[Tensor]:
-    """Frames uint8 RGB (H, W, 3) of raw pixels, three bytes each (``-f rawvideo -pix_fmt rgb24`` of ffmpeg).
+    """Yield frames uint8 RGB (H, W, 3) from raw pixels of three bytes (``-f rawvideo -pix_fmt rgb24`` in ffmpeg).
 
     Args:
+        pipe: binary stream.
         size: (H, W).
 
     Raises:
@@ -57,10 +61,13 @@ def raw_frames(pipe: BinaryIO, size: tuple[int, int]) -> Iterator[Tensor]:
 
 
 def piped_frames(pipe: BinaryIO) -> Iterator[Tensor]:
-    """Frames uint8 RGB (H, W, 3) of whatever can be read from a pipe: MJPEG, MPEG-TS, Matroska.
+    """Yield frames uint8 RGB (H, W, 3) from a container that can be streamed: MJPEG, MPEG-TS, Matroska.
+
+    Args:
+        pipe: binary stream.
 
     Raises:
-        InputError: it is no video, or it is damaged.
+        InputError: the stream is not a video, or is damaged.
     """
     import av
 

@@ -1,4 +1,4 @@
-"""The two things that go in and out of every method: prompts and frame masks."""
+"""Input and output of every method: prompts and frame masks."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from common.video.masks import VOID
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """What the user says about one target on one frame.
+    """A prompt for one target on one frame.
 
-    Exactly one of these kinds: a mask; a box and / or points; a text; a vocabulary. With ``image`` the mask or the box
-    lies on that image and not on a frame of the video (visual queries).
+    It has exactly one of these kinds: a mask; a box and / or points; a text; a vocabulary. With ``image`` the mask or
+    the box refers to that image instead of a frame of the video (visual queries).
 
     Attributes:
         target: id of the target, 1..254.
-        frame: frame index in the video where the prompt holds.
+        frame: index of the frame to which the prompt refers.
         mask: bool (H, W) at video resolution, or at the resolution of ``image``.
         box: (x0, y0, x1, y1) in pixels of the video, or of ``image``.
         points: float (K, 2), x and y in pixels.
-        labels: int64 (K,), 1 = on the target, 0 = off it.
-        text: an expression that names the target.
-        vocabulary: category names, each once; the method finds its targets by itself and numbers them as it likes, and
-            the prompt's own target is 1 by convention.
-        stuff: those names of the vocabulary that cannot be counted. None of them: instances are asked for (VIS); all
-            of them: a class for each pixel (VSS); some of them: both (VPS).
+        labels: int64 (K,), 1 for positive and 0 for negative points.
+        text: an expression that describes the target.
+        vocabulary: distinct category names; the method detects its targets and assigns their ids, and ``target`` is 1
+            by convention.
+        stuff: names of the stuff classes in the vocabulary. None of them: instance segmentation (VIS); all of them:
+            semantic segmentation (VSS); some of them: panoptic segmentation (VPS).
         image: uint8 RGB (h, w, 3), the query image.
 
     Raises:
-        InputError: no kind or more than one, an id out of range, an empty mask, sizes that do not fit, a box
-            that leaves its image, stuff that is not in the vocabulary.
+        InputError: there is no kind or more than one, the id is out of range, the mask is empty, sizes do not match,
+            the box leaves its image, or a stuff class is not in the vocabulary.
     """
 
     target: int
@@ -50,7 +50,7 @@ class Prompt:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Which of mask, box, points, text and vocabulary are given."""
+        """Names of the given kinds: mask, box, points, text, vocabulary."""
         return tuple(
             kind for kind in ("mask", "box", "points", "text", "vocabulary") if getattr(self, kind) is not None
         )
@@ -71,8 +71,8 @@ class Prompt:
             raise InputError(f"{where}: give exactly one of mask, box / points, text, vocabulary")
         if self.mask is not None:
             if self.mask.dtype != torch.bool or self.mask.ndim != 2:
-                found = f"{self.mask.dtype} {tuple(self.mask.shape)}"
-                raise InputError(f"{where}: the mask must be boolean (H, W), not {found}")
+                actual = f"{self.mask.dtype} {tuple(self.mask.shape)}"
+                raise InputError(f"{where}: the mask must be boolean (H, W), not {actual}")
             if not self.mask.any():
                 raise InputError(f"{where}: the mask is empty; a target needs at least one pixel")
         if self.points is not None and (self.points.ndim != 2 or self.points.shape[1] != 2 or not len(self.points)):
@@ -85,12 +85,12 @@ class Prompt:
             raise InputError(f"{where}: the text is empty; say what to look for")
         if self.vocabulary is not None and not self.vocabulary:
             raise InputError(f"{where}: the vocabulary is empty; it needs at least one category")
-        known = self.vocabulary or ()
-        for name in known:
-            if not name.strip() or known.count(name) > 1:
+        vocabulary = self.vocabulary or ()
+        for name in vocabulary:
+            if not name.strip() or vocabulary.count(name) > 1:
                 raise InputError(f"{where}: the category {name!r} is {'empty' if not name.strip() else 'named twice'}")
         for name in self.stuff:
-            if name not in known:
+            if name not in vocabulary:
                 raise InputError(f"{where}: {name!r} is stuff but not in the vocabulary; name it in both")
         image = self.image
         if image is not None and (image.dtype != torch.uint8 or image.ndim != 3 or image.shape[2] != 3):
@@ -107,19 +107,19 @@ class Prompt:
 
 @dataclass(frozen=True, eq=False)
 class FrameMasks:
-    """One frame's answer.
+    """Prediction for one frame.
 
     Attributes:
         frame: frame index.
-        targets: N target ids, ascending, each at least 1; of a semantic answer (VSS) the category plus 1.
-        masks: bool (N, H, W) at video resolution; disjoint where the prompt names stuff.
-        scores: float32 (N,), the method's confidence that the target is there (higher is surer).
-        categories: N places in the vocabulary, from 0, where the prompt has one.
-        class_scores: float32 (N, C), how sure the method is of each of the vocabulary's C names. Instance segmentation
-            (VIS) averages them over a target's frames and counts every pair of target and name as a guess.
+        targets: N target ids, ascending, each at least 1; in semantic segmentation (VSS) the category plus 1.
+        masks: bool (N, H, W) at video resolution; disjoint if the prompt has stuff classes.
+        scores: float32 (N,), confidence that the target is present, higher is more confident.
+        categories: N indices in the vocabulary, from 0, if the prompt has one.
+        class_scores: float32 (N, C), confidence for each of the vocabulary's C names. Instance segmentation (VIS)
+            averages them over a target's frames and counts every pair of target and name as a detection.
 
     Raises:
-        ValueError: masks, categories or class scores that do not fit the targets.
+        ValueError: masks, categories or class scores do not match the targets.
     """
 
     frame: int
@@ -135,17 +135,23 @@ class FrameMasks:
                 f"frame {self.frame}: masks must be boolean (N, H, W) with N = {len(self.targets)}, "
                 f"not {self.masks.dtype} {tuple(self.masks.shape)}"
             )
-        for name, given in (("categories", self.categories), ("class scores", self.class_scores)):
-            if given is not None and len(given) != len(self.targets):
-                raise ValueError(f"frame {self.frame}: {len(given)} {name} for {len(self.targets)} targets")
+        for name, values in (("categories", self.categories), ("class scores", self.class_scores)):
+            if values is not None and len(values) != len(self.targets):
+                raise ValueError(f"frame {self.frame}: {len(values)} {name} for {len(self.targets)} targets")
 
     @classmethod
     def from_logits(
         cls, frame: int, targets: tuple[int, ...], logits: Tensor, scores: Tensor, overlap: bool = False
     ) -> FrameMasks:
-        """Threshold logits (N, H, W) at 0; without ``overlap`` a pixel goes to its largest logit only.
+        """Threshold logits at 0.
 
-        Ties go to the first target, as in the ``sam2`` predictor's non-overlap rule.
+        Args:
+            frame: frame index.
+            targets: N target ids.
+            logits: float (N, H, W).
+            scores: float32 (N,).
+            overlap: allow overlapping masks. Otherwise a pixel goes to the target with the largest logit, the first of
+                equals, as in the non-overlap rule of the ``sam2`` predictor.
         """
         masks = logits > 0
         if not overlap and len(targets) > 1:
@@ -154,7 +160,11 @@ class FrameMasks:
         return cls(frame, targets, masks, scores)
 
     def select(self, targets: tuple[int, ...]) -> Tensor:
-        """Masks bool (len(targets), H, W) in the order asked for; a target without an answer is empty."""
+        """Return the masks of given targets, bool (len(targets), H, W); a target without prediction is empty.
+
+        Args:
+            targets: target ids.
+        """
         out = self.masks.new_zeros((len(targets), *self.masks.shape[1:]))
         for row, target in enumerate(targets):
             if target in self.targets:
@@ -162,10 +172,10 @@ class FrameMasks:
         return out
 
     def label_map(self) -> Tensor:
-        """Label map uint8 (H, W): 0 background, else the target id; where masks overlap the last id wins.
+        """Return a label map, uint8 (H, W), 0 for background; where masks overlap, the last id wins.
 
         Raises:
-            ValueError: an id above 254, which a label map does not hold.
+            ValueError: an id is above 254.
         """
         if max(self.targets, default=0) >= VOID:
             raise ValueError(f"frame {self.frame}: target {max(self.targets)} does not fit into a label map")

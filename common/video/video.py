@@ -1,10 +1,10 @@
-"""A video: a lazy sequence of frames, with what a benchmark knows about it."""
+"""A video: lazily decoded frames with prompts and annotations."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -12,35 +12,35 @@ from common.video.types import Prompt
 
 
 class Frames(Protocol):
-    """RGB frames uint8 (H, W, 3), decoded when asked for. A camera or a pipe has only ``__iter__``."""
+    """RGB frames uint8 (H, W, 3), decoded on access. A camera or a pipe has only ``__iter__``."""
 
     def __iter__(self) -> Iterator[Tensor]: ...
 
 
 class Annotations(Protocol):
-    """Ground truth of a video: bool (N, H, W) for a frame, rows as ``Video.targets``; None where not annotated."""
+    """Ground truth of a video: bool (N, H, W) per frame, rows as ``Video.targets``; None if not annotated."""
 
     def __getitem__(self, frame: int) -> Tensor | None: ...
 
 
 @dataclass
 class Video:
-    """One video and what the benchmark gives the model for it.
+    """A video with its prompts and annotations.
 
     Attributes:
         id: name, unique in its data set.
         frames: lazy RGB frames, uint8 (H, W, 3), all of one size.
-        fps: frames per second.
-        prompts: what the model is told.
+        fps: frame rate.
+        prompts: prompts for the method.
         targets: ids of the annotated targets, ascending.
-        truth: ground truth masks, or None where the split hides them. Never shown to a model.
-        names: stem of each frame's file (``00000``), used again for submissions; empty = five-digit indices.
-        attributes: what else the data set knows (its own names of targets, size), as plain data.
-        annotated: indices of the frames with ground truth, ascending; None = all.
-        vocabulary: names of the data set's categories, where it has them.
-        stuff: those of them that cannot be counted; a video has one target at most of each.
-        categories: of annotated targets, {target: place in the vocabulary}. Never shown to a model.
-        expressions: what people call annotated targets, {target: texts}.
+        truth: ground truth masks, or None if hidden. Never passed to a method.
+        names: file stem of each frame (``00000``), also used in submissions; empty means five-digit indices.
+        attributes: further metadata of the data set (its names of targets, size), as plain data.
+        annotated: indices of the frames with ground truth, ascending; None means all.
+        vocabulary: category names of the data set, if any.
+        stuff: names of the stuff classes; a video has at most one target of each.
+        categories: index in the vocabulary of each annotated target. Never passed to a method.
+        expressions: referring expressions of each annotated target.
     """
 
     id: str
@@ -50,7 +50,7 @@ class Video:
     targets: tuple[int, ...] = ()
     truth: Annotations | None = None
     names: Sequence[str] = ()
-    attributes: dict = field(default_factory=dict)
+    attributes: dict[str, Any] = field(default_factory=dict)
     annotated: Sequence[int] | None = None
     vocabulary: tuple[str, ...] = ()
     stuff: tuple[str, ...] = ()
@@ -58,10 +58,10 @@ class Video:
     expressions: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        """Number of frames.
+        """Return the number of frames.
 
         Raises:
-            TypeError: the video is a stream, whose length nobody knows.
+            TypeError: the video is a stream of unknown length.
         """
         return len(self.frames)  # type: ignore[arg-type]
 
@@ -69,7 +69,8 @@ class Video:
         return iter(self.frames)
 
     def __getitem__(self, frame: int) -> Tensor:
-        return self.frames[frame]  # type: ignore[index]
+        image: Tensor = self.frames[frame]  # type: ignore[index]
+        return image
 
     @property
     def length(self) -> int | None:
@@ -77,5 +78,9 @@ class Video:
         return len(self) if hasattr(self.frames, "__len__") else None
 
     def name(self, frame: int) -> str:
-        """File stem of a frame."""
+        """Return the file stem of a frame.
+
+        Args:
+            frame: frame index.
+        """
         return self.names[frame] if self.names else f"{frame:05d}"

@@ -1,4 +1,4 @@
-"""Frames of a video file, decoded by PyAV when they are asked for."""
+"""Frames of a video file, decoded on access by PyAV."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -22,26 +22,28 @@ if TYPE_CHECKING:
     from av.packet import Packet
     from av.video.stream import VideoStream
 
-# A file that ends this many seconds before its header says is truncated; less may be a rounded header.
+# A file that ends this many seconds before the duration in its header is truncated; less may be due to rounding.
 MISSING_SECONDS = 0.5
 
 
 class VideoFile:
-    """A video file as lazy frames, uint8 RGB (H, W, 3), turned upright as the file says.
+    """Lazy frames of a video file, uint8 RGB (H, W, 3), rotated according to the file's metadata.
 
-    Iterating streams through the file in constant memory. ``frames[i]`` gives exactly frame i: it decodes from the
-    keyframe before it, or goes on from the last frame asked for where that is nearer. ``len`` and ``frames[i]`` first
-    list the file's packets, without decoding them.
+    Iteration streams through the file in constant memory. ``frames[i]`` returns exactly frame i: it decodes from the
+    preceding keyframe, or continues from the last accessed frame if that is closer. ``len`` and ``frames[i]`` first
+    read the list of packets, without decoding.
 
-    A truncated or damaged file yields the frames that decode, then raises. A container that does not state its length
-    (MPEG-TS, raw H.264) can lose its end unnoticed, and Matroska its last half second.
+    A truncated or damaged file yields the frames that can be decoded, then raises. Truncation cannot be detected in
+    containers without duration (MPEG-TS, raw H.264), nor in the last half second of Matroska.
+
+    Args:
+        path: the file.
 
     Attributes:
-        path: the file.
         fps: average frame rate.
 
     Raises:
-        InputError: no such file, no video in it, or it breaks off; the message names the file and the frame.
+        InputError: the file is missing, contains no video, or is truncated; the message names the file and the frame.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -60,8 +62,8 @@ class VideoFile:
         index = range(len(self))[index]
         for cursor in self._cursors(index):
             for frame in cursor.frames:
-                number = self._index.number(frame, cursor.following)
-                cursor.following = number + 1
+                number = self._index.number(frame, cursor.next_frame)
+                cursor.next_frame = number + 1
                 if number == index:
                     self._cursor = cursor
                     return _rgb(frame)
@@ -73,21 +75,21 @@ class VideoFile:
         return {**self.__dict__, "_cursor": None}
 
     def _cursors(self, index: int) -> Iterator[_Cursor]:
-        """Where to decode from to reach a frame, the nearest place first."""
+        """Yield decoders from which a frame can be reached, the nearest first."""
         first, dts = self._index.keyframe(index)
         cursor, self._cursor = self._cursor, None
-        # A forked worker must not go on with its parent's open file: they share one read position.
-        if cursor and cursor.process == os.getpid() and first <= cursor.following <= index:
+        # A forked worker must not continue with its parent's open file: they share the read position.
+        if cursor and cursor.process == os.getpid() and first <= cursor.next_frame <= index:
             yield cursor
         if dts is not None:
             yield _Cursor(os.getpid(), first, self._decode(first, dts))
         yield _Cursor(os.getpid(), 0, self._decode())
 
     def _decode(self, first: int = 0, dts: int | None = None) -> Iterator[VideoFrame]:
-        """Frames in display order, from frame ``first``, a keyframe whose packet has this ``dts``.
+        """Yield frames in display order, from frame ``first``, a keyframe whose packet has this ``dts``.
 
-        One thread, here and in ``_rgb``: a forked worker could never let go of a decoder that has more, and for
-        854x480 a second one gained nothing.
+        A single thread is used, here and in ``_rgb``: a forked worker cannot close a decoder with several threads, and
+        at 854x480 a second thread gives no speed-up.
         """
         import av
 
@@ -99,7 +101,7 @@ class VideoFile:
             try:
                 for frame in _frames(container, stream):
                     if dts is not None and (frame.pts or 0) < self._index.stamps[first]:
-                        continue  # shown before the keyframe, coded after it: what it refers to was not read
+                        continue  # displayed before the keyframe, coded after it: its references were not read
                     size = size or (frame.height, frame.width)
                     if frame.is_corrupt:
                         raise InputError(f"{self.path}: frame {number} is damaged; re-encode or replace the file")
@@ -108,7 +110,7 @@ class VideoFile:
                         raise InputError(f"{self.path}: frame {number} is {shape}; re-encode the file at one size")
                     yield frame
                     number += 1
-            except (_CutOff, av.FFmpegError) as error:
+            except (_TruncatedError, av.FFmpegError) as error:
                 reason = error.strerror if isinstance(error, av.FFmpegError) else str(error)
                 raise InputError(f"{self.path}: breaks off at frame {number} ({reason}); replace the file") from error
             if number == 0:
@@ -130,7 +132,7 @@ class VideoFile:
 
     def _count(self) -> int:
         number = 0
-        with suppress(InputError):  # what is there counts; reading the frame after it will say what is wrong
+        with suppress(InputError):  # count the frames that decode; reading beyond them reports the error
             for _ in self._decode():
                 number += 1
         return number
@@ -140,8 +142,8 @@ class VideoFile:
         packets = []
         with self._open() as container:
             stream = _stream(container)
-            hides_packets = stream.codec_context.name == "vp8"  # its packets are not all shown
-            with suppress(_CutOff):
+            hides_packets = stream.codec_context.name == "vp8"  # not every packet is a displayed frame
+            with suppress(_TruncatedError):
                 for packet in _packets(container, stream):
                     if not packet.is_discard:
                         packets.append((packet.pts, packet.dts, packet.is_keyframe))
@@ -153,41 +155,59 @@ class VideoFile:
 
 @dataclass
 class _Index:
-    """Time stamps of all frames in display order and (pts, dts) of the keyframes; a range where stamps are no use."""
+    """Index of a file.
+
+    Attributes:
+        stamps: time stamps (pts) of all frames in display order; a range if they are unreliable.
+        keys: (pts, dts) of the keyframes.
+    """
 
     stamps: list[int] | range
     keys: list[tuple[int, int]]
 
     def keyframe(self, index: int) -> tuple[int, int | None]:
-        """Number and dts of the last keyframe at or before a frame; (0, None) means the beginning of the file."""
-        at = bisect_right(self.keys, self.stamps[index], key=lambda key: key[0])
-        return (bisect_left(self.stamps, self.keys[at - 1][0]), self.keys[at - 1][1]) if at else (0, None)
+        """Return index and dts of the last keyframe at or before a frame; (0, None) is the beginning of the file.
 
-    def number(self, frame: VideoFrame, following: int) -> int:
-        return following if isinstance(self.stamps, range) else bisect_left(self.stamps, frame.pts or 0)
+        Args:
+            index: frame index.
+        """
+        position = bisect_right(self.keys, self.stamps[index], key=lambda key: key[0])
+        if not position:
+            return 0, None
+        pts, dts = self.keys[position - 1]
+        return bisect_left(self.stamps, pts), dts
+
+    def number(self, frame: VideoFrame, next_frame: int) -> int:
+        return next_frame if isinstance(self.stamps, range) else bisect_left(self.stamps, frame.pts or 0)
 
 
 @dataclass
 class _Cursor:
-    """An open decoder: the process that opened it, and the number of the frame that it gives next."""
+    """An open decoder.
+
+    Attributes:
+        process: id of the process that opened it.
+        next_frame: index of the frame that it returns next.
+        frames: the decoded frames.
+    """
 
     process: int
-    following: int
+    next_frame: int
     frames: Iterator[VideoFrame]
 
 
-class _CutOff(Exception):
-    """The file ends before it should."""
+class _TruncatedError(Exception):
+    """The file ends before its stated duration."""
 
 
 def _stream(container: InputContainer) -> VideoStream:
     stream = container.streams.best("video")
-    assert stream is not None  # _open has seen to it
+    assert stream is not None  # checked by ``_open``
     return stream  # type: ignore[return-value]
 
 
-def _packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
-    """The stream's packets. All streams are read, for the file ends where the longest of them does."""
+def _packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
+    """Yield the packets of a stream. All streams are read, since the duration is that of the longest one."""
     import av
 
     end = 0.0
@@ -196,36 +216,36 @@ def _packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet]
             if packet.size == 0 and packet.dts is None:
                 continue  # marks the end of a stream
             if packet.is_corrupt:
-                raise _CutOff("incomplete data")
+                raise _TruncatedError("incomplete data")
             if packet.pts is not None:
                 end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
             if packet.stream.index == stream.index:
-                yield packet
+                yield cast("Packet[VideoStream]", packet)
     except av.FFmpegError as error:
-        raise _CutOff(error.strerror) from error
+        raise _TruncatedError(error.strerror) from error
     end -= (container.start_time or 0) / av.time_base
     stated = (container.duration or 0) / av.time_base
-    last = float(1 / stream.average_rate) if stream.average_rate else 0.0  # how long it shows is not always stored
+    last = float(1 / stream.average_rate) if stream.average_rate else 0.0  # the last frame's duration may be missing
     if end < stated - last - MISSING_SECONDS:
-        raise _CutOff(f"{end:.1f} of {stated:.1f} seconds are there")
+        raise _TruncatedError(f"{end:.1f} of {stated:.1f} seconds are there")
 
 
 def _frames(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
-    """Decoded frames; where the file is cut off, those before the cut, then ``_CutOff``."""
+    """Yield decoded frames; of a truncated file those before the end, then raise ``_TruncatedError``."""
     last: int | None = None
-    cut: _CutOff | None = None
+    truncation: _TruncatedError | None = None
     try:
         for packet in _packets(container, stream):
             yield from packet.decode()
             last = packet.dts
-    except _CutOff as error:
-        cut = error
+    except _TruncatedError as error:
+        truncation = error
     for frame in stream.codec_context.decode(None):
-        # Packets come in the order of dts <= pts, so beyond the last dts a frame may be missing before this one.
-        if not cut or last is None or frame.pts is None or frame.pts <= last:
+        # Packets are ordered by dts <= pts, so a frame beyond the last dts may have a missing predecessor.
+        if not truncation or last is None or frame.pts is None or frame.pts <= last:
             yield frame
-    if cut:
-        raise cut
+    if truncation:
+        raise truncation
 
 
 def _rgb(frame: VideoFrame) -> Tensor:

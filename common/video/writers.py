@@ -1,4 +1,4 @@
-"""What a person looks at: video files, masks drawn over frames, contact sheets."""
+"""Visual output: video files, mask overlays and contact sheets."""
 
 from __future__ import annotations
 
@@ -12,24 +12,28 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from common.errors import InputError
-from common.files import whole_file
+from common.files import atomic_path
 from common.video.masks import palette
 from common.video.types import FrameMasks
 
 
 def write_video(path: str | Path, frames: Iterable[Tensor], fps: float = 24.0) -> None:
-    """Write frames uint8 RGB (H, W, 3) as H.264 MP4 that plays in any browser.
+    """Write frames as an H.264 MP4 file that plays in any browser, atomically.
 
-    H.264 in yuv420p has even sizes only: an odd height or width gets its last row or column twice. The file is there
-    whole or not at all.
+    H.264 in yuv420p requires even sizes: the last row or column of an odd size is repeated.
+
+    Args:
+        path: the file.
+        frames: uint8 RGB (H, W, 3) each.
+        fps: frame rate.
 
     Raises:
-        InputError: no frames, or frames of different size.
+        InputError: there are no frames, or they differ in size.
     """
     import av
 
     with (
-        whole_file(path) as part,
+        atomic_path(path) as part,
         av.open(str(part), "w", format="mp4", options={"movflags": "faststart"}) as container,
     ):
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
@@ -49,7 +53,16 @@ def write_video(path: str | Path, frames: Iterable[Tensor], fps: float = 24.0) -
 
 
 def overlay(frame: Tensor, masks: FrameMasks, alpha: float = 0.5) -> Tensor:
-    """A frame uint8 (H, W, 3) with each mask tinted in its target's palette colour and outlined in it."""
+    """Draw masks over a frame, tinted and outlined in their palette colours.
+
+    Args:
+        frame: uint8 (H, W, 3).
+        masks: prediction for the frame.
+        alpha: opacity of the tint.
+
+    Returns:
+        uint8 (H, W, 3).
+    """
     out, colours = frame.float(), palette().to(frame.device).float()
     for target, mask in zip(masks.targets, masks.masks.to(frame.device), strict=True):
         out[mask] = (1 - alpha) * out[mask] + alpha * colours[target]
@@ -58,7 +71,18 @@ def overlay(frame: Tensor, masks: FrameMasks, alpha: float = 0.5) -> Tensor:
 
 
 def contact_sheet(frames: Iterable[Tensor], columns: int) -> Tensor:
-    """Frames uint8 (H, W, 3) of one size as a sheet uint8 (rows * H, columns * W, 3), row by row, white where empty."""
+    """Arrange frames in a grid, row by row, on white.
+
+    Args:
+        frames: uint8 (H, W, 3) each, of one size.
+        columns: number of columns.
+
+    Returns:
+        uint8 (rows * H, columns * W, 3).
+
+    Raises:
+        InputError: there are no frames, or they differ in size.
+    """
     tiles = list(frames)
     if not tiles or len({tile.shape for tile in tiles}) > 1:
         raise InputError("contact sheet: it needs at least one frame, and all of one size")
@@ -74,6 +98,6 @@ def _even(frame: Tensor) -> Tensor:
 
 
 def _contour(mask: Tensor) -> Tensor:
-    """Pixels of a mask bool (H, W) with a neighbour outside it, left, right, above or below; the border is inside."""
-    around = pad(mask.float()[None], (1, 1, 1, 1), mode="replicate")[0] > 0
-    return mask & ~(around[:-2, 1:-1] & around[2:, 1:-1] & around[1:-1, :-2] & around[1:-1, 2:])
+    """Return the pixels of a mask bool (H, W) with a 4-neighbour outside it; the image border is not an edge."""
+    padded = pad(mask.float()[None], (1, 1, 1, 1), mode="replicate")[0] > 0
+    return mask & ~(padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:])

@@ -1,7 +1,7 @@
-"""Regions of the VOT toolkit, as text and as ``.bin``: what its ground truth and its results are made of.
+"""Regions of the VOT toolkit, the elements of its ground truth and results, in text and ``.bin`` format.
 
-Source: behaviour of vot-toolkit 0.9.0. Its mask runs go along rows inside the mask's box and start with background, so
-they are not COCO's RLE.
+Source: behaviour of vot-toolkit 0.9.0. Unlike COCO's RLE, its mask runs go along rows inside the mask's box, starting
+with background.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from common.errors import InputError
-from common.files import whole_file, write_text
+from common.files import atomic_path, write_text
 
 VERSION = 1
 LONGEST_RUN = 255 * 255
@@ -27,11 +28,10 @@ SPECIAL_TYPE, RECTANGLE_TYPE, POLYGON_TYPE, MASK_TYPE = 0, 1, 2, 3
 
 @dataclass(frozen=True)
 class Special:
-    """No region, but a code.
+    """A code instead of a region.
 
     Attributes:
-        code: in ground truth 0 = unknown, 1 = absent; in results 0 = nothing reported, 1 = initialised here,
-            2 = failed.
+        code: in ground truth 0 unknown, 1 absent; in results 0 not reported, 1 initialised, 2 failed.
     """
 
     code: int
@@ -43,7 +43,14 @@ ABSENT = INITIALISED = Special(1)
 
 @dataclass(frozen=True)
 class Rectangle:
-    """A box in pixels; ``x`` and ``y`` are its left upper corner."""
+    """A box in pixels.
+
+    Attributes:
+        x: left edge.
+        y: upper edge.
+        w: width.
+        h: height.
+    """
 
     x: float
     y: float
@@ -53,10 +60,10 @@ class Rectangle:
 
 @dataclass(frozen=True)
 class Polygon:
-    """A closed line through pixel centres.
+    """A polygon.
 
     Attributes:
-        points: three or more corners (x, y); whole numbers are the centres of pixels.
+        points: three or more corners (x, y); integers are pixel centres.
     """
 
     points: tuple[tuple[float, float], ...]
@@ -64,14 +71,17 @@ class Polygon:
 
 @dataclass(frozen=True)
 class Mask:
-    """A mask inside a box, kept as runs.
+    """A run-length encoded mask inside a box.
 
     Attributes:
-        x: column of the box's first pixel; the box may reach beyond the frame.
-        y: row of it.
-        w: width of the box, 0 where nothing is marked.
+        x: first column of the box, which may extend beyond the frame.
+        y: first row of the box.
+        w: width of the box, 0 for an empty mask.
         h: height of the box.
-        runs: lengths along the rows, background and foreground by turns, background (which may be 0) first.
+        runs: alternating lengths of background and foreground along the rows; the first, background, may be 0.
+
+    Raises:
+        InputError: a number is negative, or the runs do not fill the box.
     """
 
     x: int
@@ -86,13 +96,17 @@ class Mask:
 
     @classmethod
     def of(cls, mask: Tensor) -> Mask:
-        """From a mask bool (H, W); its box is as small as it can be."""
+        """Encode a mask with its bounding box.
+
+        Args:
+            mask: bool (H, W).
+        """
         if not mask.any():
             return cls(0, 0, 0, 0, (0,))
         rows, columns = (mask.any(along).nonzero()[:, 0] for along in (1, 0))
         (y0, y1), (x0, x1) = ((int(ends[0]), int(ends[-1]) + 1) for ends in (rows, columns))
         pixels = mask[y0:y1, x0:x1].reshape(-1).cpu().numpy()
-        changes = np.flatnonzero(np.diff(pixels, prepend=False))
+        changes = np.flatnonzero(np.diff(pixels, prepend=False))  # positions at which a new run begins
         return cls(x0, y0, x1 - x0, y1 - y0, tuple(np.diff(changes, prepend=0, append=len(pixels)).tolist()))
 
 
@@ -100,15 +114,18 @@ Region = Special | Rectangle | Polygon | Mask
 
 
 def raster(region: Region, size: Sequence[int]) -> Tensor:
-    """The pixels of a region as bool (H, W), the part inside the frame; a code marks none.
+    """Rasterise a region, clipped to the frame; a code gives an empty mask.
 
-    As in the toolkit a rectangle covers the pixels from its left upper corner to, but without, its right lower corner,
-    both rounded down. A polygon has its corners rounded to pixels and the pixels of its outline belong to it; where a
-    slanted outline runs between two pixels the toolkit may take the other one.
+    As in the toolkit, a rectangle covers the pixels from its upper-left corner to its lower-right corner, exclusive,
+    both rounded down. The corners of a polygon are rounded to pixels, and its outline is included; where a slanted
+    outline passes between two pixels, the toolkit may choose the other one.
 
     Args:
-        region: any.
-        size: height and width of the frame.
+        region: the region.
+        size: (H, W) of the frame.
+
+    Returns:
+        bool (H, W).
     """
     height, width = size
     out = torch.zeros(height, width, dtype=torch.bool)
@@ -122,10 +139,11 @@ def raster(region: Region, size: Sequence[int]) -> Tensor:
     if isinstance(region, Mask):
         values = np.arange(len(region.runs)) % 2 == 1
         box = torch.from_numpy(np.repeat(values, region.runs).reshape(region.h, region.w))
+        # Clip the part of the box that lies outside the frame.
         top, left = max(-region.y, 0), max(-region.x, 0)
-        inside = box[top : max(height - region.y, 0), left : max(width - region.x, 0)]
+        clipped = box[top : max(height - region.y, 0), left : max(width - region.x, 0)]
         y, x = region.y + top, region.x + left
-        out[y : y + inside.shape[0], x : x + inside.shape[1]] = inside
+        out[y : y + clipped.shape[0], x : x + clipped.shape[1]] = clipped
     return out
 
 
@@ -133,10 +151,13 @@ def raster(region: Region, size: Sequence[int]) -> Tensor:
 
 
 def parse_region(text: str) -> Region:
-    """A region of one line of text: a code, a rectangle, a polygon or a mask (``m``). NaN stands for code 0.
+    """Parse a region from one line: a code, a rectangle, a polygon or a mask (``m...``). NaN is read as code 0.
+
+    Args:
+        text: the line.
 
     Raises:
-        InputError: it is none of these; says why.
+        InputError: it is none of these.
     """
     text = text.strip()
     try:
@@ -162,7 +183,11 @@ def parse_region(text: str) -> Region:
 
 
 def format_region(region: Region) -> str:
-    """One line of text, without its end."""
+    """Format a region as one line of text, without newline.
+
+    Args:
+        region: the region.
+    """
     if isinstance(region, Special):
         return str(region.code)
     if isinstance(region, Mask):
@@ -174,10 +199,14 @@ def format_region(region: Region) -> str:
 
 
 def read_regions(path: str | Path) -> list[Region]:
-    """The regions of a file, one for each frame: ``.bin``, or text with one in a line.
+    """Read the regions of a file, one per frame, from ``.bin`` or from text with one region per line.
+
+    Args:
+        path: the file.
 
     Raises:
-        InputError: no such file, or something in it that is no region; names the file and the line (or region).
+        InputError: the file is missing or contains an invalid region; the message names the file and the line (or
+            region).
     """
     path = Path(path)
     try:
@@ -185,7 +214,7 @@ def read_regions(path: str | Path) -> list[Region]:
     except OSError as error:
         raise InputError(f"{path}: cannot read the regions ({error.strerror})") from error
     if path.suffix == ".bin":
-        return _Bytes(path, data).regions()
+        return _BinaryReader(path, data).regions()
     regions: list[Region] = []
     for number, line in enumerate(data.decode("utf-8", "replace").rstrip().splitlines(), 1):
         try:
@@ -196,13 +225,18 @@ def read_regions(path: str | Path) -> list[Region]:
 
 
 def write_regions(path: str | Path, regions: Iterable[Region]) -> None:
-    """Write regions, one for each frame, as ``.bin`` or as text. The file is there whole or not at all."""
+    """Write regions, one per frame, as ``.bin`` or as text, atomically.
+
+    Args:
+        path: the file; its suffix selects the format.
+        regions: the regions.
+    """
     path = Path(path)
     if path.suffix != ".bin":
         write_text(path, "".join(format_region(region) + "\n" for region in regions))
         return
     packed = [_pack(region) for region in regions]
-    with whole_file(path) as part:
+    with atomic_path(path) as part:
         part.write_bytes(struct.pack("<hI", VERSION, len(packed)) + b"".join(packed))
 
 
@@ -221,7 +255,11 @@ def _pack(region: Region) -> bytes:
 
 
 def split_runs(runs: Sequence[int]) -> list[int]:
-    """Runs of at most 65025 pixels that mean the same: an empty run of the other kind stands between the parts."""
+    """Split runs longer than 65025 pixels, the limit of the ``.bin`` format, with empty runs of the other kind between.
+
+    Args:
+        runs: run lengths.
+    """
     out: list[int] = []
     for run in runs:
         parts = (run - 1) // LONGEST_RUN if run else 0
@@ -229,11 +267,11 @@ def split_runs(runs: Sequence[int]) -> list[int]:
     return out
 
 
-class _Bytes:
-    """A ``.bin`` file while it is read."""
+class _BinaryReader:
+    """Reader of a ``.bin`` file."""
 
     def __init__(self, path: Path, data: bytes) -> None:
-        self.path, self.data, self.place = path, data, 0
+        self.path, self.data, self.offset = path, data, 0
 
     def regions(self) -> list[Region]:
         version, count = self._take("hI", "header")
@@ -259,9 +297,9 @@ class _Bytes:
                 raise InputError(f"{self.path}, {where}: {error}") from error
         raise InputError(f"{self.path}, {where}: type {kind} is not a code (0), rectangle (1), polygon (2) or mask (3)")
 
-    def _take(self, form: str, where: str) -> tuple:
-        start, self.place = self.place, self.place + struct.calcsize("<" + form)
-        if self.place > len(self.data):
+    def _take(self, form: str, where: str) -> tuple[Any, ...]:
+        start, self.offset = self.offset, self.offset + struct.calcsize("<" + form)
+        if self.offset > len(self.data):
             raise InputError(f"{self.path}, {where}: the file ends here; it is cut off, write it again")
         return struct.unpack_from("<" + form, self.data, start)
 

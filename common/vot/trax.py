@@ -1,8 +1,9 @@
-"""A session as a tracker of the VOT toolkit, over the TraX protocol."""
+"""Serve a session as a tracker of the VOT toolkit over the TraX protocol."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,17 +15,17 @@ from common.inference.session import Session
 from common.video import Prompt, read_image
 
 
-def serve(open_session: Callable[[], Session], name: str, device: torch.device, trax: Any) -> None:
-    """Answer each frame with one mask per object, in the order in which the objects were given; empty = absent.
+def serve(open_session: Callable[[], Session], name: str, device: torch.device, trax: ModuleType) -> None:
+    """Serve tracking requests: each frame is answered by one mask per object, in the order of initialisation.
 
     Args:
-        open_session: opens a session that takes masks and answers a frame at once.
-        name: of the tracker, for the protocol.
+        open_session: opens a session that accepts masks and answers each frame immediately.
+        name: name of the tracker.
         device: device of the method.
         trax: the module ``trax``.
 
     Raises:
-        InputError: a frame cannot be read, an object is not a mask, or the method does not answer a frame at once.
+        InputError: a frame cannot be read, an object is not given as a mask, or the method answers with delay.
     """
     session, targets = open_session(), 0
     formats = [trax.Region.MASK], [trax.Image.PATH]
@@ -47,8 +48,8 @@ def serve(open_session: Callable[[], Session], name: str, device: torch.device, 
             server.status([(trax.Mask.create(np.ascontiguousarray(mask)), {}) for mask in masks])
 
 
-def _mask(region: Any, size: tuple[int, int], trax: Any, path: str) -> Tensor:
-    """Return the mask bool (H, W) of a region, which the toolkit crops to its bounding box."""
+def _mask(region: Any, size: tuple[int, int], trax: ModuleType, path: str) -> Tensor:
+    """Convert an object's region to a mask bool (H, W); the toolkit omits empty rows and columns at its end."""
     if region.type != trax.Region.MASK:
         raise InputError(f"{path}: an object is given as a {region.type}; use a stack of the toolkit that gives masks")
     part = torch.from_numpy(region.array(True)).bool()[: size[0], : size[1]]

@@ -1,4 +1,4 @@
-"""Sequences and results as the VOT toolkit keeps them, so that a tracker can be run inside it or beside it.
+"""Sequences and results in the format of the VOT toolkit.
 
 Source: behaviour of vot-toolkit 0.9.0.
 """
@@ -19,13 +19,13 @@ SUFFIXES = (".txt", ".bin")
 
 @dataclass(frozen=True)
 class VOTSequence:
-    """What a sequence's folder says, without its frames.
+    """Metadata and ground truth of a sequence.
 
     Attributes:
-        folder: of the sequence.
-        keys: lines ``key=value`` of its file ``sequence``.
-        objects: ground truth of each object by its id; what is shorter than the video is unknown from there on.
-        ignore: regions that do not count, for each frame; may be shorter than the video too.
+        folder: folder of the sequence.
+        keys: lines ``key=value`` of the file ``sequence``.
+        objects: ground truth of each object by id; unknown for frames beyond its end.
+        ignore: region excluded from scoring per frame; may be shorter than the video.
     """
 
     folder: Path
@@ -35,11 +35,18 @@ class VOTSequence:
 
     @property
     def pattern(self) -> str:
-        """Path of a frame, a format of its number, which counts from 1: ``color/%08d.jpg``."""
+        """Format of the frames' paths, with the frame number counted from 1: ``color/%08d.jpg``."""
         return self.keys.get("channels.color", "color/%08d.jpg")
 
     def number(self, key: str) -> float | None:
-        """A number out of the file ``sequence``, such as ``fps``, ``width``, ``height`` or ``length``."""
+        """Return a number from the file ``sequence``, None if it is missing.
+
+        Args:
+            key: e.g. ``fps``, ``width``, ``height`` or ``length``.
+
+        Raises:
+            InputError: the value is not a number.
+        """
         value = self.keys.get(key)
         try:
             return None if value is None else float(value)
@@ -47,10 +54,13 @@ class VOTSequence:
             raise InputError(f"{self.folder / 'sequence'}: {key}={value} is not a number; correct the line") from error
 
     def tagged(self, tag: str) -> list[int]:
-        """Indices of the frames with a tag, one of ``<tag>.tag``'s lines of 0 and 1 for each frame.
+        """Return the indices of the frames with a tag.
+
+        Args:
+            tag: name of the tag; ``<tag>.tag`` has a line with 0 or 1 per frame.
 
         Raises:
-            InputError: no such file, or something else in it.
+            InputError: the file is missing or has another format.
         """
         path = self.folder / f"{tag}.tag"
         if not path.is_file():
@@ -63,12 +73,15 @@ class VOTSequence:
 
 
 def read_sequence(folder: Path) -> VOTSequence:
-    """Read a sequence's description and its ground truth: ``groundtruth_<id>.txt``, or ``groundtruth.txt`` alone.
+    """Read the metadata and ground truth of a sequence, ``groundtruth_<id>.txt`` or a single ``groundtruth.txt``.
 
-    Objects come in the order of their ids (2 before 10). Ids that begin with ``_`` are not objects.
+    Objects are in natural order of their ids (2 before 10). Ids that begin with ``_`` are not objects.
+
+    Args:
+        folder: folder of the sequence.
 
     Raises:
-        InputError: a file is missing or wrong.
+        InputError: a file is missing or invalid.
     """
     path = folder / "sequence"
     try:
@@ -92,13 +105,13 @@ def write_results(
 ) -> None:
     """Write ``<folder>/<sequence>/<sequence>_<object>_001.txt`` and ``..._001_time.value`` for every object.
 
-    A single object has no part of its own in the name.
+    The name of a single object is omitted.
 
     Args:
         folder: ``results/<tracker>/<experiment>`` of a workspace.
-        sequence: its name.
-        tracks: a region for each frame, by object id; code 1 where the object was given, 0 where it is not reported.
-        seconds: time that each frame took.
+        sequence: name of the sequence.
+        tracks: one region per frame, by object id; code 1 where the object is initialised, 0 where it is not reported.
+        seconds: processing time of each frame.
     """
     for id, regions in tracks.items():
         stem = _stem(sequence, None if len(tracks) == 1 else id)
@@ -107,17 +120,17 @@ def write_results(
 
 
 def read_results(folder: Path, sequence: str, id: str, single: bool, length: int) -> list[Region]:
-    """The regions of one object, one for each frame, from text or ``.bin``.
+    """Read the results of one object, one region per frame, from text or ``.bin``.
 
     Args:
-        folder: of the sequence's results.
-        sequence: its name.
-        id: of the object.
-        single: it is the sequence's only one, whose id may be left out of the name.
+        folder: folder of the sequence's results.
+        sequence: name of the sequence.
+        id: id of the object.
+        single: it is the only object, whose id may be omitted from the name.
         length: number of frames.
 
     Raises:
-        InputError: no such file, something wrong in it, or a number of regions that is not that of the frames.
+        InputError: the file is missing or invalid, or the number of regions differs from that of the frames.
     """
     stems = [_stem(sequence, id), *([_stem(sequence, None)] if single else [])]
     files = [folder / f"{stem}{suffix}" for stem in stems for suffix in SUFFIXES]
@@ -131,7 +144,12 @@ def read_results(folder: Path, sequence: str, id: str, single: bool, length: int
 
 
 def region_at(regions: Sequence[Region], frame: int) -> Region:
-    """Ground truth of a frame, which is unknown beyond its end."""
+    """Return the region of a frame, ``UNKNOWN`` beyond the end of the ground truth.
+
+    Args:
+        regions: one region per frame.
+        frame: frame index.
+    """
     return regions[frame] if frame < len(regions) else UNKNOWN
 
 

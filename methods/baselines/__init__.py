@@ -1,4 +1,4 @@
-"""Trivial baselines that a method must beat before its numbers mean anything."""
+"""Trivial baselines, a lower bound for the numbers of every method."""
 
 from methods.baselines.baselines import AnswerNothing, CopyFirstMask, MostFrequentClass, WholeFrame
 

@@ -1,4 +1,4 @@
-"""What a method must beat before its numbers mean anything."""
+"""Trivial baselines without weights."""
 
 from __future__ import annotations
 
@@ -16,53 +16,53 @@ from common.video import FrameMasks, Prompt
 
 
 class CopyFirstMask(VideoSegmenter):
-    """Repeats each target's first mask on every later frame: the score of knowing nothing about motion."""
+    """Repeat each target's first mask on every later frame."""
 
     needs_weights = False
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-
     def session(self, length: int | None = None) -> CopySession:
-        """A session that remembers one mask a target, whatever the length."""
+        """Open a session that stores one mask per target.
+
+        Args:
+            length: number of frames; not used.
+        """
         return CopySession()
 
 
 class AnswerNothing(VideoSegmenter):
-    """Finds no target on any frame, whatever the prompt: the score of never looking."""
+    """Predict an empty mask for every target on every frame."""
 
     needs_weights = False
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-
     def session(self, length: int | None = None) -> NothingSession:
-        """A session that remembers the ids of its targets only."""
+        """Open a session that stores the ids of its targets.
+
+        Args:
+            length: number of frames; not used.
+        """
         return NothingSession()
 
 
 class WholeFrame(VideoSegmenter):
-    """Every target is the whole frame, whatever the prompt: the score of never looking where targets are large.
-
-    A vocabulary is answered by one target that is as likely each of its names.
-    """
+    """Predict the whole frame for every target; for a vocabulary, one target with equal scores for all names."""
 
     needs_weights = False
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-
     def session(self, length: int | None = None) -> WholeSession:
-        """A session that remembers the ids of its targets only."""
+        """Open a session that stores the ids of its targets.
+
+        Args:
+            length: number of frames; not used.
+        """
         return WholeSession()
 
 
 class MostFrequentClass(VideoSegmenter):
-    """Answers a vocabulary with one name for all pixels: the score of knowing nothing but what is common.
+    """Predict one class for all pixels.
 
     Args:
-        category: the name, that of most pixels of the training set.
-        kwargs: those of ``VideoSegmenter``.
+        category: name of the class, e.g. the most frequent one of the training set.
+        kwargs: arguments of ``VideoSegmenter``.
     """
 
     needs_weights = False
@@ -72,18 +72,27 @@ class MostFrequentClass(VideoSegmenter):
         self.category = category
 
     def session(self, length: int | None = None) -> WholeSession:
-        """A session that remembers the vocabulary only."""
+        """Open a session that stores the vocabulary.
+
+        Args:
+            length: number of frames; not used.
+        """
         return WholeSession(self.category)
 
 
 class CopySession(Session):
-    """Answers every frame at once with the masks it was given."""
+    """Session that returns the prompt masks on every frame."""
 
     def __init__(self) -> None:
         self.reset()
 
     def step(self, frame: Tensor, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
-        """The masks given so far, on this frame; a later mask of the same target replaces the first."""
+        """Return all prompt masks up to this frame; a later mask of a target replaces the earlier one.
+
+        Args:
+            frame: uint8 (H, W, 3).
+            prompts: prompts of this frame.
+        """
         self.size = size = self.check(frame, prompts)
         self.frame += 1
         self.masks |= {prompt.target: self._mask(prompt).to(frame.device) for prompt in prompts}
@@ -93,21 +102,24 @@ class CopySession(Session):
         return [FrameMasks(self.frame, targets, stacked, torch.ones(len(targets), device=frame.device))]
 
     def finish(self) -> list[FrameMasks]:
-        """Nothing is ever open."""
+        """Return nothing, since every frame has been answered."""
         return []
 
     def drop(self, target: int) -> None:
-        """Stop repeating a target's mask.
+        """Stop returning a target's mask.
+
+        Args:
+            target: id of the target.
 
         Raises:
-            InputError: the target is not followed.
+            InputError: the target is not tracked.
         """
         if target not in self.masks:
             raise InputError(f"target {target} is not followed; followed are {sorted(self.masks)}")
         del self.masks[target]
 
     def reset(self) -> None:
-        """Forget the masks, the frame size and the frame count."""
+        """Clear the masks, the frame size and the frame count."""
         self.masks: dict[int, Tensor] = {}
         self.size = None
         self.frame = -1
@@ -118,31 +130,36 @@ class CopySession(Session):
 
 
 class NothingSession(CopySession):
-    """Answers every frame at once with an empty mask for each given target; of a vocabulary it finds none."""
+    """Session that returns an empty mask per target, and no detection for a vocabulary."""
 
-    names = 0  # in the vocabulary
+    names = 0  # number of names in the vocabulary
     kinds = outside_kinds = ("mask", "box", "points", "text", "vocabulary")
 
     def step(self, frame: Tensor, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
-        """Empty masks of the targets so far."""
+        """Return empty masks of all targets up to this frame.
+
+        Args:
+            frame: uint8 (H, W, 3).
+            prompts: prompts of this frame.
+        """
         (answer,) = super().step(frame, prompts)
         self.names = next((len(p.vocabulary) for p in prompts if p.vocabulary is not None), self.names)
         if not self.names:
             return [answer]
-        none = answer.scores[:0]
+        empty = answer.scores[:0]
         return [
             replace(
                 answer,
                 targets=(),
                 masks=answer.masks[:0],
-                scores=none,
+                scores=empty,
                 categories=(),
-                class_scores=none.new_zeros(0, self.names),
+                class_scores=empty.new_zeros(0, self.names),
             )
         ]
 
     def reset(self) -> None:
-        """Forget the targets and the vocabulary."""
+        """Clear the targets and the vocabulary."""
         super().reset()
         self.names = 0
 
@@ -152,10 +169,10 @@ class NothingSession(CopySession):
 
 
 class WholeSession(CopySession):
-    """Answers every frame at once with the whole frame for each target.
+    """Session that returns the whole frame for each target.
 
     Args:
-        category: what a vocabulary is answered with; by default each of its names is as likely.
+        category: predicted class of a vocabulary; default: equal scores for all names.
     """
 
     kinds = outside_kinds = ("mask", "box", "points", "text", "vocabulary")
@@ -166,10 +183,14 @@ class WholeSession(CopySession):
         super().__init__()
 
     def step(self, frame: Tensor, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
-        """The whole frame for each target so far.
+        """Return the whole frame for each target up to this frame.
+
+        Args:
+            frame: uint8 (H, W, 3).
+            prompts: prompts of this frame.
 
         Raises:
-            InputError: see ``Session.check``, or the vocabulary lacks the category.
+            InputError: see ``Session.check``; also if the vocabulary lacks the category.
         """
         answers = super().step(frame, prompts)
         for prompt in prompts:
@@ -179,14 +200,14 @@ class WholeSession(CopySession):
                 self.vocabulary = prompt.vocabulary
         if not self.vocabulary:
             return answers
-        place = 0 if self.category is None else self.vocabulary.index(self.category)
+        index = 0 if self.category is None else self.vocabulary.index(self.category)
         scores = torch.full((1, len(self.vocabulary)), 1 / len(self.vocabulary), device=frame.device)
         if self.category is not None:
-            scores = torch.zeros_like(scores).index_fill_(1, torch.tensor([place], device=frame.device), 1.0)
-        return [replace(answers[0], targets=(place + 1,), categories=(place,), class_scores=scores)]
+            scores = torch.zeros_like(scores).index_fill_(1, torch.tensor([index], device=frame.device), 1.0)
+        return [replace(answers[0], targets=(index + 1,), categories=(index,), class_scores=scores)]
 
     def reset(self) -> None:
-        """Forget the targets and the vocabulary."""
+        """Clear the targets and the vocabulary."""
         super().reset()
         self.vocabulary = ()
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from common.benchmarks.burst import BURSTGuided
-from common.benchmarks.ref_davis import RefDAVIS, exclusive
+from common.benchmarks.ref_davis import RefDAVIS, exclusive_masks
 from common.benchmarks.ref_youtube_vos import RefYouTubeVOS
 from common.benchmarks.viposeg import VIPOSeg
 from common.benchmarks.vipseg import VIPSeg
@@ -200,8 +200,8 @@ def test_void_does_not_count(tmp_path: Path) -> None:
 def test_overlaps_go_to_the_higher_score_then_to_the_first() -> None:
     masks = torch.tensor([[[1, 1, 0, 0]], [[1, 1, 1, 0]], [[1, 0, 1, 1]]]).bool()
     answer = FrameMasks(0, (1, 5, 9), masks, torch.tensor([0.5, 0.5, 0.9]))
-    assert exclusive(answer, (1, 5, 9)).int().tolist() == [[[0, 1, 0, 0]], [[0, 0, 0, 0]], [[1, 0, 1, 1]]]
-    assert exclusive(answer, (1, 5)).int().tolist() == [[[1, 1, 0, 0]], [[0, 0, 1, 0]]]
+    assert exclusive_masks(answer, (1, 5, 9)).int().tolist() == [[[0, 1, 0, 0]], [[0, 0, 0, 0]], [[1, 0, 1, 1]]]
+    assert exclusive_masks(answer, (1, 5)).int().tolist() == [[[1, 1, 0, 0]], [[0, 0, 1, 0]]]
 
 
 def test_four_folders_are_one_submission(tmp_path: Path) -> None:
@@ -269,7 +269,7 @@ def test_objects_of_viposeg_count_after_they_are_given(tmp_path: Path) -> None:
     assert benchmark.subsets(video) == [0, 0, 2]  # things 41 and 82 are seen, so is the stuff
     measured = benchmark.measure(video, truth(video))
     assert (~measured["mask_iou"].isnan()).sum(0).tolist() == [4, 2, 4]
-    assert measured["known"][:, 0].tolist() == [0, 2, 2, 3, 3]
+    assert measured["object_count"][:, 0].tolist() == [0, 2, 2, 3, 3]
     numbers = scored(benchmark, truth)
     assert all(numbers[name] == 1 for name in benchmark.numbers)
 

@@ -279,7 +279,7 @@ def test_larger_frames_are_tracked_and_scored_at_the_size_of_the_annotations(tmp
         large = root / "JPEGImages" / "Full-Resolution" / "a" / f"{index:05d}.jpg"
         large.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (48, 36)).save(large)
-    benchmark = DAVIS(root, frames="Full-Resolution")
+    benchmark = DAVIS(root, frame_resolution="Full-Resolution")
     assert "480p, tracked on frames of Full-Resolution" in benchmark.protocol
     assert benchmark.protocol != DAVIS(root).protocol
     video = benchmark[0]

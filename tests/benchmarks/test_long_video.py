@@ -41,7 +41,7 @@ def test_only_annotated_frames_are_scored(root: Path) -> None:
 
 
 def test_ends_are_an_option_that_the_protocol_tells(root: Path) -> None:
-    dropped, kept = LongVideo(root), LongVideo(root, drop_ends=False)
+    dropped, kept = LongVideo(root), LongVideo(root, skip_first_and_last=False)
     assert list(kept.scored_frames(kept[1])) == [0, 4, 8, 12]
     assert "but first and last" in dropped.protocol
     assert "first and last included" in kept.protocol
@@ -68,4 +68,4 @@ def test_copies_of_another_size_have_another_protocol_id(root: Path, tmp_path: P
         LongVideo(place).protocol_id(scored) for place in (root, tmp_path / "same", tmp_path / "other")
     )
     assert first == same != other
-    assert first != LongVideo(root, drop_ends=False).protocol_id(scored)
+    assert first != LongVideo(root, skip_first_and_last=False).protocol_id(scored)

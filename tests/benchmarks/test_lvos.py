@@ -60,7 +60,7 @@ def test_the_frame_that_is_last_by_number_does_not_count(root: Path) -> None:
     # The end is now beyond the last frame, which is then met, and left out as number 8 of 8.
     change(root, "park", "1", end="37")
     benchmark = LVOS(root)
-    assert benchmark.own_frames(benchmark[0])[1] == [1, 2, 3, 4, 5, 6]
+    assert benchmark.object_frames(benchmark[0])[1] == [1, 2, 3, 4, 5, 6]
 
 
 def test_groups_are_of_videos(root: Path) -> None:
@@ -76,27 +76,27 @@ def test_groups_are_of_videos(root: Path) -> None:
 
 def test_a_list_elsewhere(root: Path, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("park\n\n")
-    assert LVOS(root, unseen=tmp_path / "list.txt").unseen_videos == {"park"}
+    assert LVOS(root, unseen_list=tmp_path / "list.txt").unseen_videos == {"park"}
 
 
 @pytest.mark.parametrize("given", [None, "none.txt"])
 def test_without_a_list_groups_are_refused_before_anything_is_tracked(root: Path, given: str | None) -> None:
     (root / "unseen_videos.txt").unlink()
-    benchmark = LVOS(root, unseen=given)
+    benchmark = LVOS(root, unseen_list=given)
     park = benchmark[0]  # to be trained on, or tracked, it needs no list
 
     def tracked() -> object:
         raise AssertionError("a frame was tracked")
         yield
 
-    message = r"(unseen_videos|none)\.txt: no such file; .*github.com/LingyiHongfd/lvos-evaluation.*groups to false"
+    message = r"(unseen_videos|none)\.txt: no such file; .*LingyiHongfd/lvos-evaluation.*average_seen_unseen to false"
     with pytest.raises(InputError, match=message) as caught:
         benchmark.measure(park, tracked())
     assert "\n" not in str(caught.value)
 
 
 def test_flat_means_are_another_protocol_and_need_no_list(root: Path) -> None:
-    official, flat = LVOS(root), LVOS(root, groups=False)
+    official, flat = LVOS(root), LVOS(root, average_seen_unseen=False)
     assert "mean of seen and unseen videos" in official.protocol
     assert "flat mean over objects" in flat.protocol
     (root / "unseen_videos.txt").unlink()

@@ -107,10 +107,10 @@ def test_v2_vanishing_and_returning(v2: Path) -> None:
 
 
 def test_v2_footprints_are_protocols_of_their_own(v2: Path) -> None:
-    official, centred = MOSEv2(v2, split="train"), MOSEv2(v2, split="train", mosev2_compat=False)
+    official, centred = MOSEv2(v2, split="train"), MOSEv2(v2, split="train", official_compat=False)
     assert official.protocol != centred.protocol
-    assert official.metric().mosev2_compat
-    assert not centred.metric().mosev2_compat
+    assert official.metric().official_compat
+    assert not centred.metric().official_compat
 
 
 @pytest.mark.parametrize("kind", [MOSE, MOSEv2])

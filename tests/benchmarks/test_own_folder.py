@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from common.benchmarks.own_folder import Folder, annotated
+from common.benchmarks.own_folder import Folder, annotated_frames
 from common.benchmarks.submissions.errors import SubmissionErrors
 from common.benchmarks.tasks.vos import VOSBenchmark
 from common.errors import InputError
@@ -70,9 +70,11 @@ def test_grey_masks_in_0_and_255(tmp_path: Path) -> None:
     write(tmp_path, "a", maps)
     for frame, labels in enumerate(maps):
         Image.fromarray((255 * labels).numpy()).save(tmp_path / "Annotations" / "a" / f"{frame:05d}.png")
-    with pytest.raises(InputError, match=r"00000\.png: everything marked has label 255, which is void; set any_label"):
+    with pytest.raises(
+        InputError, match=r"00000\.png: everything marked has label 255, which is void; set single_object"
+    ):
         Folder(tmp_path)[0]
-    benchmark = Folder(tmp_path, any_label=True)
+    benchmark = Folder(tmp_path, single_object=True)
     video = benchmark[0]
     assert video.targets == (1,)
     assert torch.equal(video.prompts[0].mask, maps[0] == 1)
@@ -88,16 +90,16 @@ def test_sparse_annotations_and_ends(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"00001\.png: no such label map"):
         dense.measure(dense[0], answers(squares(7, (1,)), (1,)))
     assert list(sparse.scored_frames(sparse[0])) == [2, 5]
-    assert list(Folder(tmp_path, sparse=True, drop_ends=False).scored_frames(sparse[0])) == [0, 2, 5, 6]
+    assert list(Folder(tmp_path, sparse=True, skip_first_and_last=False).scored_frames(sparse[0])) == [0, 2, 5, 6]
 
 
 def test_options_are_part_of_the_protocol() -> None:
     made = [
         Folder(),
         Folder(rule="first_sight"),
-        Folder(any_label=True),
+        Folder(single_object=True),
         Folder(sparse=True),
-        Folder(drop_ends=False),
+        Folder(skip_first_and_last=False),
     ]
     assert len({benchmark.protocol for benchmark in made}) == len({b.protocol_id({"a": 3}) for b in made}) == 5
 
@@ -128,11 +130,11 @@ class Golden(VOSBenchmark):
 
     name, protocol, first_sight = "golden", "vos-benchmark", True
 
-    def __init__(self, root: Path, drop_ends: bool) -> None:
+    def __init__(self, root: Path, skip_first_and_last: bool) -> None:
         super().__init__(root)
-        self.drop_ends = drop_ends
+        self.skip_first_and_last = skip_first_and_last
 
-    def listed(self) -> list[str]:
+    def list_videos(self) -> list[str]:
         return sorted(path.stem for path in (self.root / "vos").glob("*.npz"))
 
     def open(self, id: str) -> Video:
@@ -150,13 +152,13 @@ class Golden(VOSBenchmark):
             return [torch.from_numpy(arrays[key]) for key in ("gt", "pred")]
 
     def scored_frames(self, video: Video) -> Sequence[int]:
-        return super().scored_frames(video) if self.drop_ends else annotated(video)
+        return super().scored_frames(video) if self.skip_first_and_last else annotated_frames(video)
 
 
-@pytest.mark.parametrize(("key", "drop_ends"), [("vos_benchmark_skip", True), ("vos_benchmark_all", False)])
-def test_every_object_equals_vos_benchmark(golden_root: Path, key: str, drop_ends: bool) -> None:
+@pytest.mark.parametrize(("key", "skip_first_and_last"), [("vos_benchmark_skip", True), ("vos_benchmark_all", False)])
+def test_every_object_equals_vos_benchmark(golden_root: Path, key: str, skip_first_and_last: bool) -> None:
     expected = json.loads((golden_root / "vos_expected.json").read_text())
-    benchmark = Golden(golden_root, drop_ends)
+    benchmark = Golden(golden_root, skip_first_and_last)
     assert benchmark.ids == sorted(expected["cases"]) == expected["suite"][key]["cases"]
     metric = benchmark.metric()
     for video in benchmark:

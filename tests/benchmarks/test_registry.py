@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from common.benchmarks import Benchmark
-from common.benchmarks.checks.dataset import check
+from common.benchmarks.checks.dataset import check_benchmark
 from common.benchmarks.registry import BENCHMARKS, benchmark_class, make_benchmark
 from common.benchmarks.submissions.errors import SubmissionErrors
 from common.benchmarks.submissions.masks import annotation_size
-from common.benchmarks.table import DOCS, refreshed
+from common.benchmarks.table import DOCS, update_table
 from common.errors import InputError
 from common.video import FrameMasks, Video
 
@@ -111,7 +111,7 @@ def test_it_says_what_it_is(named: tuple[str, dict]) -> None:
 def test_nothing_is_wrong_with_the_miniature(named: tuple[str, dict]) -> None:
     name, chosen = named
     benchmark = make_benchmark(name, **chosen)
-    checked = list(check(benchmark, jobs=2))
+    checked = list(check_benchmark(benchmark, jobs=2))
     assert [one.video for one in checked] == benchmark.ids
     assert [problem for one in checked for problem in one.problems] == []
     hidden = benchmark.task in ("VIS", "VSS", "VPS") and benchmark[0].truth is None
@@ -160,7 +160,7 @@ def test_what_a_run_writes_reads_back_to_the_same_score(named: tuple[str, dict],
                 continue
             measured = benchmark.measure(video, answers)
             again = benchmark.measure(video, benchmark.read(video, folder, SubmissionErrors()))
-            one, other = benchmark.alone(measured), benchmark.alone(again)
+            one, other = benchmark.item_scores(measured), benchmark.item_scores(again)
             assert one == pytest.approx(other, abs=0, nan_ok=True), f"{benchmark.split} {video.id}"
             ran.extend(**measured)
             read.extend(**again)
@@ -178,6 +178,6 @@ def test_what_a_run_writes_reads_back_to_the_same_score(named: tuple[str, dict],
 
 def test_the_documentation_has_the_table_of_today() -> None:
     text = DOCS.read_text(encoding="utf-8")
-    assert text == refreshed(text), "docs/benchmarks.md is out of date: run `python -m common.benchmarks.table`"
+    assert text == update_table(text), "docs/benchmarks.md is out of date: run `python -m common.benchmarks.table`"
     for name in BENCHMARKS:
         assert f"| `{name}` |" in text

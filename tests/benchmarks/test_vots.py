@@ -55,7 +55,7 @@ def test_what_a_method_is_told(workspace: Path) -> None:
 
 def test_ground_truth_may_be_absent_unknown_or_short(workspace: Path) -> None:
     video = VOTS(workspace).open("pair")
-    known = torch.stack([video.truth.known(frame) for frame in range(16)])
+    known = torch.stack([video.truth.annotated_objects(frame) for frame in range(16)])
     assert known[:, 1].all()
     assert [frame for frame in range(16) if not known[frame, 0]] == [4, 14, 15]
     assert torch.equal(video.truth[2], torch.stack([square(2, 3), square(2, 5)]))
@@ -87,7 +87,7 @@ def test_what_is_measured_has_the_target_last(workspace: Path) -> None:
     assert measured["overlap"].isnan().nonzero().tolist() == [[4, 0], [14, 0], [15, 0]]
     assert measured["overlap"][:, 1].tolist() == [0] * 3 + [1] * 12 + [0]
     assert measured["present"][:, 1].tolist() == [1] * 3 + [0] * 12 + [1]
-    assert measured["given"].nonzero().tolist() == [[0, 0], [0, 1]]
+    assert measured["initialised"].nonzero().tolist() == [[0, 0], [0, 1]]
     assert not measured["reported"].any()
 
 
@@ -184,8 +184,8 @@ def test_faults_of_a_submission(workspace: Path, tmp_path: Path, name: str, line
     file.unlink() if lines is None else file.write_text(lines)
     with pytest.raises(InputError, match=message):
         list(benchmark.read(benchmark[0], tmp_path / "out", STRICT))
-    answers = list(benchmark.read(benchmark[0], tmp_path / "out", faults := SubmissionErrors(empty=True)))
-    assert len(faults.notes) == 1
+    answers = list(benchmark.read(benchmark[0], tmp_path / "out", errors := SubmissionErrors(strict=False)))
+    assert len(errors.messages) == 1
     assert len(answers) == 16
     assert not torch.stack([answer.masks[0] for answer in answers]).any()
     assert answers[1].masks[1].any()
@@ -195,7 +195,7 @@ def test_a_missing_sequence_and_two_trackers(workspace: Path, tmp_path: Path) ->
     benchmark = VOTS(workspace, videos=["pair"])
     with pytest.raises(InputError, match="no results of sequence pair"):
         list(benchmark.read(benchmark[0], tmp_path, STRICT))
-    answers = list(benchmark.read(benchmark[0], tmp_path, SubmissionErrors(empty=True)))
+    answers = list(benchmark.read(benchmark[0], tmp_path, SubmissionErrors(strict=False)))
     assert len(answers) == 16
     assert not any(answer.masks.any() for answer in answers)
     for tracker in ("a", "b"):
@@ -233,7 +233,7 @@ def test_a_wrong_workspace_is_named(tmp_path: Path, file: str, text: str | None,
     make(tmp_path / "a", "votst2024")
     (tmp_path / "a" / file).unlink() if text is None else (tmp_path / "a" / file).write_text(text)
     with pytest.raises(InputError, match=message):
-        VOTS(tmp_path / "a", "votst2024", "val").open(VOTS(tmp_path / "a", "votst2024", "val").listed()[1])
+        VOTS(tmp_path / "a", "votst2024", "val").open(VOTS(tmp_path / "a", "votst2024", "val").list_videos()[1])
 
 
 def test_a_sequence_without_objects(workspace: Path) -> None:

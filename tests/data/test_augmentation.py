@@ -143,7 +143,7 @@ def test_pasted_targets_are_targets_with_soft_edges():
     pixels, masks = painted()
     other, added = square((20, 30, 30, 44), 7)
     joining = only(paste=1, pasted="targets")
-    frames, after = joining(pixels, masks, np.random.default_rng(0), paste=(other, added), most=3)
+    frames, after = joining(pixels, masks, np.random.default_rng(0), paste=(other, added), max_objects=3)
     assert torch.equal(after, torch.cat([masks & ~added, added], 1))
     inner = torch.zeros(48, 64, dtype=torch.bool)
     inner[22:28, 32:42] = True
@@ -157,16 +157,18 @@ def test_no_more_targets_than_a_clip_may_have_and_none_that_is_hidden():
     pixels, masks = painted()
     joining = only(paste=1, pasted="targets")
     over = square((8, 28, 10, 36), 7)  # all of the red one
-    _, after = joining(pixels, masks, np.random.default_rng(0), paste=over, most=3)
+    _, after = joining(pixels, masks, np.random.default_rng(0), paste=over, max_objects=3)
     assert torch.equal(after, torch.cat([masks[:, 1:] & ~over[1], over[1]], 1))
     beside = square((40, 46, 4, 10), 7)
-    frames, after = joining(pixels, masks, np.random.default_rng(0), paste=beside, most=2)
+    frames, after = joining(pixels, masks, np.random.default_rng(0), paste=beside, max_objects=2)
     assert torch.equal(after, masks)  # it has as many as it may: nothing is pasted
     assert (frames.int() - pixels.int()).abs().max() <= 1
     three = torch.cat([masks, beside[1]], 1)
     kept = set()
     for seed in range(12):
-        _, after = joining(*square((0, 6, 50, 60), 9), np.random.default_rng(seed), paste=(pixels, three), most=3)
+        _, after = joining(
+            *square((0, 6, 50, 60), 9), np.random.default_rng(seed), paste=(pixels, three), max_objects=3
+        )
         assert after.shape[1] == 3
         kept |= {row for row in range(3) if any(torch.equal(m, three[:, row]) for m in after.unbind(1))}
     assert kept == {0, 1, 2}

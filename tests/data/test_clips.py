@@ -173,8 +173,8 @@ def test_wide_frames_keep_their_shape_until_they_are_cut():
     wide = SyntheticClips("easy", length=3, frames=6, size=(40, 80), seed=2)
     still = Augmentation(flip=0, degrees=0, shear=0, translate=0, crop=(1, 1), stretch=0, paste=0, keep_shape=True)
     dataset = ClipDataset(wide, frames=3, size=(20, 20), augment=still)
-    assert dataset._fitted(40, 80) == (20, 40)
-    assert dataset._fitted(80, 40) == (40, 20)
+    assert dataset._source_size(40, 80) == (20, 40)
+    assert dataset._source_size(80, 40) == (40, 20)
     frames, masks = dataset[0]
     assert frames.shape == (3, 3, 20, 20)
     assert masks.shape[2:] == (20, 20)

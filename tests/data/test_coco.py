@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from common.benchmarks.tasks.vps import write_ids
+from common.benchmarks.tasks.vps import write_segment_ids
 from common.data import LabelledClips, ScaleJitter
 from common.data.coco import COCOInstances, COCOPanoptic
 from common.errors import InputError
@@ -65,7 +65,7 @@ def test_panoptic(tmp_path: Path) -> None:
     write_images(tmp_path)
     ids = torch.zeros(SIZE, dtype=torch.int64)
     ids[:10], ids[10:15, :5], ids[18:] = 300, 70_000, 9
-    write_ids(tmp_path / "maps" / "a.png", ids)
+    write_segment_ids(tmp_path / "maps" / "a.png", ids)
     segments = [
         {"id": 70_000, "category_id": 90},
         {"id": 300, "category_id": 4},

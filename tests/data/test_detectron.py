@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from common.benchmarks.tasks.vps import write_ids
+from common.benchmarks.tasks.vps import write_segment_ids
 from common.data import LabelledClips
 from common.data.detectron import CatalogueSet
 from common.errors import InputError
@@ -90,7 +90,7 @@ def test_panoptic_segments(register, tmp_path, shared):
     """COCO's both ways: one list of names for things and stuff, or a list for each."""
     ids = torch.zeros(SIZE, dtype=torch.int64)
     ids[:10], ids[10:15, :5], ids[18:] = 300, 70_000, 9
-    write_ids(tmp_path / "maps" / "0.png", ids)
+    write_segment_ids(tmp_path / "maps" / "0.png", ids)
     sky = 2 if shared else 0
     segments = [
         {"id": 70_000, "category_id": 1, "isthing": True},

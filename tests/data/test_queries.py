@@ -58,7 +58,7 @@ def test_shapes(augment):
 
 
 def test_targets_may_be_absent_from_the_first_frame_and_from_all():
-    clips = QueryClips(SyntheticQueries(size=(32, 32)), frames=4, size=(32, 32), max_skip=3, length=60, shown=0.8)
+    clips = QueryClips(SyntheticQueries(size=(32, 32)), frames=4, size=(32, 32), max_skip=3, length=60, positives=0.8)
     shown = torch.stack([clips[i][1].flatten(1).any(1) for i in range(60)])
     assert 10 < shown[:, 0].sum() < 50
     assert 3 < (~shown.any(1)).sum() < 25  # of the 12 that fall where they may
@@ -66,7 +66,7 @@ def test_targets_may_be_absent_from_the_first_frame_and_from_all():
 
 @pytest.mark.parametrize(("shown", "least", "most"), [(1.0, 30, 30), (0.0, 0, 15)])
 def test_share_of_clips_that_show_their_target(shown, least, most):
-    clips = QueryClips(Rare(), frames=2, size=(20, 24), length=30, shown=shown)
+    clips = QueryClips(Rare(), frames=2, size=(20, 24), length=30, positives=shown)
     assert least <= sum(bool(clips[i][1].any()) for i in range(30)) <= most
 
 
@@ -77,12 +77,12 @@ def test_rows_belong_to_their_queries():
         _, masks, query, _ = clips[index]
         assert query[:, 0, 0, 0].tolist() == [70, 30]
         assert not masks[:, 1].any()
-    single = QueryClips(Rare(targets=(7, 3)), frames=2, size=(20, 24), length=20, max_objects=1, shown=0.0)
+    single = QueryClips(Rare(targets=(7, 3)), frames=2, size=(20, 24), length=20, max_objects=1, positives=0.0)
     assert {clip[2].shape[0] for clip in map(single.__getitem__, range(20))} == {1}
 
 
 def test_steps_stay_within_the_schedule():
-    clips = QueryClips(Rare(), frames=4, max_skip=[(0, 1), (2, 3)], size=(20, 24), length=30, reverse=0, shown=0.0)
+    clips = QueryClips(Rare(), frames=4, max_skip=[(0, 1), (2, 3)], size=(20, 24), length=30, reverse=0, positives=0.0)
     for epoch, largest in ((0, 1), (2, 3)):
         clips.set_epoch(epoch)
         steps = {b - a for i in range(30) for t in [times(clips[i])] for a, b in itertools.pairwise(t)}
@@ -165,12 +165,12 @@ def test_videos_without_queries():
 
 def test_bad_share():
     with pytest.raises(InputError, match="0 to 1"):
-        QueryClips(SyntheticQueries(size=(32, 32)), shown=1.5)
+        QueryClips(SyntheticQueries(size=(32, 32)), positives=1.5)
 
 
 def test_never_shown():
     with pytest.raises(InputError, match="no clip of it shows a target"):
-        QueryClips(Rare(targets=(3,)), frames=2, size=(20, 24), shown=1.0)[0]
+        QueryClips(Rare(targets=(3,)), frames=2, size=(20, 24), positives=1.0)[0]
 
 
 @pytest.mark.parametrize("changed", [{"keep_shape": True}, {"pasted": "targets"}])

@@ -107,7 +107,7 @@ def test_every_benchmark_reads_back_what_a_run_writes(name: str, tmp_path: Path)
         assert any(0 < scores.numbers[number] < 1 for number in benchmark.numbers)
         assert [video.video for video in scores.videos] == benchmark.ids
     scores.write(tmp_path / "out", "mine", {})
-    if benchmark.columns(benchmark[0], scores.videos[0].measured):
+    if benchmark.column_names(benchmark[0], scores.videos[0].measured):
         assert len((tmp_path / "out/per_object.csv").read_text().splitlines()) > len(benchmark)
 
 

@@ -84,7 +84,7 @@ def stq(n: int) -> Video:
     tubes = torch.tensor([0, 0, 1 + n], dtype=torch.float64)
     category = torch.tensor([-1, 0, 1 + n % 2], dtype=torch.float64)
     common, true = common.masked_fill(category < 0, 0), (common + only_true).masked_fill(category < 0, 0)
-    counts = {"common": common, "said": common + only_said, "true": true}
+    counts = {"common": common, "predicted": common + only_said, "true": true}
     return {"category": category, **counts, "tubes": tubes, "association": tubes * unit(3)}
 
 
@@ -92,7 +92,12 @@ def viposeg(n: int) -> Video:
     frames, objects = 6 + n, 4 + n % 3
     known = (1 + torch.arange(frames) // 2)[:, None].expand(-1, objects).double()
     subset = torch.arange(objects).double() % 4
-    return {"mask_iou": unit(frames, objects), "boundary_iou": unit(frames, objects), "known": known, "subset": subset}
+    return {
+        "mask_iou": unit(frames, objects),
+        "boundary_iou": unit(frames, objects),
+        "object_count": known,
+        "subset": subset,
+    }
 
 
 def vis(n: int) -> Video:
@@ -117,7 +122,7 @@ def vots(n: int) -> Video:
     shape = (30 + n, 1 + n % 3)
     given = torch.zeros(shape, dtype=torch.float64)
     given[0] = 1
-    return {"overlap": unit(*shape), "present": flags(*shape), "reported": flags(*shape), "given": given}
+    return {"overlap": unit(*shape), "present": flags(*shape), "reported": flags(*shape), "initialised": given}
 
 
 def vpq(n: int) -> Video:
@@ -140,7 +145,7 @@ def vspw(n: int) -> Video:
     clips = torch.zeros(2, 3, dtype=torch.float64)
     clips[:, -1] = n + 1
     category = torch.tensor([0, 1 + n % 2, -1], dtype=torch.float64)
-    pixels = {"common": common, "said": common + only_said, "true": common + only_true}
+    pixels = {"common": common, "predicted": common + only_said, "true": common + only_true}
     pixels = {key: value.masked_fill(category < 0, 0) for key, value in pixels.items()}
     return {"category": category, **pixels, "consistency": unit(2, 3) * clips, "clips": clips}
 

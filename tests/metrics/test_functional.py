@@ -237,7 +237,7 @@ def test_more_pixels_than_are_taken_at_a_time(monkeypatch: pytest.MonkeyPatch) -
     at_once = whole(pred, target)[1]
     assert torch.equal(boundary_accuracy(pred, target), at_once)
     monkeypatch.setattr(jf_batched_gpu, "PIXELS", 2 * 40 * 60)
-    monkeypatch.setattr(jf_packed_cpu, "TOGETHER", 300)
+    monkeypatch.setattr(jf_packed_cpu, "BATCH_WORDS", 300)
     assert torch.equal(whole(pred, target)[1], at_once)
     assert torch.equal(boundary_accuracy(pred, target), at_once)
 

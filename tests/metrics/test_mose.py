@@ -57,7 +57,7 @@ def test_every_object_and_the_suite_equal_the_public_scorer(golden_root: Path) -
 def test_without_compat_f_is_that_of_davis(golden_root: Path) -> None:
     expected = json.loads((golden_root / "vos_expected.json").read_text())
     case = next(name for name in expected["cases"] if name.startswith("p02"))
-    metric = MOSEv2Metrics(mosev2_compat=False)
+    metric = MOSEv2Metrics(official_compat=False)
     metric.update(*masks(golden_root, case, [1]))
     close(metric.compute()["F"], expected["cases"][case]["davis2017"]["1"]["F"]["M"])
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from common.metrics import ReferringMetrics
-from common.metrics.referring import assign, combine_expressions, pairwise_j_and_f
+from common.metrics.referring import assign, pairwise_j_and_f
 
 
 def made_up(seed: int = 5) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -105,10 +105,3 @@ def test_sets_count_alike() -> None:
         values = torch.tensor(value, dtype=torch.float64)
         metric.extend(values, values, values, values, torch.full((len(value[0]),), group))
     assert float(metric.compute()["J"]) == pytest.approx((0.3 + 0.9) / 2)
-
-
-def test_expressions_share_the_pixels() -> None:
-    # Below 0.5 is nothing; the more probable object wins, and the first of equals.
-    prob = torch.tensor([[[0.49, 0.5, 0.6, 0.7]], [[0.0, 0.9, 0.6, 0.2]]])
-    assert combine_expressions(prob).tolist() == [[0, 2, 1, 1]]
-    assert combine_expressions(prob, background=0.65).tolist() == [[0, 2, 0, 1]]

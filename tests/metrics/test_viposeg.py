@@ -71,7 +71,7 @@ def test_an_object_does_not_count_where_it_is_given() -> None:
     preds = target.clone()
     preds[0, 0] = preds[1, 1] = preds[2, 1] = False
     metric = VIPOSegMetrics()
-    metric.update(preds, target, given=torch.tensor([0, 1]), subset=torch.tensor([0, 3]))
+    metric.update(preds, target, prompt_frames=torch.tensor([0, 1]), subset=torch.tensor([0, 3]))
     got = numbers(metric)
     # Object 0 counts in frames 1 and 2, object 1 in frame 2 only.
     assert (got["thing_seen"], got["stuff_unseen"]) == (1, 0)
@@ -110,34 +110,37 @@ def test_boundary_iou_by_hand() -> None:
     assert boundary_iou.tolist() == [float(common) / (24 - float(common))] == [6 / 18]
 
 
-def one(mask_iou: float, boundary_iou: float, known: int, subset: int) -> dict[str, Tensor]:
+def one(mask_iou: float, boundary_iou: float, object_count: int, subset: int) -> dict[str, Tensor]:
     """A video of one frame and object."""
-    table = torch.tensor([[mask_iou], [boundary_iou], [known]], dtype=torch.float64)[:, None]
-    return {**dict(zip(("mask_iou", "boundary_iou", "known"), table, strict=True)), "subset": torch.tensor([subset])}
+    table = torch.tensor([[mask_iou], [boundary_iou], [object_count]], dtype=torch.float64)[:, None]
+    return {
+        **dict(zip(("mask_iou", "boundary_iou", "object_count"), table, strict=True)),
+        "subset": torch.tensor([subset]),
+    }
 
 
 def test_g_is_the_plain_mean_of_the_subsets() -> None:
     metric = VIPOSegMetrics()
     for subset in range(3):
-        metric.extend(**one(0.8, 0.4, known=1, subset=subset))
+        metric.extend(**one(0.8, 0.4, object_count=1, subset=subset))
     got = numbers(metric)
     assert got["thing_seen"] == pytest.approx(0.6)
     assert math.isnan(got["G"])  # no stuff of unseen classes
     for _ in range(5):  # many pairs of one subset weigh as much as one of another
-        metric.extend(**one(0.2, 0.0, known=1, subset=3))
+        metric.extend(**one(0.2, 0.0, object_count=1, subset=3))
     assert numbers(metric)["G"] == pytest.approx((3 * 0.6 + 0.1) / 4)
 
 
 def test_decay_by_hand() -> None:
     # Mean IoU exp(-0.3) with 10 and exp(-0.9) with 30 objects: both on exp(-3 n / 100). With 60 it does not count.
     metric = VIPOSegMetrics()
-    for value, known in ((math.exp(-0.3), 10), (math.exp(-0.9), 30), (0.0, 60)):
-        metric.extend(**one(value, value, known, subset=0))
+    for value, object_count in ((math.exp(-0.3), 10), (math.exp(-0.9), 30), (0.0, 60)):
+        metric.extend(**one(value, value, object_count, subset=0))
     assert numbers(metric)["decay"] == pytest.approx(3)
     # Off the curve: x = 0.1, 0.2 and -log y = 0.1, 0.4: (0.01 + 0.08) / (0.01 + 0.04)
     metric = VIPOSegMetrics()
-    for value, known in ((math.exp(-0.1), 10), (math.exp(-0.4), 20)):
-        metric.extend(**one(value, value, known, subset=0))
+    for value, object_count in ((math.exp(-0.1), 10), (math.exp(-0.4), 20)):
+        metric.extend(**one(value, value, object_count, subset=0))
     assert numbers(metric)["decay"] == pytest.approx(0.09 / 0.05)
 
 

@@ -181,7 +181,7 @@ def test_pixels_to_ignore() -> None:
     ignore = torch.zeros(2, 4, 6, dtype=torch.bool)
     ignore[1, :, :2] = True  # 2 x 2 of the answer alone
     metric = VOTSMetrics()
-    metric.update(preds, target, given=torch.zeros(2, 1, dtype=torch.bool), ignore=ignore)
+    metric.update(preds, target, initialised=torch.zeros(2, 1, dtype=torch.bool), ignore=ignore)
     assert metric.compute()["Quality"].item() == pytest.approx((4 / 12 + 4 / 8) / 2)
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from common.errors import InputError
 from common.metrics import region_similarity
 from common.synthetic import PRESETS, SyntheticClips
-from common.synthetic.__main__ import main, sheet
+from common.synthetic.__main__ import draw_sheet, main
 from common.synthetic.actors import Actor, Wall
 from common.synthetic.motion import Wave
 
@@ -223,7 +223,7 @@ def test_index_out_of_range():
 
 
 def test_pictures(tmp_path):
-    assert sheet("easy", videos=1, columns=3, size=32).shape == (32, 96, 3)
+    assert draw_sheet("easy", videos=1, columns=3, size=32).shape == (32, 96, 3)
     main(tmp_path)
     pictures = sorted(tmp_path.glob("*.png"))
     assert [picture.stem for picture in pictures] == sorted(f"synthetic_{name}" for name in PRESETS)

@@ -10,8 +10,8 @@ import torch
 from common.errors import InputError
 from common.synthetic import QUERIES, SyntheticClips, SyntheticQueries
 from common.synthetic.actors import Actor
-from common.synthetic.draw import Look, draw_relative
-from common.synthetic.motion import draw_visits
+from common.synthetic.draw import Appearance, draw_relative
+from common.synthetic.motion import draw_long_absences
 
 
 def presence(video):
@@ -78,7 +78,7 @@ def test_query_is_that_of_the_clips():
 
 
 def test_relatives_differ_in_one_trait():
-    rng, look = np.random.default_rng(0), Look("star", "red", "dots")
+    rng, look = np.random.default_rng(0), Appearance("star", "red", "dots")
     traits = set()
     for _ in range(40):
         other = draw_relative(look, rng)
@@ -103,7 +103,7 @@ def test_visits_stay_in_their_stretch(frames):
     rng = np.random.default_rng(0)
     rounds = max(1, round(frames / 24))
     for _ in range(50):
-        absences = draw_visits(rng, frames, 24, (0.3, 0.6))
+        absences = draw_long_absences(rng, frames, 24, (0.3, 0.6))
         assert len(absences) == (rounds + 1 if rounds > 1 else 1)
         for before, after in itertools.pairwise(absences):
             assert before.start + 2 * before.ramp + before.gone <= after.start + 1e-9

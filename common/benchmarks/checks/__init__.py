@@ -1,1 +1,1 @@
-"""Checks of a data set on disk, file by file."""
+"""Checks of data sets on disk."""

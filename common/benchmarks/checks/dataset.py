@@ -1,4 +1,4 @@
-"""Everything that is wrong with a data set on disk, with the names of the files."""
+"""Check a data set on disk and report every problem with the file it is in."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from common.benchmarks.base import Benchmark
-from common.benchmarks.checks.files import Problem, scan
+from common.benchmarks.checks.files import Problem, scan_files
 from common.benchmarks.layouts.per_video import AbsentFrames, FolderVOS
 from common.benchmarks.sav import SAV
 from common.errors import InputError
@@ -17,15 +17,15 @@ from common.video import Video
 
 
 @dataclass
-class Checked:
-    """What was found in one video.
+class VideoReport:
+    """Result of checking one video.
 
     Attributes:
-        video: its name; empty for the list of the videos.
-        frames: how many there are.
-        annotated: frames with an annotation.
-        objects: targets.
-        problems: in the order they were found.
+        video: name of the video; empty for problems with the list of videos.
+        frames: number of frames.
+        annotated: number of annotated frames.
+        objects: number of targets.
+        problems: in the order of discovery.
     """
 
     video: str
@@ -35,72 +35,77 @@ class Checked:
     problems: list[Problem] = field(default_factory=list)
 
 
-def check(benchmark: Benchmark, jobs: int = 1) -> Iterator[Checked]:
-    """Read all frames and annotations of a benchmark; a problem does not keep the rest from being looked at.
+def check_benchmark(benchmark: Benchmark, jobs: int = 1) -> Iterator[VideoReport]:
+    """Read all frames and annotations of a benchmark and collect all problems.
 
     Args:
-        benchmark: a split, or some of its videos.
-        jobs: videos that are looked at side by side; the result does not depend on it.
+        benchmark: a split, or a subset of its videos.
+        jobs: number of threads; the result does not depend on it.
 
     Yields:
-        What was found in each video, in the benchmark's order. What many have in common is said once.
+        One report per video, in the benchmark's order. A problem that several videos share is reported once.
 
     Raises:
-        InputError: there is no data at all, or a video was asked for that is not in the split.
+        InputError: the data is missing altogether, or a requested video is not part of the split.
     """
     if benchmark.layout:
-        benchmark.root  # noqa: B018  no data at all is an error and no finding
+        benchmark.root  # noqa: B018  raises if the data is missing, which is an error and not a finding
     try:
-        benchmark.listed()
+        benchmark.list_videos()
     except InputError as error:
-        yield Checked("", problems=[Problem("list", str(error))])
+        yield VideoReport("", problems=[Problem("list", str(error))])
         return
-    told: set[Problem] = set()
+    reported: set[Problem] = set()
     with ThreadPoolExecutor(jobs) as pool:
-        for checked in pool.map(partial(check_video, benchmark), benchmark.ids):
-            checked.problems = [problem for problem in checked.problems if problem not in told]
-            told.update(checked.problems)
-            yield checked
+        for report in pool.map(partial(check_video, benchmark), benchmark.ids):
+            report.problems = [problem for problem in report.problems if problem not in reported]
+            reported.update(report.problems)
+            yield report
 
 
-def check_video(benchmark: Benchmark, id: str) -> Checked:
-    """One video: what it is told to be, and its files."""
-    video, checked = None, Checked(id)
+def check_video(benchmark: Benchmark, id: str) -> VideoReport:
+    """Check one video and its files.
+
+    Args:
+        benchmark: the benchmark.
+        id: name of the video.
+    """
+    video, report = None, VideoReport(id)
     try:
         video = benchmark.open(id)
     except (InputError, OSError) as error:
         opening = Problem("other", str(error))
     if isinstance(benchmark, FolderVOS | SAV):
-        found = scan(benchmark, id, video)
-        checked.frames, checked.annotated, checked.problems = found.frames, found.annotated, found.problems
+        scan = scan_files(benchmark, id, video)
+        report.frames, report.annotated, report.problems = scan.frames, scan.annotated, scan.problems
     elif video is not None:
-        checked.frames = len(video)
-        checked.annotated, checked.problems = _walk(video)
+        report.frames = len(video)
+        report.annotated, report.problems = _check_frames(video)
     if video is None:
-        # the files tell more about what kept it from being opened, if it was one of them
-        if not any(problem.culprit == opening.culprit for problem in checked.problems):
-            checked.problems.insert(0, opening)
-        return checked
-    checked.objects = len(video.targets)
+        # If a file prevented opening, the scan of the files has already reported it in more detail.
+        if not any(problem.culprit == opening.culprit for problem in report.problems):
+            report.problems.insert(0, opening)
+        return report
+    report.objects = len(video.targets)
     if not video.prompts:
-        checked.problems.append(Problem("absent id", f"video {id}: no object is given to the model"))
-    return checked
+        report.problems.append(Problem("absent id", f"video {id}: no object is given to the model"))
+    return report
 
 
-def _walk(video: Video) -> tuple[int, list[Problem]]:
-    """All frames and annotations of a video, through the video itself: annotated frames, problems."""
+def _check_frames(video: Video) -> tuple[int, list[Problem]]:
+    """Read all frames and annotations through ``Video``; return the number of annotated frames and the problems."""
     problems, sizes = [], {}
-    here = not isinstance(video.frames, AbsentFrames)
-    if not here:
-        problems.append(Problem("missing frame", f"{video.frames.folder.parent}: no such folder of frames"))  # type: ignore[attr-defined]
-    for frame in range(len(video)) if here else ():
+    absent_frames = video.frames if isinstance(video.frames, AbsentFrames) else None
+    if absent_frames is not None:
+        problems.append(Problem("missing frame", f"{absent_frames.folder.parent}: no such folder of frames"))
+    for frame in range(len(video)) if absent_frames is None else ():
         try:
             sizes[frame] = tuple(video[frame].shape[:2])
         except (InputError, OSError) as error:
             problems.append(Problem("bad frame", str(error)))
     if video.truth is None:
         return 0, problems
-    annotated, seen = 0, [False] * len(video.targets)
+    annotated, visible = 0, [False] * len(video.targets)
     for frame in range(len(video)) if video.annotated is None else video.annotated:
         where = f"video {video.id}, frame {video.name(frame)}"
         try:
@@ -112,24 +117,28 @@ def _walk(video: Video) -> tuple[int, list[Problem]]:
             problems.append(Problem("missing annotation", f"{where}: no annotation"))
             continue
         annotated += 1
-        seen = [before or bool(mask.any()) for before, mask in zip(seen, truth, strict=True)]
+        visible = [before or bool(mask.any()) for before, mask in zip(visible, truth, strict=True)]
         if sizes.get(frame, truth.shape[1:]) != tuple(truth.shape[1:]):
             text = f"{where}: the annotation is {tuple(truth.shape[1:])} but the frame is {sizes[frame]}"
             problems.append(Problem("wrong size", text))
-    absent = [str(target) for target, shown in zip(video.targets, seen, strict=True) if not shown]
-    problems += [Problem("absent id", f"video {video.id}: object {target} never appears") for target in absent]
+    never = [target for target, appears in zip(video.targets, visible, strict=True) if not appears]
+    problems += [Problem("absent id", f"video {video.id}: object {target} never appears") for target in never]
     return annotated, problems
 
 
-def summary(checked: list[Checked]) -> str:
-    """Counts in a few lines."""
-    videos = [one for one in checked if one.video]
+def summary(reports: list[VideoReport]) -> str:
+    """Return the counts of videos, frames, objects and problems as a few lines of text.
+
+    Args:
+        reports: result of ``check_benchmark``.
+    """
+    videos = [report for report in reports if report.video]
     counts = {
         "videos": len(videos),
-        "frames": sum(one.frames for one in videos),
-        "annotated frames": sum(one.annotated for one in videos),
-        "objects": sum(one.objects for one in videos),
+        "frames": sum(report.frames for report in videos),
+        "annotated frames": sum(report.annotated for report in videos),
+        "objects": sum(report.objects for report in videos),
     }
-    kinds = Counter(problem.kind for one in checked for problem in one.problems)
+    kinds = Counter(problem.kind for report in reports for problem in report.problems)
     lines = [", ".join(f"{count} {what}" for what, count in counts.items()), f"problems: {kinds.total() or 'none'}"]
     return "\n".join([*lines, *(f"  {count} {kind}" for kind, count in kinds.most_common())])

@@ -1,4 +1,4 @@
-"""What is wrong with the files of one video: frames in a folder, label maps in another or in one for each object."""
+"""Check the files of one video: a folder of frames, and a folder of label maps or one per object."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Size = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Problem:
-    """One line about one culprit.
+    """A problem with one file or frame.
 
     Attributes:
-        kind: what the problems are counted by, e.g. ``missing frame``.
-        text: ``<file or frame>: <what is wrong>``.
+        kind: category for counting, e.g. ``missing frame``.
+        text: ``<file or frame>: <description>``.
     """
 
     kind: str
@@ -30,134 +30,151 @@ class Problem:
 
     @property
     def culprit(self) -> str:
-        """The file or frame."""
+        """File or frame that has the problem."""
         return self.text.split(": ")[0]
 
 
 @dataclass
 class Scan:
-    """What was found: number of frames, frames with an annotation, and problems in the order they were found."""
+    """Result of scanning the files of one video.
+
+    Attributes:
+        frames: number of frames.
+        annotated: number of annotated frames.
+        problems: in the order of discovery.
+    """
 
     frames: int = 0
     annotated: int = 0
     problems: list[Problem] = field(default_factory=list)
 
-    def add(self, kind: str, where: object, what: str) -> None:
-        """Note a problem."""
-        self.problems.append(Problem(kind, f"{where}: {what}"))
+    def add(self, kind: str, culprit: object, description: str) -> None:
+        """Add a problem.
+
+        Args:
+            kind: category for counting.
+            culprit: file or frame.
+            description: what is wrong with it.
+        """
+        self.problems.append(Problem(kind, f"{culprit}: {description}"))
 
 
-def scan(benchmark: FolderVOS | SAV, id: str, video: Video | None) -> Scan:
-    """Decode every file of a video, whatever is wrong with the others.
+def scan_files(benchmark: FolderVOS | SAV, id: str, video: Video | None) -> Scan:
+    """Decode every file of a video and collect all problems.
 
     Args:
-        benchmark: says where the files are.
-        id: of the video.
-        video: if it could be opened: its targets are held against the annotations.
+        benchmark: provides the paths of the files.
+        id: name of the video.
+        video: the video, if it could be opened; its targets are compared with the annotations.
     """
-    found = Scan()
+    scan = Scan()
     frames, masks = benchmark.frames_folder(id), benchmark.masks_folder(id)
-    sizes = _frames(found, frames, isinstance(benchmark, FolderVOS) and benchmark.gaps)
+    sizes = _scan_frames(scan, frames, isinstance(benchmark, FolderVOS) and benchmark.gaps)
     if not masks.is_dir():
-        found.add("missing annotation", masks, "no such folder of annotations")
-        return found
+        scan.add("missing annotation", masks, "no such folder of annotations")
+        return scan
     if isinstance(benchmark, SAV):
         annotated: set[str] = set()
         for folder in sorted(path for path in masks.iterdir() if path.is_dir()):
-            ids = _masks(found, folder, sizes)
+            ids = _scan_masks(scan, folder, sizes)
             annotated |= ids.keys()
             if not any(set().union(*ids.values())):
-                found.add("absent id", folder, "the object never appears")
+                scan.add("absent id", folder, "the object never appears")
     else:
-        ids = _masks(found, masks, sizes)
+        ids = _scan_masks(scan, masks, sizes)
         annotated = set(ids)
         hidden = len(ids) <= 1 if video is None else video.truth is None
         for name in sizes if not (benchmark.sparse or hidden) else ():
             if name not in ids and not (masks / f"{name}.png").is_file():
-                found.add("missing annotation", masks / f"{name}.png", f"frame {name} has no annotation")
+                scan.add("missing annotation", masks / f"{name}.png", f"frame {name} has no annotation")
         if video is not None:
-            _ids(found, masks, ids, video.targets, benchmark.any_label)
-    found.annotated = len(annotated)
-    found.frames = len(sizes) or found.annotated
-    return found
+            _check_ids(scan, masks, ids, video.targets, benchmark.single_object)
+    scan.annotated = len(annotated)
+    scan.frames = len(sizes) or scan.annotated
+    return scan
 
 
-def _frames(found: Scan, folder: Path, gaps: bool) -> dict[str, Size | None]:
-    """Size of each frame by name; None where it does not decode. Empty where no video's frames are here."""
+def _scan_frames(scan: Scan, folder: Path, gaps: bool) -> dict[str, Size | None]:
+    """Return the size of each frame by name, None if it does not decode; empty if the data set has no frames."""
     if not folder.parent.is_dir():
-        found.add(
-            "missing frame", folder.parent, "no such folder of frames; submissions can be scored, methods not run"
-        )
+        scan.add("missing frame", folder.parent, "no such folder of frames; submissions can be scored, methods not run")
         return {}
     files = [path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES and path.name[0] != "."]
     if not files:
-        found.add("missing video", folder, "no frames in it" if folder.is_dir() else "no such folder of frames")
+        scan.add("missing video", folder, "no frames in it" if folder.is_dir() else "no such folder of frames")
     sizes: dict[str, Size | None] = {}
-    usual: Size | None = None
+    first_size: Size | None = None
     for path in sorted(files):
         if path.stem in sizes:
-            found.add("bad frame", path, "another file of this folder has the same name")
+            scan.add("bad frame", path, "another file of this folder has the same name")
             continue
         try:
             size = sizes[path.stem] = tuple(read_image(path).shape[:2])
         except InputError as error:
-            found.problems.append(Problem("bad frame", str(error)))
+            scan.problems.append(Problem("bad frame", str(error)))
             sizes[path.stem] = None
             continue
-        usual = usual or size
-        if size != usual:
-            found.add("wrong size", path, f"the frame is {_by(size)} but the first one is {_by(usual)}")
-    for name in [] if gaps else holes(list(sizes)):
-        found.add("missing frame", folder, f"frame {name} is missing")
+        first_size = first_size or size
+        if size != first_size:
+            scan.add("wrong size", path, f"the frame is {_by(size)} but the first one is {_by(first_size)}")
+    for name in [] if gaps else missing_names(list(sizes)):
+        scan.add("missing frame", folder, f"frame {name} is missing")
     return sizes
 
 
-def _masks(found: Scan, folder: Path, sizes: dict[str, Size | None]) -> dict[str, set[int]]:
-    """The ids in each label map by name, void left out; those that do not decode are left out too."""
+def _scan_masks(scan: Scan, folder: Path, sizes: dict[str, Size | None]) -> dict[str, set[int]]:
+    """Return the ids in each label map by name, without background; files that do not decode are omitted."""
     ids = {}
     for path in sorted(folder.glob("*.png")):
         if sizes and path.stem not in sizes:
-            found.add("stray annotation", path, "no frame has this name")
+            scan.add("stray annotation", path, "no frame has this name")
             continue
         try:
             labels = read_label_map(path)
         except InputError as error:
-            found.problems.append(Problem("bad annotation", str(error)))
+            scan.problems.append(Problem("bad annotation", str(error)))
             continue
         frame = sizes.get(path.stem)
         if frame and frame != tuple(labels.shape):
-            found.add("wrong size", path, f"the annotation is {_by(labels.shape)} but its frame is {_by(frame)}")
+            scan.add("wrong size", path, f"the annotation is {_by(labels.shape)} but its frame is {_by(frame)}")
         ids[path.stem] = set(labels.flatten().bincount().nonzero().flatten().tolist()) - {0}
     if not ids:
-        found.add("missing annotation", folder, "no annotation that can be used")
+        scan.add("missing annotation", folder, "no annotation that can be used")
     return ids
 
 
-def _ids(found: Scan, folder: Path, ids: dict[str, set[int]], targets: tuple[int, ...], any_label: bool) -> None:
-    """Hold the ids in the annotations against the targets."""
-    everywhere = set().union(*ids.values())
-    if any_label:
-        everywhere = {1} if everywhere else set()
-    for target in sorted(everywhere - {*targets, VOID}):
+def _check_ids(
+    scan: Scan, folder: Path, ids: dict[str, set[int]], targets: tuple[int, ...], single_object: bool
+) -> None:
+    """Compare the ids in the annotations with the targets."""
+    all_ids = set().union(*ids.values())
+    if single_object:
+        all_ids = {1} if all_ids else set()
+    for target in sorted(all_ids - {*targets, VOID}):
         names = [name for name in ids if target in ids[name]]
-        known = ", ".join(map(str, targets))
-        text = f"id {target} is in {len(names)} annotations but is no target (they are {known})"
-        found.add("unknown id", folder / f"{names[0]}.png", text)
-    for target in sorted(set(targets) - everywhere):
-        found.add("absent id", folder, f"object {target} never appears")
+        listing = ", ".join(map(str, targets))
+        text = f"id {target} is in {len(names)} annotations but is no target (they are {listing})"
+        scan.add("unknown id", folder / f"{names[0]}.png", text)
+    for target in sorted(set(targets) - all_ids):
+        scan.add("absent id", folder, f"object {target} never appears")
 
 
-def holes(names: list[str]) -> list[str]:
-    """What evenly numbered names lack, a run of neighbours as ``00004 to 00007``; nothing for other names."""
+def missing_names(names: list[str]) -> list[str]:
+    """Return the names missing from an evenly numbered sequence, neighbours joined as ``00004 to 00007``.
+
+    Args:
+        names: file stems. Names that do not share one prefix before the number are not checked.
+    """
     parts = [re.fullmatch(r"(.*?)(\d+)", name) for name in names]
     if len({part and part[1] for part in parts}) != 1 or parts[0] is None:
         return []
     prefix, digits = parts[0][1], len(parts[0][2])
     numbers = sorted(int(part[2]) for part in parts if part)
-    usual = min((after - before for before, after in pairwise(numbers)), default=0)
-    gaps = [(before + usual, after - usual) for before, after in pairwise(numbers) if after - before > usual > 0]
-    named = [[f"{prefix}{number:0{digits}d}" for number in dict.fromkeys((first, last))] for first, last in gaps]
-    return [" to ".join(ends) for ends in named]
+    # The smallest step is the regular one: data sets number every 1st, 5th, ... frame.
+    step = min((after - before for before, after in pairwise(numbers)), default=0)
+    gaps = [(before + step, after - step) for before, after in pairwise(numbers) if after - before > step > 0]
+    ends = [[f"{prefix}{number:0{digits}d}" for number in dict.fromkeys(gap)] for gap in gaps]
+    return [" to ".join(pair) for pair in ends]
 
 
 def _by(size: Size) -> str:

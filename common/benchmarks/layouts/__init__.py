@@ -1,1 +1,1 @@
-"""Folder and file layouts that several data sets share."""
+"""Readers of folder and file layouts that several data sets share."""

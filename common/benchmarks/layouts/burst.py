@@ -1,4 +1,4 @@
-"""BURST as a set to train on.
+"""BURST as a training set.
 
 Source: Athar et al., "BURST: A Benchmark for Unifying Object Recognition, Segmentation and Tracking in Video", WACV
 2023.
@@ -18,12 +18,12 @@ from common.video.readers import ImageFolder
 
 
 class BURST(TrackVideos):
-    """BURST: videos of TAO with masks, those of ``train`` made half automatically, at 6 fps; 482 categories of LVIS.
+    """BURST: videos of TAO with masks of 482 LVIS categories; ``train`` is annotated semi-automatically at 6 fps.
 
-    A video is all of its frames that are on disk; annotated are those that the JSON lists, each for all tracks.
+    A video consists of all frames on disk. Annotated frames are those listed in the JSON, each for all tracks.
 
     Args:
-        root: folder that holds ``annotations/<split>`` and ``frames/<split>/<part>/<sequence>``.
+        root: folder with ``annotations/<split>`` and ``frames/<split>/<part>/<sequence>``.
         split: ``train``, ``val`` or ``test``.
     """
 
@@ -31,55 +31,55 @@ class BURST(TrackVideos):
     source = "https://github.com/Ali2500/BURST-benchmark"
 
     @property
-    def description(self) -> Path:
-        """The JSON of the split: ``train.json``, or of the others ``all_classes.json``."""
-        place = self.root / "annotations" / self.split
-        return place / ("train.json" if self.split == "train" else "all_classes.json")
+    def annotation_file(self) -> Path:
+        """JSON file of the split: ``train.json``, or ``all_classes.json`` of the other splits."""
+        folder = self.root / "annotations" / self.split
+        return folder / ("train.json" if self.split == "train" else "all_classes.json")
 
     @cached_property
     def sequences(self) -> list[dict[str, Any]]:
-        """What the file says of each video that has a track.
+        """Entries of the JSON file for the videos that have a track.
 
         Raises:
-            InputError: it names none.
+            InputError: there is none.
         """
-        found = [said for said in self.said.get("sequences", ()) if said["track_category_ids"]]
-        if not found:
-            raise InputError(f"{self.description}: no sequence in it has a track; unpack the annotations again")
-        return found
+        sequences = [entry for entry in self.annotations.get("sequences", ()) if entry["track_category_ids"]]
+        if not sequences:
+            raise InputError(f"{self.annotation_file}: no sequence in it has a track; unpack the annotations again")
+        return sequences
 
     def __len__(self) -> int:
         return len(self.sequences)
 
     def __getitem__(self, index: int) -> Video:
-        said = self.sequences[index]
-        id = f"{said['dataset']}/{said['seq_name']}"
-        frames = ImageFolder(self.root / "frames" / self.split / said["dataset"] / said["seq_name"], gaps=True)
-        place = {name: frame for frame, name in enumerate(frames.names)}
-        stems = [Path(name).stem for name in said["annotated_image_paths"]]
+        sequence = self.sequences[index]
+        id = f"{sequence['dataset']}/{sequence['seq_name']}"
+        frames = ImageFolder(self.root / "frames" / self.split / sequence["dataset"] / sequence["seq_name"], gaps=True)
+        frame_index = {name: frame for frame, name in enumerate(frames.names)}
+        stems = [Path(name).stem for name in sequence["annotated_image_paths"]]
         for stem in stems:
-            if stem not in place:
+            if stem not in frame_index:
                 raise InputError(
-                    f"{frames.path}: frame {stem} is missing, but {self.description.name} has masks of it; get the "
+                    f"{frames.path}: frame {stem} is missing, but {self.annotation_file.name} has masks of it; get the "
                     "frames of TAO"
                 )
-        numbers = {int(target): number for target, number in said["track_category_ids"].items()}
-        targets, size = tuple(sorted(numbers)), (said["height"], said["width"])
+        category_ids = {int(target): number for target, number in sequence["track_category_ids"].items()}
+        targets, size = tuple(sorted(category_ids)), (sequence["height"], sequence["width"])
         row = {target: row for row, target in enumerate(targets)}
-        shown = {
-            place[stem]: {
+        rles = {
+            frame_index[stem]: {
                 row[int(target)]: {"size": list(size), "counts": mask["rle"]} for target, mask in masks.items()
             }
-            for stem, masks in zip(stems, said["segmentations"], strict=True)
+            for stem, masks in zip(stems, sequence["segmentations"], strict=True)
         }
         return Video(
             id=id,
             frames=frames,
-            fps=float(said.get("fps", 30)),
+            fps=float(sequence.get("fps", 30)),
             targets=targets,
-            truth=RLETracks(shown, len(targets), size, f"{self.description}, video {id}"),
+            truth=RLETracks(rles, len(targets), size, f"{self.annotation_file}, video {id}"),
             names=frames.names,
-            annotated=sorted(shown),
+            annotated=sorted(rles),
             vocabulary=self.vocabulary,
-            categories={target: self.places[number] for target, number in numbers.items()},
+            categories={target: self.category_index[number] for target, number in category_ids.items()},
         )

@@ -1,4 +1,4 @@
-"""Data sets with a folder for each split, and mostly a JSON that describes the videos of it."""
+"""Layout with a folder per split and, for most data sets, a JSON file that describes its videos."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from common.benchmarks.layouts.per_video import FolderVOS, MaskFolder
 from common.errors import InputError
+from common.video.masks import unique_ids
 
 OTHER_NAME = {"valid": "val", "val": "valid"}
 
@@ -17,8 +18,8 @@ OTHER_NAME = {"valid": "val", "val": "valid"}
 class SplitVOS(FolderVOS):
     """Frames ``<split>/JPEGImages/<video>``, label maps ``<split>/Annotations/<video>``.
 
-    ``valid`` and ``val`` are one split. A description, ``{"videos": {<video>: {"objects": ...}}}``, is ``meta.json``,
-    ``<split>_meta.json`` or ``meta_<split>.json``, in the split's folder or beside it.
+    ``valid`` and ``val`` are synonyms. The meta file, ``{"videos": {<video>: {"objects": ...}}}``, is ``meta.json``,
+    ``<split>_meta.json`` or ``meta_<split>.json``, in the folder of the split or next to it.
     """
 
     splits: tuple[str, ...] = ("valid", "train", "test")
@@ -34,70 +35,87 @@ class SplitVOS(FolderVOS):
         """Folder of the split.
 
         Raises:
-            InputError: there is none.
+            InputError: it does not exist.
         """
-        places = [self.root / name for name in (self.split, OTHER_NAME.get(self.split)) if name]
-        for place in places:
-            if place.is_dir():
-                return place
-        raise InputError(f"{places[0]}: no such folder of a split of {self.name}; check root and split")
+        folders = [self.root / name for name in (self.split, OTHER_NAME.get(self.split)) if name]
+        for folder in folders:
+            if folder.is_dir():
+                return folder
+        raise InputError(f"{folders[0]}: no such folder of a split of {self.name}; check root and split")
 
     def frames_folder(self, id: str) -> Path:
-        """Where a video's frames lie."""
+        """Return the folder of a video's frames.
+
+        Args:
+            id: name of the video.
+        """
         return self.split_folder / "JPEGImages" / id
 
     def masks_folder(self, id: str) -> Path:
-        """Where its label maps lie."""
+        """Return the folder of a video's label maps.
+
+        Args:
+            id: name of the video.
+        """
         return self.split_folder / "Annotations" / id
 
-    def listed(self) -> list[str]:
-        """The described videos, in that order."""
-        return list(self.described)
+    def list_videos(self) -> list[str]:
+        """Return the names of the videos in the meta file, in its order."""
+        return list(self.video_entries)
 
     @cached_property
-    def description(self) -> Path:
-        """File that describes the split."""
-        return find_description(self.split_folder)
+    def meta_file(self) -> Path:
+        """JSON file that describes the split."""
+        return find_meta_file(self.split_folder)
 
     @cached_property
-    def described(self) -> dict[str, dict]:
-        """What the description says of each video."""
-        return read_description(self.description)
+    def video_entries(self) -> dict[str, dict[str, Any]]:
+        """Entry of each video in the meta file."""
+        return read_meta_file(self.meta_file)
 
-    def objects(self, id: str) -> dict[int, dict]:
-        """What the description says of each object of a video, ids ascending.
+    def objects(self, id: str) -> dict[int, dict[str, Any]]:
+        """Return the entry of each object of a video in the meta file, by ascending id.
+
+        Args:
+            id: name of the video.
 
         Raises:
-            InputError: it has no objects for it.
+            InputError: the meta file lists no objects for the video.
         """
-        described = self.described
+        entries = self.video_entries
         try:
-            return {target: dict(said) for target, said in sorted(_numbered(described[id]["objects"]))}
+            return {target: dict(entry) for target, entry in sorted(_object_entries(entries[id]["objects"]))}
         except (KeyError, TypeError, ValueError, AttributeError):
-            raise InputError(
-                f"{self.description}: video {id} has no objects by number; unpack the file again"
-            ) from None
+            raise InputError(f"{self.meta_file}: video {id} has no objects by number; unpack the file again") from None
 
 
-def find_description(place: Path) -> Path:
-    """The JSON of a split, given its folder.
+def find_meta_file(split_folder: Path) -> Path:
+    """Return the path of a split's meta file.
+
+    Args:
+        split_folder: folder of the split.
 
     Raises:
         InputError: there is none.
     """
-    splits = [place.name, *([OTHER_NAME[place.name]] if place.name in OTHER_NAME else [])]
-    named = [name for split in splits for name in (f"{split}_meta.json", f"meta_{split}.json")]
-    for path in (place / "meta.json", *(folder / name for name in named for folder in (place, place.parent))):
+    split = split_folder.name
+    splits = [split, *([OTHER_NAME[split]] if split in OTHER_NAME else [])]
+    names = [name for split in splits for name in (f"{split}_meta.json", f"meta_{split}.json")]
+    folders = (split_folder, split_folder.parent)
+    for path in (split_folder / "meta.json", *(folder / name for name in names for folder in folders)):
         if path.is_file():
             return path
-    raise InputError(f"{place / 'meta.json'}: no such file, nor {named[0]}; it comes with the data set")
+    raise InputError(f"{split_folder / 'meta.json'}: no such file, nor {names[0]}; it comes with the data set")
 
 
-def read_description(path: Path) -> dict[str, dict]:
-    """The videos of a description.
+def read_meta_file(path: Path) -> dict[str, dict[str, Any]]:
+    """Read the entries of the videos from a meta file.
+
+    Args:
+        path: the file.
 
     Raises:
-        InputError: it is damaged or has no videos.
+        InputError: the file is damaged or lists no videos.
     """
     try:
         videos = json.loads(path.read_text(encoding="utf-8"))["videos"]
@@ -108,25 +126,25 @@ def read_description(path: Path) -> dict[str, dict]:
     return videos
 
 
-def first_shown(truth: MaskFolder, frames: Mapping[int, Collection[int]]) -> dict[int, int]:
-    """The first of each target's frames whose label map shows it; a target that none shows is left out.
+def first_visible_frames(truth: MaskFolder, frames: Mapping[int, Collection[int]]) -> dict[int, int]:
+    """Return the first candidate frame of each target whose label map contains it; absent targets are omitted.
 
     Args:
-        truth: the label maps, read only until all targets are found.
-        frames: of each target, those that may be.
+        truth: label maps. They are read only until all targets have been found.
+        frames: candidate frame indices of each target.
     """
     starts: dict[int, int] = {}
     for frame in truth.annotated:
-        wanted = [target for target, own in frames.items() if target not in starts and frame in own]
-        if wanted:
-            shown = set(truth.labels(frame).unique().tolist())
-            starts |= {target: frame for target in wanted if target in shown}
+        missing = [target for target, candidates in frames.items() if target not in starts and frame in candidates]
+        if missing:
+            visible = unique_ids(truth.labels(frame))
+            starts |= {target: frame for target in missing if target in visible}
         if len(starts) == len(frames):
             break
     return {target: starts[target] for target in frames if target in starts}
 
 
-def _numbered(objects: Any) -> list[tuple[int, dict]]:
-    """Objects by id, from a dictionary or from a bare list of ids."""
+def _object_entries(objects: dict[str, dict[str, Any]] | list[Any]) -> list[tuple[int, dict[str, Any]]]:
+    """Return (id, entry) of each object, from a dictionary or from a list of ids."""
     items = objects.items() if isinstance(objects, dict) else ((target, {}) for target in objects)
-    return [(int(target), said) for target, said in items]
+    return [(int(target), entry) for target, entry in items]

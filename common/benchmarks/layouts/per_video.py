@@ -1,4 +1,4 @@
-"""Data sets with a folder of frames and a folder of label maps for each video."""
+"""Layout with a folder of frames and a folder of label maps per video."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from torch import Tensor
 from common.benchmarks.tasks.vos import VOSBenchmark
 from common.errors import InputError
 from common.video import Prompt, Video
-from common.video.masks import VOID, check_annotation, masks_from_labels, read_label_map
+from common.video.masks import VOID, check_annotation, masks_from_labels, read_label_map, unique_ids
 from common.video.readers import ImageFolder
 
 
 class FolderVOS(VOSBenchmark):
     """Frames ``JPEGImages/<video>/<frame>.jpg``, label maps ``Annotations/<video>/<frame>.png``.
 
-    Targets are by default those of DAVIS: ids 1 to the highest of the first annotated frame, whose masks are given. A
-    split is scored if it has more annotations than those that are given. Where ``JPEGImages`` is missing altogether,
+    By default the targets are those of DAVIS: the ids from 1 to the highest of the first annotated frame, whose masks
+    are the prompts. A split can be scored if it has annotations other than the prompts. Without ``JPEGImages``,
     submissions can still be scored.
 
     Attributes:
-        fps: frames per second of the released frames.
-        gaps: names of frames may leave numbers out.
+        fps: frame rate of the released frames.
+        gaps: allow gaps in the numbering of frames.
         sparse: only some frames are annotated. Otherwise a frame without annotation is an error.
         one_size: annotations have the size of the frames.
     """
@@ -36,37 +36,54 @@ class FolderVOS(VOSBenchmark):
     one_size = True
 
     def frames_folder(self, id: str) -> Path:
-        """Where a video's frames lie."""
+        """Return the folder of a video's frames.
+
+        Args:
+            id: name of the video.
+        """
         return self.root / "JPEGImages" / id
 
     def masks_folder(self, id: str) -> Path:
-        """Where its label maps lie."""
+        """Return the folder of a video's label maps.
+
+        Args:
+            id: name of the video.
+        """
         return self.root / "Annotations" / id
 
     def starts(self, id: str, truth: MaskFolder) -> dict[int, int]:
-        """The targets, ids ascending, and the frame index at which the mask of each is given."""
+        """Return the frame index of each target's prompt, by ascending target id.
+
+        Args:
+            id: name of the video.
+            truth: its label maps.
+        """
         first = truth.annotated[0]
         return dict.fromkeys(range(1, int(truth.labels(first).max()) + 1), first)
 
     def open(self, id: str) -> Video:
-        """One video.
+        """Open a video.
+
+        Args:
+            id: name of the video.
 
         Raises:
-            InputError: its frames or annotations are missing, or do not fit each other.
+            InputError: frames or annotations are missing or inconsistent.
         """
         frames = self.frames(id)
         size = frames.size if self.one_size else None
-        truth = MaskFolder(self.masks_folder(id), frames.names, size, self.any_label, self.sparse)
+        truth = MaskFolder(self.masks_folder(id), frames.names, size, self.single_object, self.sparse)
         starts = self.starts(id, truth)
         truth.targets = tuple(starts)
-        given = set(starts.values()) or {truth.annotated[0]}
-        masks = {frame: truth.shown(frame) for frame in given}
+        prompt_frames = set(starts.values()) or {truth.annotated[0]}
+        masks = {frame: truth.prompt_masks(frame) for frame in prompt_frames}
         prompts = tuple(
             Prompt(target, frame, mask=masks[frame][row])
             for row, (target, frame) in enumerate(starts.items())
             if masks[frame][row].any()
         )
-        hidden = given.issuperset(truth.annotated) and len(truth.annotated) < len(frames)
+        # A split whose only annotations are the prompts is scored by a server.
+        hidden = prompt_frames.issuperset(truth.annotated) and len(truth.annotated) < len(frames)
         return Video(
             id=id,
             frames=frames,
@@ -79,7 +96,11 @@ class FolderVOS(VOSBenchmark):
         )
 
     def frames(self, id: str) -> ImageFolder | AbsentFrames:
-        """A video's frames; without any video's frames here, those that its label maps are named after."""
+        """Return a video's frames; ``AbsentFrames``, named after the label maps, if the data set has no frames.
+
+        Args:
+            id: name of the video.
+        """
         folder = self.frames_folder(id)
         if folder.parent.is_dir():
             return ImageFolder(folder, gaps=self.gaps)
@@ -87,7 +108,18 @@ class FolderVOS(VOSBenchmark):
 
 
 class AbsentFrames:
-    """Frames that are not on this machine: enough to score a submission, not to make one."""
+    """Placeholder for frames that are not available; sufficient for scoring a submission.
+
+    Args:
+        folder: where the frames would be.
+        names: file stem of each frame.
+
+    Attributes:
+        size: None, since no frame can be read.
+
+    Raises:
+        InputError: there are no names either; on reading, always.
+    """
 
     def __init__(self, folder: Path, names: list[str]) -> None:
         if not names:
@@ -106,21 +138,21 @@ class AbsentFrames:
 
 
 class MaskFolder:
-    """Annotations of one video, a PNG label map for each annotated frame, read when asked for: bool (N, H, W).
+    """Annotations of one video, one PNG label map per annotated frame, read on access as masks bool (N, H, W).
 
     Args:
-        folder: of the label maps.
+        folder: folder of the label maps.
         names: file stem of each frame of the video.
-        size: (H, W) of the frames; None = of the first label map.
-        any_label: everything that is marked is target 1.
-        sparse: a frame without a label map is None, not an error.
+        size: (H, W) of the frames; default: that of the first label map.
+        single_object: merge all labels into target 1.
+        sparse: return None for a frame without a label map. Otherwise it is an error.
 
     Attributes:
         annotated: indices of the frames that have a label map, ascending.
-        targets: ids of the rows.
+        targets: ids of the N rows.
 
     Raises:
-        InputError: no such folder, or none of the video's frames is annotated.
+        InputError: the folder does not exist, or no frame of the video is annotated.
     """
 
     def __init__(
@@ -128,12 +160,13 @@ class MaskFolder:
         folder: Path,
         names: Sequence[str],
         size: tuple[int, int] | None = None,
-        any_label: bool = False,
+        single_object: bool = False,
         sparse: bool = False,
     ) -> None:
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder of annotations")
-        self.folder, self.names, self.any_label, self.sparse, self.given_size = folder, names, any_label, sparse, size
+        self.folder, self.names, self.single_object, self.sparse = folder, names, single_object, sparse
+        self.frame_size = size
         files = {path.stem for path in folder.glob("*.png")}
         self.annotated = [frame for frame, name in enumerate(names) if name in files]
         if not self.annotated:
@@ -142,8 +175,11 @@ class MaskFolder:
 
     @cached_property
     def size(self) -> tuple[int, int]:
-        """(H, W) that every label map must have."""
-        return self.given_size or tuple(self.labels(self.annotated[0]).shape)  # type: ignore[return-value]
+        """Required size (H, W) of every label map."""
+        if self.frame_size is not None:
+            return self.frame_size
+        height, width = self.labels(self.annotated[0]).shape
+        return height, width
 
     @cached_property
     def _annotated(self) -> set[int]:
@@ -160,42 +196,65 @@ class MaskFolder:
             )
         return masks_from_labels(labels, self.targets)
 
-    def shown(self, frame: int) -> Tensor:
-        """Masks of a frame whose annotation is given to the model; there must be an object in it."""
+    def prompt_masks(self, frame: int) -> Tensor:
+        """Return the masks of a prompt frame, bool (N, H, W).
+
+        Args:
+            frame: frame index.
+
+        Raises:
+            InputError: the label map has another size than the frames, or contains no object.
+        """
         check_annotation(self.labels(frame), self.size, self.path(frame))
         masks = self[frame]
         assert masks is not None
         return masks
 
     def labels(self, frame: int) -> Tensor:
-        """Label map uint8 (H, W), void as background."""
+        """Return the label map of a frame, uint8 (H, W), with void as background.
+
+        Args:
+            frame: frame index.
+        """
         labels = read_label_map(self.path(frame))
-        return (labels > 0).to(torch.uint8) if self.any_label else labels.masked_fill(labels == VOID, 0)
+        return (labels > 0).to(torch.uint8) if self.single_object else labels.masked_fill(labels == VOID, 0)
 
     def path(self, frame: int) -> Path:
-        """File of a frame's label map."""
+        """Return the file of a frame's label map.
+
+        Args:
+            frame: frame index.
+        """
         return self.folder / f"{self.names[frame]}.png"
 
 
 def first_appearances(truth: MaskFolder, frames: Iterable[int] | None = None) -> dict[int, int]:
-    """Every id in the label maps of the frames (default: all annotated), ascending, and the first frame with it."""
+    """Return the first frame in which each id appears, by ascending id.
+
+    Args:
+        truth: label maps.
+        frames: frame indices to search, ascending; default: all annotated frames.
+    """
     starts: dict[int, int] = {}
     for frame in truth.annotated if frames is None else frames:
-        for target in truth.labels(frame).unique().tolist():
-            if target and target not in starts:
-                starts[target] = frame
+        for target in unique_ids(truth.labels(frame)):
+            starts.setdefault(target, frame)
     return dict(sorted(starts.items()))
 
 
-def read_list(path: Path, what: str = "split file") -> list[str]:
-    """Names of a list file, one a line.
+def read_list(path: Path, kind: str = "split file") -> list[str]:
+    """Read a list of names, one a line; repeated names are kept once.
+
+    Args:
+        path: the file.
+        kind: what the file is, for error messages.
 
     Raises:
-        InputError: no such file, or no name in it.
+        InputError: the file is missing or empty.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such {what}; check root and split")
+        raise InputError(f"{path}: no such {kind}; check root and split")
     names = list(dict.fromkeys(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()))
     if not names:
-        raise InputError(f"{path}: the {what} is empty; unpack the data set again")
+        raise InputError(f"{path}: the {kind} is empty; unpack the data set again")
     return names

@@ -1,4 +1,4 @@
-"""Training sets whose masks are RLE in one JSON for a whole split: what OVIS, YouTube-VIS and BURST share."""
+"""Base class of data sets with one JSON file of RLE masks per split: OVIS, YouTube-VIS and BURST."""
 
 from __future__ import annotations
 
@@ -15,65 +15,66 @@ from torch import Tensor
 from common.benchmarks.roots import find_root
 from common.errors import InputError
 from common.video import Video
-from common.video.masks import rle_decode
+from common.video.masks import RLE, rle_decode
 
 
 class TrackVideos(ABC):
-    """A split as annotated videos to train on: no prompts, no protocol.
+    """Annotated videos of a split, for training: without prompts and protocol.
 
     Args:
-        root: folder of the data; default: the first of ``folders`` below ``$VIDSEG_DATA``.
+        root: folder of the data; default: the first of ``folders`` found in ``$VIDSEG_DATA``.
         split: part of the data set.
 
     Attributes:
-        folders: accepted names of the data's folder, best first, in lower case and digits alone.
-        source: where to get the data.
+        folders: accepted names of the data folder, preferred first, in lower-case letters and digits.
+        source: where to obtain the data.
     """
 
     folders: tuple[str, ...]
     source: str
 
     def __init__(self, root: str | Path | None = None, split: str = "train") -> None:
-        self.given_root, self.split = root, split
+        self.user_root, self.split = root, split
 
     @cached_property
     def root(self) -> Path:
         """Folder of the data.
 
         Raises:
-            InputError: it is not there; says where to get it and where to put it.
+            InputError: the folder does not exist; the message says where to obtain the data and where to put it.
         """
-        return find_root(self.given_root, self.folders, self.source)
+        return find_root(self.user_root, self.folders, self.source)
 
     @property
     @abstractmethod
-    def description(self) -> Path:
-        """The JSON of the split."""
+    def annotation_file(self) -> Path:
+        """JSON file of the split."""
 
     @cached_property
-    def said(self) -> dict[str, Any]:
-        """Its content.
+    def annotations(self) -> dict[str, Any]:
+        """Content of the JSON file.
 
         Raises:
-            InputError: it is missing or damaged.
+            InputError: the file is missing or damaged.
         """
-        if not self.description.is_file():
-            raise InputError(f"{self.description}: no such annotations; get them from {self.source}")
+        if not self.annotation_file.is_file():
+            raise InputError(f"{self.annotation_file}: no such annotations; get them from {self.source}")
         try:
-            return json.loads(self.description.read_text(encoding="utf-8"))
+            content: dict[str, Any] = json.loads(self.annotation_file.read_text(encoding="utf-8"))
+            return content
         except ValueError as error:
-            raise InputError(f"{self.description}: damaged ({error}); unpack the annotations again") from error
+            raise InputError(f"{self.annotation_file}: damaged ({error}); unpack the annotations again") from error
 
     @cached_property
     def vocabulary(self) -> tuple[str, ...]:
-        """Names of the categories, in the order of their numbers."""
-        return tuple(entry["name"] for entry in sorted(self.said["categories"], key=lambda entry: entry["id"]))
+        """Names of the categories, by ascending category id."""
+        return tuple(entry["name"] for entry in sorted(self.annotations["categories"], key=lambda entry: entry["id"]))
 
     @cached_property
-    def places(self) -> dict[int, int]:
-        """Place in the vocabulary of each category's number."""
-        numbers = sorted(entry["id"] for entry in self.said["categories"])
-        return {number: place for place, number in enumerate(numbers)}
+    def category_index(self) -> dict[int, int]:
+        """Index in the vocabulary of each category id."""
+        ids = sorted(entry["id"] for entry in self.annotations["categories"])
+        return {id: index for index, id in enumerate(ids)}
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -83,30 +84,30 @@ class TrackVideos(ABC):
 
 
 class RLETracks:
-    """Masks of a video's targets, bool (N, H, W) of a frame, decoded when asked for; a frame without RLE shows none.
+    """Masks of a video's targets, decoded from RLE on access: bool (N, H, W), or None for an unannotated frame.
 
     Args:
-        frames: of each annotated frame, the RLE of each row that it shows. ``counts`` are COCO's, compressed or a list.
-        rows: number of targets.
+        frames: for each annotated frame, the COCO RLE of each visible row. ``counts`` is a string or a list of runs.
+        rows: number N of targets.
         size: (H, W).
-        where: file and video, for messages.
+        where: file and video, for error messages.
     """
 
-    def __init__(self, frames: Mapping[int, Mapping[int, dict]], rows: int, size: tuple[int, int], where: str) -> None:
+    def __init__(self, frames: Mapping[int, Mapping[int, RLE]], rows: int, size: tuple[int, int], where: str) -> None:
         self.frames, self.rows, self.size, self.where = frames, rows, size, where
 
     def __getitem__(self, frame: int) -> Tensor | None:
         if frame not in self.frames:
             return None
-        shown = self.frames[frame]
+        rles = self.frames[frame]
         masks = torch.zeros(self.rows, *self.size, dtype=torch.bool)
-        if shown:
-            masks[list(shown)] = self._decoded(list(shown.values()), frame)
+        if rles:
+            masks[list(rles)] = self._decode(list(rles.values()), frame)
         return masks
 
-    def _decoded(self, rles: Sequence[dict], frame: int) -> Tensor:
+    def _decode(self, rles: Sequence[RLE], frame: int) -> Tensor:
         try:
-            masks = rle_decode([_compressed(rle) for rle in rles])
+            masks = rle_decode([_compress(rle) for rle in rles])
         except (InputError, KeyError, TypeError, ValueError) as error:
             raise InputError(f"{self.where}, frame {frame}: {error}; unpack the annotations again") from error
         if masks.shape[1:] != self.size:
@@ -114,11 +115,11 @@ class RLETracks:
         return masks
 
 
-def _compressed(rle: dict) -> dict:
-    """RLE with counts as COCO compresses them; YouTube-VIS has plain lists of runs."""
+def _compress(rle: RLE) -> RLE:
+    """Compress the counts as COCO does; YouTube-VIS stores plain lists of runs."""
     if isinstance(rle["counts"], str):
         return rle
     from pycocotools import mask as coco
 
-    packed = coco.frPyObjects(rle, *rle["size"])
-    return {"size": rle["size"], "counts": packed["counts"].decode()}
+    compressed = coco.frPyObjects(rle, *rle["size"])
+    return {"size": rle["size"], "counts": compressed["counts"].decode()}

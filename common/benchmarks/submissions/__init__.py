@@ -1,1 +1,1 @@
-"""Formats of submissions: readers, writers and archives."""
+"""Readers and writers of submission formats."""

@@ -1,4 +1,4 @@
-"""A submission as it comes: a folder, a zip or one JSON file, with or without folders around it."""
+"""Open a submission: a folder, a zip or one JSON file, with or without enclosing folders."""
 
 from __future__ import annotations
 
@@ -12,132 +12,149 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from common.benchmarks.submissions.masks import visible
+from common.benchmarks.submissions.masks import list_visible
 from common.errors import InputError
 
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError, ValueError)
-LEVELS = 5  # VOT: results/<tracker>/baseline/<sequence>, in a folder of its own
+MAX_DEPTH = 5  # VOT: results/<tracker>/baseline/<sequence>, in an enclosing folder
 
 
 @dataclass
 class Submission:
-    """What ``Benchmark.read`` is given.
+    """An opened submission, the input of ``Benchmark.read``.
 
     Attributes:
-        path: as the user gave it.
-        folder: in which the videos lie; for a zip below a temporary folder.
-        inner: path of the videos inside the submission.
-        others: names beside the videos.
+        path: path given by the user.
+        folder: folder that contains the videos; for a zip, in a temporary folder.
+        inner: path of ``folder`` inside the submission.
+        unexpected: names of folders that are not videos of the benchmark.
     """
 
     path: Path
     folder: Path
     inner: PurePosixPath = field(default_factory=PurePosixPath)
-    others: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
 
-    def plain(self, message: str) -> str:
-        """A message about a file, with the path by which the user knows it."""
+    def with_user_path(self, message: str) -> str:
+        """Replace the (temporary) folder in a message by the path that the user gave.
+
+        Args:
+            message: a message that may contain paths.
+        """
         return message.replace(str(self.folder), str(self.path / self.inner))
 
 
 @contextmanager
 def open_submission(path: str | Path, ids: Collection[str]) -> Iterator[Submission]:
-    """Find the videos of a submission.
+    """Locate the videos of a submission.
 
-    In a folder without a video of that name, the only folder in it is looked into; several that all have videos are
-    parts of one submission (Ref-DAVIS). A zip is extracted to a temporary
-    folder, as far as it holds these videos, and removed in the end.
+    Enclosing folders are descended as long as there is a single one. Several folders that all contain videos are parts
+    of one submission (Ref-DAVIS). The requested videos of a zip are extracted to a temporary folder, which is removed
+    on exit.
 
     Args:
         path: a folder, a ``.zip``, or one ``.json``.
-        ids: the videos' names.
+        ids: names of the benchmark's videos.
+
+    Yields:
+        The opened submission.
 
     Raises:
-        InputError: nothing there, none of the videos, or an archive that is damaged or not to be trusted.
+        InputError: the path does not exist or contains none of the videos, or the archive is damaged or unsafe.
     """
     path = Path(path)
     if path.is_dir():
-        yield _found(path, path, ids)
+        yield _locate_videos(path, path, ids)
         return
     if not path.is_file() or path.suffix.lower() not in (".zip", ".json"):
         raise InputError(f"{path}: no submission; give a folder, a .zip or a .json file")
     with tempfile.TemporaryDirectory(prefix="submission-") as temporary:
         top = Path(temporary)
-        left_out: list[tuple[str, ...]] = []
+        skipped: list[tuple[str, ...]] = []
         if path.suffix.lower() == ".json":
             shutil.copyfile(path, top / path.name)
         else:
-            left_out = extract(path, top, ids)
-        submission = _found(path, top, ids, left_out)
-        above = submission.inner.parts
-        beside = [parts[len(above) :] for parts in left_out if parts[: len(above)] == above]
-        submission.others = sorted({*submission.others, *(parts[0] for parts in beside if len(parts) > 1)})
+            skipped = extract_zip(path, top, ids)
+        submission = _locate_videos(path, top, ids, skipped)
+        inner = submission.inner.parts
+        siblings = [parts[len(inner) :] for parts in skipped if parts[: len(inner)] == inner]
+        submission.unexpected = sorted({*submission.unexpected, *(parts[0] for parts in siblings if len(parts) > 1)})
         yield submission
 
 
-def _found(path: Path, top: Path, ids: Collection[str], left_out: Sequence[tuple[str, ...]] = ()) -> Submission:
-    """Go down to the folder of the videos."""
-    wanted = set(ids)
-    folder, names = top, list(dict.fromkeys(parts[-2] for parts in left_out if len(parts) > 1))
-    for _ in range(LEVELS):
-        inside = visible(folder)
-        here = {entry.name if entry.is_dir() else entry.name.removesuffix(".json") for entry in inside}
-        folders = [entry for entry in inside if entry.is_dir()]
+def _locate_videos(path: Path, top: Path, ids: Collection[str], skipped: Sequence[tuple[str, ...]] = ()) -> Submission:
+    """Descend to the folder that contains the videos."""
+    videos = set(ids)
+    folder, names = top, list(dict.fromkeys(parts[-2] for parts in skipped if len(parts) > 1))
+    for _ in range(MAX_DEPTH):
+        entries = list_visible(folder)
+        stems = {entry.name if entry.is_dir() else entry.name.removesuffix(".json") for entry in entries}
+        folders = [entry for entry in entries if entry.is_dir()]
         names = [entry.name for entry in folders] or names
-        parts = len(folders) > 1 and all({path.name for path in visible(part)} & wanted for part in folders)
-        if here & wanted or parts or (not folders and [entry.suffix for entry in inside].count(".json") == 1):
-            others = sorted(entry.name for entry in folders if entry.name not in wanted and not parts)
-            return Submission(path, folder, PurePosixPath(folder.relative_to(top).as_posix()), others)
+        parts = len(folders) > 1 and all({path.name for path in list_visible(part)} & videos for part in folders)
+        one_json = not folders and [entry.suffix for entry in entries].count(".json") == 1
+        if stems & videos or parts or one_json:
+            unexpected = sorted(entry.name for entry in folders if entry.name not in videos and not parts)
+            return Submission(path, folder, PurePosixPath(folder.relative_to(top).as_posix()), unexpected)
         if len(folders) != 1:
             break
         folder = folders[0]
-    inside = visible(top)
-    if not inside and not left_out:
+    entries = list_visible(top)
+    if not entries and not skipped:
         raise InputError(f"{path}: the submission is empty")
-    found = ", ".join((names or [entry.name for entry in inside])[:3])
+    listing = ", ".join((names or [entry.name for entry in entries])[:3])
     raise InputError(
-        f"{path}: none of the benchmark's videos is in it; it has {found}, expected folders like "
-        f"{', '.join(sorted(wanted)[:3])}; check --benchmark, --split and the layout"
+        f"{path}: none of the benchmark's videos is in it; it has {listing}, expected folders like "
+        f"{', '.join(sorted(videos)[:3])}; check --benchmark, --split and the layout"
     )
 
 
-def extract(path: Path, top: Path, ids: Collection[str]) -> list[tuple[str, ...]]:
-    """Unpack what belongs to some videos, and JSON files.
+def extract_zip(path: Path, top: Path, ids: Collection[str]) -> list[tuple[str, ...]]:
+    """Extract the files of the requested videos, and JSON files.
+
+    Args:
+        path: the zip.
+        top: folder to extract to.
+        ids: names of the videos.
 
     Returns:
-        The parts of the paths of all others.
+        Path components of all members that were skipped.
 
     Raises:
-        InputError: the archive is empty or damaged, or a member is encrypted, a link, or leads out of its folder.
+        InputError: the archive is empty or damaged, or a member is encrypted, a link, or points outside the folder.
     """
-    wanted = set(ids)
-    left_out = []
+    videos = set(ids)
+    skipped = []
     try:
         with zipfile.ZipFile(path) as archive:
-            members = [(member, parts) for member in archive.infolist() if (parts := checked(path, member))]
+            members = [(member, parts) for member in archive.infolist() if (parts := member_parts(path, member))]
             if not any(not member.is_dir() for member, _ in members):
                 raise InputError(f"{path}: the zip is empty")
             for member, parts in members:
                 if member.is_dir():
-                    if not wanted.isdisjoint(parts):
+                    if not videos.isdisjoint(parts):
                         top.joinpath(*parts).mkdir(parents=True, exist_ok=True)
                     continue
-                if wanted.isdisjoint(parts) and not parts[-1].endswith(".json"):
-                    left_out.append(parts)
+                if videos.isdisjoint(parts) and not parts[-1].endswith(".json"):
+                    skipped.append(parts)
                     continue
-                unpack(path, archive, member, top.joinpath(*parts))
+                extract_member(path, archive, member, top.joinpath(*parts))
     except InputError:
         raise
     except DAMAGED as error:
         raise InputError(f"{path}: the zip is damaged ({error}); make it again") from error
-    return left_out
+    return skipped
 
 
-def checked(path: Path, member: zipfile.ZipInfo) -> tuple[str, ...]:
-    """The parts of a member's path; none for what is passed over: hidden files and what macOS adds.
+def member_parts(path: Path, member: zipfile.ZipInfo) -> tuple[str, ...]:
+    """Return the path components of a zip member; empty for hidden files and files added by macOS.
+
+    Args:
+        path: the zip, for error messages.
+        member: the member.
 
     Raises:
-        InputError: it is encrypted, a link, or leads out of the folder.
+        InputError: the member is encrypted, a link, or points outside the folder.
     """
     where, name = f"{path}: the member {member.orig_filename!r}", member.orig_filename
     parts = tuple(part for part in name.split("/") if part not in ("", "."))
@@ -152,11 +169,17 @@ def checked(path: Path, member: zipfile.ZipInfo) -> tuple[str, ...]:
     return parts
 
 
-def unpack(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:
-    """Write one member.
+def extract_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:
+    """Extract one member of a zip.
+
+    Args:
+        path: the zip, for error messages.
+        archive: the opened zip.
+        member: the member.
+        target: file to write.
 
     Raises:
-        InputError: its data is damaged.
+        InputError: the data is damaged, or the file exists already.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

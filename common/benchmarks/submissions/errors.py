@@ -1,4 +1,4 @@
-"""What is wrong with a submission: an error, or noted and counted as empty."""
+"""Handling of faulty submissions."""
 
 from __future__ import annotations
 
@@ -6,25 +6,28 @@ from common.errors import InputError
 
 
 class SubmissionErrors:
-    """Collects what is wrong with a submission.
+    """Errors found in a submission.
 
     Args:
-        empty: go on: the caller counts the thing as empty. Otherwise the first fault is an error.
+        strict: raise the first error. Otherwise errors are collected and the faulty item counts as empty.
 
     Attributes:
-        notes: one line for each fault so far.
+        messages: one line per error.
     """
 
-    def __init__(self, empty: bool = False) -> None:
-        self.empty = empty
-        self.notes: list[str] = []
+    def __init__(self, strict: bool = True) -> None:
+        self.strict = strict
+        self.messages: list[str] = []
 
-    def report(self, message: str) -> None:
-        """Note one fault, in one line that names the file, frame or id.
+    def add(self, message: str) -> None:
+        """Add an error.
+
+        Args:
+            message: one line that names the file, frame or id.
 
         Raises:
-            InputError: unless faults count as empty.
+            InputError: in strict mode.
         """
-        if not self.empty:
+        if self.strict:
             raise InputError(message)
-        self.notes.append(message)
+        self.messages.append(message)

@@ -1,4 +1,4 @@
-"""Submissions as masks: written as palette PNGs, read as palette PNGs, trees of binary PNGs or COCO RLE."""
+"""Submissions of masks: palette PNGs, binary PNGs per object, or COCO RLE."""
 
 from __future__ import annotations
 
@@ -12,109 +12,153 @@ from torch import Tensor
 from common.benchmarks.submissions.errors import SubmissionErrors
 from common.benchmarks.submissions.rle import rle_masks
 from common.errors import InputError
-from common.files import whole_file
+from common.files import atomic_path
 from common.video import FrameMasks, Video
-from common.video.masks import masks_from_labels, read_label_map, write_label_map
+from common.video.masks import masks_from_labels, read_label_map, unique_ids, write_label_map
 
 Size = tuple[int, int]
 
 
 def write_label_maps(video: Video, answers: Iterable[FrameMasks], folder: Path) -> Iterator[FrameMasks]:
-    """Write ``<folder>/<video>/<frame>.png`` while the answers pass through."""
+    """Write palette PNGs ``<folder>/<video>/<frame>.png`` while passing predictions through.
+
+    Args:
+        video: the video.
+        answers: its predictions.
+        folder: folder of the submission.
+
+    Yields:
+        The predictions, unchanged.
+    """
     for answer in answers:
         write_label_map(folder / video.id / f"{video.name(answer.frame)}.png", answer.label_map())
         yield answer
 
 
 def read_masks(
-    video: Video, frames: Sequence[int], folder: Path, faults: SubmissionErrors, any_label: bool = False
+    video: Video, frames: Sequence[int], folder: Path, errors: SubmissionErrors, single_object: bool = False
 ) -> Iterator[FrameMasks]:
-    """Masks of the targets of a video in some of its frames, whichever of these forms the submission has.
+    """Read the masks of a video's targets in any of these formats.
 
     - ``<video>/<frame>.png``: label maps;
-    - ``<video>/<object>/<frame>.png``: a mask for each object, anything but 0 is set, masks may overlap; ids may have
-      zeros in front;
+    - ``<video>/<object>/<frame>.png``: one mask per object, non-zero pixels are set, masks may overlap; ids may have
+      leading zeros;
     - ``<video>.json``, or one ``*.json`` for all videos: COCO RLE, see ``rle_masks``.
 
-    What is there for other frames is not looked at.
+    Files of other frames are ignored.
 
     Args:
-        video: with the annotation of at least one of the frames, whose size every mask must have.
-        frames: indices, ascending.
-        folder: in which the videos' folders or JSON files lie.
-        faults: told of anything missing, unreadable, of another size or with an id that is no target (void included);
-            where that does not raise, the frame or the id counts as empty.
-        any_label: the video has one target, which is everything that is marked.
+        video: the video. At least one of the frames must be annotated; every mask must have the annotation's size.
+        frames: frame indices, ascending.
+        folder: folder with the folders or JSON files of the videos.
+        errors: collects files that are missing, unreadable or of another size, and ids that are no targets (void
+            included). Where it does not raise, the frame or the id counts as empty.
+        single_object: merge all labels into the only target.
 
     Yields:
-        An answer for every frame, in order, with all targets of the video.
+        A prediction for every frame, in order, with all targets of the video.
     """
     size = annotation_size(video, frames)
-    place, file = folder / video.id, json_of(video.id, folder)
-    if place.is_dir():
-        by_object = not any(place.glob("*.png")) and any(path.is_dir() for path in visible(place))
+    video_folder, file = folder / video.id, find_json(video.id, folder)
+    if video_folder.is_dir():
+        by_object = not any(video_folder.glob("*.png")) and any(path.is_dir() for path in list_visible(video_folder))
         read = object_masks if by_object else label_masks
-        found = read(video, frames, place, size, faults, any_label)
+        stream = read(video, frames, video_folder, size, errors, single_object)
     elif file:
-        found = rle_masks(video, frames, file, size, faults, any_label)
+        stream = rle_masks(video, frames, file, size, errors, single_object)
     else:
-        faults.report(f"{place}: no such folder; the submission lacks video {video.id}, write a PNG for every frame")
-        found = iter([None] * len(frames))
-    for frame, masks in zip(frames, found, strict=True):
+        errors.add(
+            f"{video_folder}: no such folder; the submission lacks video {video.id}, write a PNG for every frame"
+        )
+        stream = iter([None] * len(frames))
+    for frame, masks in zip(frames, stream, strict=True):
         if masks is None:
             masks = torch.zeros(len(video.targets), *size, dtype=torch.bool)
         yield FrameMasks(frame, video.targets, masks, torch.ones(len(masks)))
 
 
 def label_masks(
-    video: Video, frames: Sequence[int], folder: Path, size: Size, faults: SubmissionErrors, any_label: bool = False
+    video: Video, frames: Sequence[int], folder: Path, size: Size, errors: SubmissionErrors, single_object: bool = False
 ) -> Iterator[Tensor | None]:
-    """Masks bool (N, H, W) of each frame from ``<frame>.png``; None = counts as empty. See ``read_masks``."""
+    """Read label maps ``<frame>.png``.
+
+    Args:
+        video: the video.
+        frames: frame indices, ascending.
+        folder: folder of the label maps.
+        size: required (H, W).
+        errors: collects faulty files.
+        single_object: merge all labels into the only target.
+
+    Yields:
+        Masks bool (N, H, W) per frame; None counts as empty.
+    """
     for frame in frames:
         path = folder / f"{video.name(frame)}.png"
-        labels = read_png(path, size, faults)
+        labels = read_png(path, size, errors)
         if labels is None:
             yield None
             continue
-        if any_label:
+        if single_object:
             labels = (labels > 0).to(torch.uint8)
         masks = masks_from_labels(labels, video.targets)
         if masks.count_nonzero() < labels.count_nonzero():
-            surplus = sorted(set(labels.unique().tolist()) - {0, *video.targets})
-            faults.report(unknown(path, surplus, video))
+            unknown = sorted(set(unique_ids(labels)) - set(video.targets))
+            errors.add(unknown_id_message(path, unknown, video))
         yield masks
 
 
 def object_masks(
-    video: Video, frames: Sequence[int], folder: Path, size: Size, faults: SubmissionErrors, any_label: bool = False
+    video: Video, frames: Sequence[int], folder: Path, size: Size, errors: SubmissionErrors, single_object: bool = False
 ) -> Iterator[Tensor | None]:
-    """Masks bool (N, H, W) of each frame from ``<object>/<frame>.png``. See ``read_masks``."""
-    places: dict[int, Path] = {}
-    for path in visible(folder):
+    """Read binary masks ``<object>/<frame>.png``.
+
+    Args:
+        video: the video.
+        frames: frame indices, ascending.
+        folder: folder with one folder per object.
+        size: required (H, W).
+        errors: collects faulty files and folders.
+        single_object: merge all objects into the only target.
+
+    Yields:
+        Masks bool (N, H, W) per frame.
+    """
+    folders: dict[int, Path] = {}
+    for path in list_visible(folder):
         target = int(path.name) if path.name.isdecimal() else None
         if not path.is_dir():
             continue
-        if target is None or (target not in video.targets and not any_label):
-            faults.report(unknown(path, [path.name], video))
-        elif target in places:
-            faults.report(f"{path}: object {target} has the folder {places[target].name} too; keep one of them")
+        if target is None or (target not in video.targets and not single_object):
+            errors.add(unknown_id_message(path, [path.name], video))
+        elif target in folders:
+            errors.add(f"{path}: object {target} has the folder {folders[target].name} too; keep one of them")
         else:
-            places[target] = path
-    for target in () if any_label else video.targets:
-        if target not in places:
-            faults.report(f"{folder}: there is no folder for object {target}; write a PNG for every frame and object")
+            folders[target] = path
+    for target in () if single_object else video.targets:
+        if target not in folders:
+            errors.add(f"{folder}: there is no folder for object {target}; write a PNG for every frame and object")
     for frame in frames:
         name = f"{video.name(frame)}.png"
         masks = torch.zeros(len(video.targets), *size, dtype=torch.bool)
-        for target, path in places.items():
-            labels = read_png(path / name, size, faults)
+        for target, path in folders.items():
+            labels = read_png(path / name, size, errors)
             if labels is not None:
-                masks[0 if any_label else video.targets.index(target)] |= labels > 0
+                masks[0 if single_object else video.targets.index(target)] |= labels > 0
         yield masks
 
 
-def read_png(path: Path, size: Size, faults: SubmissionErrors) -> Tensor | None:
-    """Label map uint8 (H, W) of this size; None where that is not what the file holds, which ``faults`` is told."""
+def read_png(path: Path, size: Size, errors: SubmissionErrors) -> Tensor | None:
+    """Read a label map, uint8 (H, W).
+
+    Args:
+        path: the file.
+        size: required (H, W).
+        errors: collects the error if the file is missing, unreadable or of another size.
+
+    Returns:
+        The label map, or None on error.
+    """
     try:
         if not path.is_file():
             raise InputError(f"{path}: no such file; write a PNG for every frame, of zeros where nothing is seen")
@@ -122,57 +166,92 @@ def read_png(path: Path, size: Size, faults: SubmissionErrors) -> Tensor | None:
             raise InputError(f"{path}: the file is empty (0 bytes); write it again")
         labels = read_label_map(path)
         if tuple(labels.shape) != tuple(size):
-            raise InputError(wrong_size(path, labels.shape, size))
+            raise InputError(size_message(path, labels.shape, size))
         return labels
     except InputError as error:
-        faults.report(str(error))
+        errors.add(str(error))
         return None
 
 
 def annotation_size(video: Video, frames: Sequence[int]) -> Size:
-    """(H, W) of the first annotation among some frames.
+    """Return the size (H, W) of the first annotation.
+
+    Args:
+        video: the video.
+        frames: frame indices to look at.
 
     Raises:
-        InputError: there is none.
+        InputError: none of the frames is annotated.
     """
-    known = (video.truth[frame] for frame in frames) if video.truth is not None else ()
-    for masks in known:
+    annotations = (video.truth[frame] for frame in frames) if video.truth is not None else ()
+    for masks in annotations:
         if masks is not None:
             height, width = masks.shape[-2:]
             return height, width
     raise InputError(f"video {video.id}: it has no annotations here, so there is nothing to hold a submission against")
 
 
-def json_of(id: str, folder: Path) -> Path | None:
-    """``<video>.json``, or the only JSON file where there is no folder beside it."""
+def find_json(id: str, folder: Path) -> Path | None:
+    """Return ``<folder>/<id>.json``, or the only JSON file of a folder without subfolders; None if there is neither.
+
+    Args:
+        id: name of the video.
+        folder: folder of the submission.
+    """
     if (folder / f"{id}.json").is_file():
         return folder / f"{id}.json"
-    paths = visible(folder)
+    paths = list_visible(folder)
     files = [path for path in paths if path.suffix == ".json"]
     return files[0] if len(files) == 1 and not any(path.is_dir() for path in paths) else None
 
 
-def visible(folder: Path) -> list[Path]:
-    """What lies in a folder, by name, without hidden files and what macOS leaves in archives."""
+def list_visible(folder: Path) -> list[Path]:
+    """Return the sorted entries of a folder, without hidden files and those that macOS adds to archives.
+
+    Args:
+        folder: the folder.
+    """
     return sorted(path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX")))
 
 
-def unknown(where: object, ids: Sequence[object], video: Video) -> str:
-    """Message: ids that are no targets."""
-    known = ", ".join(map(str, video.targets))
-    return f"{where}: id {', '.join(map(str, ids))} is no target of video {video.id} (they are {known}); leave it out"
+def unknown_id_message(where: object, ids: Sequence[object], video: Video) -> str:
+    """Return the error message for ids that are not targets.
+
+    Args:
+        where: file or entry.
+        ids: the unknown ids.
+        video: the video.
+    """
+    targets = ", ".join(map(str, video.targets))
+    return f"{where}: id {', '.join(map(str, ids))} is no target of video {video.id} (they are {targets}); leave it out"
 
 
-def wrong_size(where: object, found: Sequence[int], size: Size) -> str:
-    """Message: another size than the annotation's."""
-    got, want = ("x".join(map(str, shape)) for shape in (found, size))
-    return f"{where}: the mask is {got} (height x width) but the annotation is {want}; save it at the annotation's size"
+def size_message(where: object, mask_size: Sequence[int], size: Size) -> str:
+    """Return the error message for a mask whose size differs from the annotation.
+
+    Args:
+        where: file or entry.
+        mask_size: (H, W) of the mask.
+        size: (H, W) of the annotation.
+    """
+    mask, annotation = ("x".join(map(str, shape)) for shape in (mask_size, size))
+    return (
+        f"{where}: the mask is {mask} (height x width) but the annotation is {annotation}; save it at the "
+        "annotation's size"
+    )
 
 
 def zip_folder(folder: Path) -> Path:
-    """``<folder>.zip`` of all that is in a folder, empty folders too, without compressing its images again."""
+    """Write ``<folder>.zip`` with all files and empty folders of a folder, uncompressed.
+
+    Args:
+        folder: the folder.
+
+    Returns:
+        Path of the zip.
+    """
     path = folder.with_name(f"{folder.name}.zip")
-    with whole_file(path) as part, zipfile.ZipFile(part, "w") as archive:
+    with atomic_path(path) as part, zipfile.ZipFile(part, "w") as archive:
         for file in sorted(folder.rglob("*")):
             if file.is_file() or not any(file.iterdir()):
                 archive.write(file, file.relative_to(folder))

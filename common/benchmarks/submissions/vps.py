@@ -1,4 +1,4 @@
-"""Submissions of video panoptic segmentation: maps of segments, and a JSON that says what each segment is."""
+"""Submissions of video panoptic segmentation: segment maps, and a JSON file with the category of each segment."""
 
 from __future__ import annotations
 
@@ -11,81 +11,115 @@ from PIL import Image
 from torch import Tensor
 
 from common.benchmarks.submissions.errors import SubmissionErrors
-from common.benchmarks.submissions.masks import Size, wrong_size
+from common.benchmarks.submissions.masks import Size, size_message
 from common.benchmarks.submissions.rle import load_json
 from common.errors import InputError
 from common.video import FrameMasks, Video
+from common.video.masks import unique_ids
 
 FORM = '{"annotations": [{"video_id", "annotations": [{"file_name", "segments_info": [...]}]}]}'
-Said = dict[str, dict[int, int]]  # file name -> segment -> category id
+SegmentCategories = dict[str, dict[int, int]]  # file name -> segment -> category id
 
 
-def annotations_of(video: Video, place: Path, faults: SubmissionErrors) -> Said:
-    """What is said about the segments of one video: ``<video>.json``, or in ``pred.json`` beside or above ``place``."""
-    own = place / f"{video.id}.json"
-    paths = [path for path in (own, place / "pred.json", place.parent / "pred.json") if path.is_file()]
+def read_segments_info(video: Video, folder: Path, errors: SubmissionErrors) -> SegmentCategories:
+    """Read the categories of the segments of one video.
+
+    Args:
+        video: the video.
+        folder: folder of the segment maps. The file is ``<folder>/<video>.json``, or ``pred.json`` in or above it.
+        errors: collects the error if the file is missing or damaged; the result is then empty.
+    """
+    video_file = folder / f"{video.id}.json"
+    paths = [path for path in (video_file, folder / "pred.json", folder.parent / "pred.json") if path.is_file()]
     if not paths:
-        faults.report(f"{place.parent / 'pred.json'}: no such file; write {FORM}")
+        errors.add(f"{folder.parent / 'pred.json'}: no such file; write {FORM}")
         return {}
     try:
         data = load_json(paths[0])
         if not isinstance(data, dict):
             raise InputError(f"{paths[0]}: a list where an object must be: write {FORM}")
-        known = (video.id, video.attributes.get("video_id", video.id))
-        about = [one for one in ([data] if paths[0] == own else data["annotations"]) if one["video_id"] in known]
-        if not about:
+        names = (video.id, video.attributes.get("video_id", video.id))
+        entries = [data] if paths[0] == video_file else data["annotations"]
+        matches = [entry for entry in entries if entry["video_id"] in names]
+        if not matches:
             raise InputError(f"{paths[0]}: video {video.id} is missing")
-        frames = about[0]["annotations"]
         return {
-            Path(one["file_name"]).stem: {int(s["id"]): s["category_id"] for s in one["segments_info"]}
-            for one in frames
+            Path(frame["file_name"]).stem: {int(s["id"]): s["category_id"] for s in frame["segments_info"]}
+            for frame in matches[0]["annotations"]
         }
     except InputError as error:
-        faults.report(str(error))
+        errors.add(str(error))
     except (KeyError, TypeError, ValueError) as error:
-        faults.report(f"{paths[0]}: video {video.id}: not of the form {FORM} ({type(error).__name__}: {error})")
+        errors.add(f"{paths[0]}: video {video.id}: not of the form {FORM} ({type(error).__name__}: {error})")
     return {}
 
 
-def segments_of(
-    video: Video, frame: int, place: Path, said: Said, category_ids: Sequence[int], size: Size, faults: SubmissionErrors
+def read_segments(
+    video: Video,
+    frame: int,
+    folder: Path,
+    segments_info: SegmentCategories,
+    category_ids: Sequence[int],
+    size: Size,
+    errors: SubmissionErrors,
 ) -> FrameMasks:
-    """One frame of a submission; a segment that is wrong is a fault and left out."""
+    """Read one frame of a submission.
+
+    Args:
+        video: the video.
+        frame: frame index.
+        folder: folder with one folder of segment maps per video.
+        segments_info: result of ``read_segments_info``.
+        category_ids: id of each category of the vocabulary.
+        size: required (H, W).
+        errors: collects invalid segments, which are skipped.
+    """
     name = video.name(frame)
-    path = place / video.id / f"{name}.png"
-    ids = read_submitted(path, size, faults)
-    about, kept = said.get(name, {}), []
-    for id in ids.unique().tolist():
-        if id and about.get(id) not in category_ids:
-            problem = f"is of category {about[id]!r}, which there is not" if id in about else "is not in the JSON"
-            faults.report(f"{path}: segment {id} {problem}")
-        elif id:
-            kept.append(id)
-    for id in about.keys() - set(ids.unique().tolist()):
-        faults.report(f"{path}: segment {id} is in the JSON but has no pixel")
-    masks = torch.stack([ids == id for id in kept]) if kept else ids[None][:0] > 0
-    return FrameMasks(
-        frame, tuple(kept), masks, torch.ones(len(kept)), tuple(category_ids.index(about[i]) for i in kept)
-    )
+    path = folder / video.id / f"{name}.png"
+    segment_map = read_segment_map(path, size, errors)
+    categories, ids, valid = segments_info.get(name, {}), unique_ids(segment_map), []
+    for id in ids:
+        if categories.get(id) in category_ids:
+            valid.append(id)
+            continue
+        invalid = f"is of category {categories[id]!r}, which there is not" if id in categories else "is not in the JSON"
+        errors.add(f"{path}: segment {id} {invalid}")
+    for id in categories.keys() - set(ids):
+        errors.add(f"{path}: segment {id} is in the JSON but has no pixel")
+    masks = torch.stack([segment_map == id for id in valid]) if valid else segment_map[None][:0] > 0
+    indices = tuple(category_ids.index(categories[id]) for id in valid)
+    return FrameMasks(frame, tuple(valid), masks, torch.ones(len(valid)), indices)
 
 
-def read_submitted(path: Path, size: Size, faults: SubmissionErrors) -> Tensor:
-    """Segments int64 (H, W) of a submission; zeros where the file is not what it must be, which ``faults`` is told."""
+def read_segment_map(path: Path, size: Size, errors: SubmissionErrors) -> Tensor:
+    """Read a submitted segment map, int64 (H, W); zeros on error.
+
+    Args:
+        path: the file.
+        size: required (H, W).
+        errors: collects the error if the file is missing, unreadable or of another size.
+    """
     try:
-        ids = read_ids(path)
+        ids = read_segment_ids(path)
         if tuple(ids.shape) != tuple(size):
-            raise InputError(wrong_size(path, ids.shape, size))
+            raise InputError(size_message(path, ids.shape, size))
         return ids
     except InputError as error:
-        faults.report(str(error))
+        errors.add(str(error))
         return torch.zeros(size, dtype=torch.int64)
 
 
-def read_ids(path: Path) -> Tensor:
-    """Segments int64 (H, W) of an RGB PNG: R + 256 G + 65536 B.
+def read_segment_ids(path: Path) -> Tensor:
+    """Read segment ids R + 256 G + 65536 B from an RGB PNG.
+
+    Args:
+        path: the file.
+
+    Returns:
+        int64 (H, W).
 
     Raises:
-        InputError: missing, damaged, or not an RGB image.
+        InputError: the file is missing, damaged, or not an RGB image.
     """
     try:
         with Image.open(path) as image:

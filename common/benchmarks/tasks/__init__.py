@@ -1,1 +1,1 @@
-"""What the benchmarks of one task share: prompts, protocol, metric and submission."""
+"""Base classes of the benchmarks of each task: prompts, protocol, metric and submission format."""

@@ -1,4 +1,4 @@
-"""What the benchmarks of referring video object segmentation share: J&F of each expression by itself."""
+"""Base class of benchmarks of referring video object segmentation: J&F per expression."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from common.video.masks import VOID, write_label_map
 
 
 class RefBenchmark(VOSBenchmark):
-    """A benchmark of expressions, one target each, that are given in frame 0; all annotated frames count.
+    """A benchmark of expressions, one target each, given in frame 0; all annotated frames are scored.
 
-    A submission is ``Annotations/<video>/<expression>/<frame>.png``, 8-bit, 255 on the target and 0 elsewhere, for
-    every frame. ``attributes["expressions"]`` of a video maps each target to the data set's number of its expression;
-    without it, the first is 0.
+    A submission has an 8-bit PNG ``Annotations/<video>/<expression>/<frame>.png`` per frame, with 255 on the target and
+    0 elsewhere. ``attributes["expressions"]`` of a video maps each target to the number of its expression in the data
+    set; by default expressions are numbered from 0.
     """
 
     task = "RefVOS"
 
     def scored_frames(self, video: Video) -> Sequence[int]:
-        """All annotated frames."""
+        """Return all annotated frames."""
         return range(len(video)) if video.annotated is None else video.annotated
 
     def write(self, video: Video, answers: Iterable[FrameMasks], folder: Path) -> Iterator[FrameMasks]:
-        """``Annotations/<video>/<expression>/<frame>.png`` for every frame."""
+        """Write ``Annotations/<video>/<expression>/<frame>.png`` for every frame. See ``Benchmark.write``."""
         names = expression_ids(video)
         for answer in answers:
             for target, mask in zip(video.targets, answer.select(video.targets), strict=True):
@@ -38,20 +38,36 @@ class RefBenchmark(VOSBenchmark):
                 write_label_map(path, mask.to(torch.uint8) * VOID)
             yield answer
 
-    def read(self, video: Video, folder: Path, faults: SubmissionErrors) -> Iterator[FrameMasks]:
-        """The scored frames of a tree of binary PNGs, with or without ``Annotations`` around it, or of COCO RLE."""
-        inside = folder / "Annotations"
-        return read_numbered(video, self.scored_frames(video), inside if inside.is_dir() else folder, faults)
+    def read(self, video: Video, folder: Path, errors: SubmissionErrors) -> Iterator[FrameMasks]:
+        """Read the scored frames from binary PNGs, with or without ``Annotations`` around them, or from COCO RLE."""
+        nested = folder / "Annotations"
+        return read_expression_masks(video, self.scored_frames(video), nested if nested.is_dir() else folder, errors)
 
 
 def expression_ids(video: Video) -> dict[int, str]:
-    """The data set's number of each target's expression."""
-    known = video.attributes.get("expressions", {})
-    return {target: str(known.get(target, place)) for place, target in enumerate(video.targets)}
+    """Return the number of each target's expression in the data set, as text.
+
+    Args:
+        video: the video.
+    """
+    numbers = video.attributes.get("expressions", {})
+    return {target: str(numbers.get(target, index)) for index, target in enumerate(video.targets)}
 
 
-def read_numbered(video: Video, frames: Sequence[int], folder: Path, faults: SubmissionErrors) -> Iterator[FrameMasks]:
-    """Masks of the targets, in folders that are named after their expressions. See ``read_masks``."""
+def read_expression_masks(
+    video: Video, frames: Sequence[int], folder: Path, errors: SubmissionErrors
+) -> Iterator[FrameMasks]:
+    """Read masks from folders named after the numbers of the expressions. See ``read_masks``.
+
+    Args:
+        video: the video.
+        frames: frame indices, ascending.
+        folder: folder of the submission.
+        errors: collects faulty files.
+
+    Yields:
+        A prediction for every frame.
+    """
     by_number = replace(video, targets=tuple(int(name) for name in expression_ids(video).values()))
-    for answer in read_masks(by_number, frames, folder, faults):
+    for answer in read_masks(by_number, frames, folder, errors):
         yield replace(answer, targets=video.targets)

@@ -1,4 +1,4 @@
-"""What the benchmarks of video instance segmentation share: AP of tracks, and results.json."""
+"""Base class of benchmarks of video instance segmentation: AP of tracks, and results.json."""
 
 from __future__ import annotations
 
@@ -13,43 +13,53 @@ from torch import Tensor
 
 from common.benchmarks.base import Benchmark
 from common.benchmarks.submissions.errors import SubmissionErrors
-from common.benchmarks.submissions.vis import answers_of, entries_of
-from common.benchmarks.tasks.vos import answered, true_masks
+from common.benchmarks.submissions.vis import entry_predictions, read_entries
+from common.benchmarks.tasks.vos import select_answers, true_masks, true_size
 from common.errors import InputError
-from common.files import whole_file, write_text
+from common.files import atomic_path, write_text
 from common.metrics.tubes import TrackOverlaps
 from common.metrics.vis_ap import VISMetrics, match_tracks
 from common.video import FrameMasks, Video
 from common.video.masks import rle_encode
 
-LEAST = 0.005  # score below which a pair of track and category is no guess; that of the code of UniVS
+MIN_SCORE = 0.005  # pairs of track and category below it are no detections; the threshold of UniVS's released code
 
 
-class Guess(NamedTuple):
-    """A track that is taken for an instance of a category, a place in the vocabulary."""
+class Detection(NamedTuple):
+    """A track as an instance of a category.
+
+    Attributes:
+        target: id of the track.
+        category: index in the vocabulary.
+        score: confidence.
+    """
 
     target: int
     category: int
     score: float
 
 
-class Guesses:
-    """Scores of one video's tracks, summed up while its answers stream in.
+class Detections:
+    """Detections of one video, accumulated frame by frame.
 
-    A track's score for a category is the mean of its class scores over the frames that answer for it; each category of
-    at least ``LEAST`` is a guess. Without class scores the guess is its category, and the mean of its scores.
+    A track's score for a category is the mean of its class scores over the frames that contain it; every category with
+    a score of at least ``MIN_SCORE`` is a detection. Without class scores the track is one detection, with its category
+    and the mean of its scores.
     """
 
     def __init__(self) -> None:
-        self.sums: dict[int, Tensor] = {}  # of a track's class scores
-        self.scores: dict[int, tuple[int, float]] = {}  # category, and the sum of the scores
+        self.sums: dict[int, Tensor] = {}  # track -> sum of its class scores (C,)
+        self.scores: dict[int, tuple[int, float]] = {}  # track -> category, sum of its scores
         self.frames: dict[int, int] = {}
 
     def add(self, answer: FrameMasks) -> None:
-        """Add the answer to a frame.
+        """Add the prediction of a frame.
+
+        Args:
+            answer: prediction with categories or class scores.
 
         Raises:
-            InputError: targets without category and class scores.
+            InputError: it has neither.
         """
         for row, target in enumerate(answer.targets):
             self.frames[target] = self.frames.get(target, 0) + 1
@@ -62,58 +72,64 @@ class Guesses:
             else:
                 raise InputError(f"frame {answer.frame}: target {target} has no category; a vocabulary asks for one")
 
-    def result(self) -> list[Guess]:
-        """All guesses, by track and then category."""
-        guesses = []
+    def result(self) -> list[Detection]:
+        """Return all detections, ordered by track and category."""
+        detections = []
         for target, frames in sorted(self.frames.items()):
             if target in self.sums:
                 means = (self.sums[target] / frames).tolist()
-                guesses += [Guess(target, category, mean) for category, mean in enumerate(means) if mean >= LEAST]
+                detections += [
+                    Detection(target, category, mean) for category, mean in enumerate(means) if mean >= MIN_SCORE
+                ]
             else:
                 category, total = self.scores[target]
-                guesses.append(Guess(target, category, total / frames))
-        return guesses
+                detections.append(Detection(target, category, total / frames))
+        return detections
 
 
 class VISBenchmark(Benchmark):
-    """A benchmark scored by AP of YouTube-VIS: a vocabulary is given, all frames count.
+    """A benchmark scored by the AP of YouTube-VIS: a vocabulary is given, all frames are scored.
 
-    Videos carry ``attributes["video_id"]``, their id in a submission; and if the annotation says so ``crowd``, targets
-    that are groups, and ``areas``, the mean area of each target.
+    ``attributes`` of a video hold ``video_id``, its id in a submission, and, if annotated, ``crowd``, the targets that
+    are groups, and ``areas``, the mean area of each target.
 
-    A submission is one JSON: a list of ``{"video_id", "score", "category_id", "segmentations"}``, one COCO RLE or null
-    for each frame. A run writes one such file for each video, ``pack`` joins them.
+    A submission is one JSON list of ``{"video_id", "score", "category_id", "segmentations"}``, with one COCO RLE or
+    null per frame. A run writes one such file per video; ``pack`` joins them.
     """
 
     task = "VIS"
     numbers = ("AP", "AP50", "AP75", "AR1", "AR10")
 
     def category_ids(self, video: Video) -> list[int]:
-        """Id of each category of the vocabulary in submissions."""
+        """Return the id of each category of the vocabulary in submissions.
+
+        Args:
+            video: the video.
+        """
         return list(range(1, len(video.vocabulary) + 1))
 
     def metric(self) -> VISMetrics:
-        """A fresh AP."""
+        """Create the metric: AP of tracks."""
         return VISMetrics()
 
     def measure(self, video: Video, answers: Iterable[FrameMasks]) -> dict[str, Tensor]:
-        """Which guesses are right; the arguments of ``VISMetrics.extend``. See ``Benchmark.measure``."""
+        """Match detections to true tracks: the arguments of ``VISMetrics.extend``. See ``Benchmark.measure``."""
         if video.truth is None:
             raise InputError(f"video {video.id} of {self.name} {self.split} cannot be scored: it has no annotations")
-        overlaps, guesses = TrackOverlaps(), Guesses()
-        for answer in answered(video, self.scored_frames(video), answers):
+        overlaps, accumulator = TrackOverlaps(), Detections()
+        for answer in select_answers(video, self.scored_frames(video), answers):
             overlaps.add(answer.masks, true_masks(video, answer), answer.targets, video.targets)
-            guesses.add(answer)
-        found = guesses.result()
-        tracks = [guess.target for guess in found]
+            accumulator.add(answer)
+        detections = accumulator.result()
+        tracks = [detection.target for detection in detections]
         areas, crowd = video.attributes.get("areas"), video.attributes.get("crowd", ())
         true_areas = overlaps.mean_areas(video.targets, true=True)
         if areas is not None:
             true_areas = torch.tensor([areas[target] for target in video.targets], dtype=torch.float64)
         return match_tracks(
             overlaps.iou(tracks, video.targets),
-            [guess.score for guess in found],
-            [guess.category for guess in found],
+            [detection.score for detection in detections],
+            [detection.category for detection in detections],
             [video.categories[target] for target in video.targets],
             overlaps.mean_areas(tracks),
             true_areas,
@@ -121,18 +137,18 @@ class VISBenchmark(Benchmark):
             self.ids.index(video.id),
         )
 
-    def columns(self, video: Video, measured: dict[str, Tensor]) -> list[str]:
-        """None: AP of one track says nothing."""
+    def column_names(self, video: Video, measured: dict[str, Tensor]) -> list[str]:
+        """Return no columns: AP is not defined for a single track."""
         return []
 
     # Submissions.
 
     def write(self, video: Video, answers: Iterable[FrameMasks], folder: Path) -> Iterator[FrameMasks]:
-        """``<video>.json`` with the entries of one video."""
+        """Write ``<video>.json`` with the entries of one video. See ``Benchmark.write``."""
         rles: dict[int, dict[int, dict[str, Any]]] = {}
-        guesses = Guesses()
+        detections = Detections()
         for answer in answers:
-            guesses.add(answer)
+            detections.add(answer)
             for target, mask, rle in zip(answer.targets, answer.masks, rle_encode(answer.masks), strict=True):
                 if mask.any():
                     rles.setdefault(target, {})[answer.frame] = rle
@@ -141,29 +157,32 @@ class VISBenchmark(Benchmark):
         entries = [
             {
                 "video_id": video.attributes["video_id"],
-                "score": guess.score,
-                "category_id": ids[guess.category],
-                "segmentations": [rles.get(guess.target, {}).get(frame) for frame in range(len(video))],
+                "score": detection.score,
+                "category_id": ids[detection.category],
+                "segmentations": [rles.get(detection.target, {}).get(frame) for frame in range(len(video))],
             }
-            for guess in guesses.result()
+            for detection in detections.result()
         ]
         write_text(folder / f"{video.id}.json", json.dumps(entries))
 
-    def read(self, video: Video, folder: Path, faults: SubmissionErrors) -> Iterator[FrameMasks]:
-        """All frames, an entry a target, from ``<video>.json`` or the one JSON of the submission."""
+    def read(self, video: Video, folder: Path, errors: SubmissionErrors) -> Iterator[FrameMasks]:
+        """Read all frames from ``<video>.json`` or the only JSON file; an entry is a target. See ``Benchmark.read``."""
         size = self.size(video)
-        return answers_of(video, entries_of(video, folder, faults), self.category_ids(video), size, faults)
+        return entry_predictions(video, read_entries(video, folder, errors), self.category_ids(video), size, errors)
 
     def size(self, video: Video) -> tuple[int, int]:
-        """(H, W) of a video's masks."""
-        height, width = video.truth[0].shape[1:] if video.truth is not None else video[0].shape[:2]  # type: ignore
-        return height, width
+        """Return the size (H, W) of a video's masks.
+
+        Args:
+            video: the video.
+        """
+        return true_size(video)
 
     def pack(self, folder: Path) -> Path:
-        """``<folder>.zip`` that holds ``results.json``, the entries of all videos."""
+        """Write ``<folder>.zip`` with ``results.json``, the entries of all videos. See ``Benchmark.pack``."""
         path = folder.with_name(f"{folder.name}.zip")
         files = sorted(file for file in folder.glob("*.json"))
         entries = [entry for file in files for entry in json.loads(file.read_text(encoding="utf-8"))]
-        with whole_file(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+        with atomic_path(path) as part, zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("results.json", json.dumps(entries))
         return path

@@ -1,4 +1,4 @@
-"""What the benchmarks of video semantic segmentation share: mIoU, video consistency, and maps of classes."""
+"""Base class of benchmarks of video semantic segmentation: mIoU, video consistency, and class maps."""
 
 from __future__ import annotations
 
@@ -13,30 +13,35 @@ from torch import Tensor
 from common.benchmarks.base import Benchmark
 from common.benchmarks.submissions.errors import SubmissionErrors
 from common.benchmarks.submissions.masks import read_png, zip_folder
-from common.benchmarks.tasks.vos import answered, true_masks
+from common.benchmarks.tasks.vos import select_answers, true_masks, true_size
 from common.errors import InputError
-from common.files import whole_file
+from common.files import atomic_path
 from common.metrics.vspw import VOID, SemanticFrames, VSPWMetrics
 from common.video import FrameMasks, Video
 
 
 class VSSBenchmark(Benchmark):
-    """A benchmark scored by mIoU and mVC of VSPW: a vocabulary is given, of which each pixel has one name.
+    """A benchmark scored by the mIoU and mVC of VSPW: each pixel has one name of a given vocabulary.
 
-    The true target of a class is the class plus 1. A pixel without a class in an answer is wrong wherever the
-    annotation is not void. A submission is ``<video>/<frame>.png``, 8-bit grey, the class of each pixel from 0, 255
-    for none.
+    The target id of a class is the class index plus 1. A pixel without a predicted class counts as wrong unless the
+    annotation is void. A submission has an 8-bit grey PNG ``<video>/<frame>.png`` per frame, with the class index of
+    each pixel, 255 for none.
     """
 
     task = "VSS"
     numbers = ("mIoU", "mVC8", "mVC16", "fwIoU")
 
     def metric(self) -> VSPWMetrics:
-        """Fresh metrics."""
+        """Create the metric: mIoU and mVC."""
         return VSPWMetrics()
 
     def true_labels(self, video: Video, answer: FrameMasks) -> Tensor:
-        """Annotation of the answered frame as an integer (H, W): the class plus 1, 255 for void."""
+        """Return the annotation of a predicted frame, int64 (H, W): class index plus 1, 255 for void.
+
+        Args:
+            video: the video.
+            answer: prediction of the frame.
+        """
         masks = true_masks(video, answer)
         labels = torch.full(masks.shape[1:], VOID, dtype=torch.int64, device=masks.device)
         for target, mask in zip(video.targets, masks, strict=True):
@@ -44,77 +49,77 @@ class VSSBenchmark(Benchmark):
         return labels
 
     def measure(self, video: Video, answers: Iterable[FrameMasks]) -> dict[str, Tensor]:
-        """Pixels of each class; the arguments of ``VSPWMetrics.extend``. See ``Benchmark.measure``."""
+        """Count the pixels of each class: the arguments of ``VSPWMetrics.extend``. See ``Benchmark.measure``."""
         if video.truth is None:
             raise InputError(f"video {video.id} of {self.name} {self.split} cannot be scored: it has no annotations")
         classes = len(video.vocabulary)
-        frames = SemanticFrames(classes + 1)  # the last is of pixels that were given none
-        for answer in answered(video, self.scored_frames(video), answers):
+        frames = SemanticFrames(classes + 1)  # the extra class holds pixels without prediction
+        for answer in select_answers(video, self.scored_frames(video), answers):
             frames.add(class_map(answer, classes), self.true_labels(video, answer))
         return frames.result()
 
-    def columns(self, video: Video, measured: dict[str, Tensor]) -> list[str]:
-        """The classes."""
+    def column_names(self, video: Video, measured: dict[str, Tensor]) -> list[str]:
+        """Return the names of the classes."""
         return list(video.vocabulary)
 
     # Submissions.
 
     def write(self, video: Video, answers: Iterable[FrameMasks], folder: Path) -> Iterator[FrameMasks]:
-        """``<video>/<frame>.png`` for every frame."""
+        """Write ``<video>/<frame>.png`` for every frame. See ``Benchmark.write``."""
         for answer in answers:
             labels = class_map(answer, VOID).cpu().numpy().astype(np.uint8)
-            with whole_file(folder / video.id / f"{video.name(answer.frame)}.png") as part:
+            with atomic_path(folder / video.id / f"{video.name(answer.frame)}.png") as part:
                 Image.fromarray(labels).save(part, "PNG", compress_level=3)
             yield answer
 
-    def read(self, video: Video, folder: Path, faults: SubmissionErrors) -> Iterator[FrameMasks]:
-        """The scored frames; a label that is no class is a fault and counts as none."""
-        size = tuple(true_size(video))
+    def read(self, video: Video, folder: Path, errors: SubmissionErrors) -> Iterator[FrameMasks]:
+        """Read the scored frames; an invalid label is an error and counts as no class. See ``Benchmark.read``."""
+        size = true_size(video)
         for frame in self.scored_frames(video):
             path = folder / video.id / f"{video.name(frame)}.png"
-            labels = read_png(path, size, faults)  # type: ignore[arg-type]
+            labels = read_png(path, size, errors)
             labels = torch.full(size, VOID, dtype=torch.uint8) if labels is None else labels
-            found = [label for label in labels.unique().tolist() if label != VOID]
-            known = [label for label in found if label < len(video.vocabulary)]
-            if len(known) < len(found):
+            present = (labels.flatten().bincount(minlength=VOID + 1) > 0).nonzero().flatten().tolist()
+            classes = [label for label in present if label < len(video.vocabulary)]
+            invalid = [label for label in present if len(video.vocabulary) <= label < VOID]
+            if invalid:
                 last = len(video.vocabulary) - 1
-                faults.report(f"{path}: label {found[-1]} is no class; write 0 to {last}, 255 for none")
-            masks = torch.stack([labels == label for label in known]) if known else labels[None][:0] > 0
-            yield FrameMasks(frame, tuple(k + 1 for k in known), masks, torch.ones(len(known)), tuple(known))
+                errors.add(f"{path}: label {invalid[-1]} is no class; write 0 to {last}, 255 for none")
+            masks = torch.stack([labels == label for label in classes]) if classes else labels[None][:0] > 0
+            yield FrameMasks(frame, tuple(k + 1 for k in classes), masks, torch.ones(len(classes)), tuple(classes))
 
     def pack(self, folder: Path) -> Path | None:
-        """``<folder>.zip`` with the videos' folders at its top."""
+        """Write ``<folder>.zip`` with one folder per video. See ``Benchmark.pack``."""
         return zip_folder(folder)
 
 
 def class_map(answer: FrameMasks, none: int) -> Tensor:
-    """The class of each pixel, int64 (H, W), ``none`` where no mask is.
+    """Return the class index of each pixel, int64 (H, W).
+
+    Args:
+        answer: prediction with categories or class scores.
+        none: value of pixels outside all masks.
 
     Raises:
-        InputError: targets without category.
+        InputError: the prediction has neither categories nor class scores.
     """
     labels = torch.full(answer.masks.shape[1:], none, dtype=torch.int64, device=answer.masks.device)
-    for category, mask in zip(categories_of(answer), answer.masks, strict=True):
+    for category, mask in zip(answer_categories(answer), answer.masks, strict=True):
         labels[mask] = category
     return labels
 
 
-def categories_of(answer: FrameMasks) -> tuple[int, ...]:
-    """Category of each target of an answer: the one that is given, or the best by class scores.
+def answer_categories(answer: FrameMasks) -> tuple[int, ...]:
+    """Return the category of each target: the predicted one, or the one with the highest class score.
+
+    Args:
+        answer: prediction with categories or class scores.
 
     Raises:
-        InputError: there are neither.
+        InputError: the prediction has neither.
     """
     if answer.categories is not None:
         return answer.categories
     if answer.class_scores is None:
         raise InputError(f"frame {answer.frame}: targets have no category, which a vocabulary asks for")
     return tuple(answer.class_scores.argmax(1).tolist())
-
-
-def true_size(video: Video) -> tuple[int, int]:
-    """(H, W) of a video's annotations, or of its frames where it has none."""
-    first = 0 if video.annotated is None else video.annotated[0]
-    masks = None if video.truth is None else video.truth[first]
-    height, width = video[first].shape[:2] if masks is None else masks.shape[1:]
-    return height, width

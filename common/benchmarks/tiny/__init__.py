@@ -1,4 +1,4 @@
-"""Benchmarks of generated videos, for every task."""
+"""Benchmarks of generated videos, for every task. No download; minutes on a CPU."""
 
 from common.benchmarks.tiny.queries import TinyVQS
 from common.benchmarks.tiny.tasks import TinyPVOS, TinyRef, TinyVIS, TinyVPS, TinyVSS

@@ -1,4 +1,4 @@
-"""Tiny: held-out generated videos, scored like DAVIS. No download; minutes on a CPU."""
+"""Generated benchmarks of video object segmentation: held-out synthetic videos, scored like DAVIS or VOTS."""
 
 from __future__ import annotations
 
@@ -17,46 +17,22 @@ from common.video import FrameMasks, Video
 
 
 class Generated(Benchmark):
-    """Videos that the code makes; every split is ``test``.
+    """A benchmark of generated videos that no training seed can produce; the only split is ``test``.
+
+    Attributes:
+        generator: class of the generator.
 
     Args:
-        clips: the videos, held out from training.
+        preset: name of a preset, see ``generator``.
+        videos: number of videos.
+        frames: number of frames per video.
+        size: (H, W) in pixels.
+        seed: seed of the generator.
     """
 
     source = "made by the code"
     splits = ("test",)
-
-    def __init__(self, clips: SyntheticClips) -> None:
-        super().__init__(split="test")
-        self.clips = clips
-
-    def listed(self) -> list[str]:
-        """Names of the generated videos."""
-        return [self.clips.name(index) for index in range(len(self.clips))]
-
-    def open(self, id: str) -> Video:
-        """One video."""
-        return self.clips[self.listed().index(id)]
-
-    def amount(self) -> str:
-        """For the protocol: how many videos of which length, size and seed."""
-        height, width = self.clips.size
-        return (
-            f"{len(self.clips)} generated videos of {self.clips.frames} frames at {height}x{width}, "
-            f"seed {self.clips.seed}"
-        )
-
-
-class Tiny(Generated, VOSBenchmark):
-    """Generated videos that no training seed can reach.
-
-    Args:
-        preset: see ``SyntheticClips``.
-        videos: number of videos.
-        frames: frames of each.
-        size: (H, W) in pixels.
-        seed: chooses the videos.
-    """
+    generator: type[SyntheticClips] = SyntheticClips
 
     def __init__(
         self,
@@ -66,17 +42,50 @@ class Tiny(Generated, VOSBenchmark):
         size: tuple[int, int] = (128, 128),
         seed: int = 10_000,
     ) -> None:
-        super().__init__(SyntheticClips(preset, length=videos, frames=frames, size=size, seed=seed, held_out=True))
+        super().__init__(split="test")
+        self.clips = self.generator(preset, length=videos, frames=frames, size=size, seed=seed, held_out=True)
+
+    def list_videos(self) -> list[str]:
+        """Return the names of the generated videos."""
+        return [self.clips.name(index) for index in range(len(self.clips))]
+
+    def open(self, id: str) -> Video:
+        """Open a video.
+
+        Args:
+            id: name of the video.
+        """
+        return self.clips[self.list_videos().index(id)]
+
+    def amount(self) -> str:
+        """Return the number, length, size and seed of the videos, for the protocol line."""
+        height, width = self.clips.size
+        return (
+            f"{len(self.clips)} generated videos of {self.clips.frames} frames at {height}x{width}, "
+            f"seed {self.clips.seed}"
+        )
+
+
+class Tiny(Generated, VOSBenchmark):
+    """Generated videos scored by J&F like DAVIS.
+
+    Args:
+        preset: see ``SyntheticClips``.
+        kwargs: further arguments of ``Generated``.
+    """
+
+    def __init__(self, preset: str = "easy", **kwargs: Any) -> None:
+        super().__init__(preset, **kwargs)
         self.name = f"tiny-{preset}"
         self.protocol = f"J&F, {self.amount()}, all frames but first and last, flat mean over targets"
 
 
 class TinyVOTS(Tiny):
-    """Generated videos by the measures of VOTS; the frame in which a target is given and those before do not count.
+    """Generated videos scored by the measures of VOTS, on the frames after a target's prompt.
 
     Args:
         preset: see ``SyntheticClips``.
-        kwargs: see ``Tiny``.
+        kwargs: further arguments of ``Generated``.
     """
 
     task = "VOTS"
@@ -91,21 +100,21 @@ class TinyVOTS(Tiny):
         )
 
     def scored_frames(self, video: Video) -> Sequence[int]:
-        """All."""
+        """Return all frames."""
         return range(len(video))
 
     def metric(self) -> VOTSMetrics:
-        """The measures of the challenge."""
+        """Create the metric: the VOTS measures without the initialisation frame."""
         return VOTSMetrics("skip")
 
     def measure_frame(self, pred: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Overlap, presence and report of one frame, float64 (N,), of masks bool (N, H, W)."""
+        """Return overlap, presence and report of one frame, float64 (N,). See ``VOSBenchmark.measure_frame``."""
         return dict(zip(("overlap", "present", "reported"), measure_regions(pred, target), strict=True))
 
     def measure(self, video: Video, answers: Iterable[FrameMasks]) -> dict[str, Tensor]:
-        """Those of one video, float64 (T, N); see ``VOTSMetrics.extend``."""
+        """Return the arguments of ``VOTSMetrics.extend``, float64 (T, N) each. See ``Benchmark.measure``."""
         measured = super().measure(video, answers)
         starts = {prompt.target: prompt.frame for prompt in video.prompts}
-        since = torch.arange(len(video))[:, None] - torch.tensor([starts[target] for target in video.targets])
-        overlap = measured["overlap"].masked_fill(since < 0, torch.nan)
-        return {**measured, "overlap": overlap, "given": (since == 0).double()}
+        age = torch.arange(len(video))[:, None] - torch.tensor([starts[target] for target in video.targets])
+        overlap = measured["overlap"].masked_fill(age < 0, torch.nan)
+        return {**measured, "overlap": overlap, "initialised": (age == 0).double()}

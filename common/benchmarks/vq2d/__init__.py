@@ -1,4 +1,4 @@
-"""Ego4D VQ2D: visual queries, answered by a response track of boxes."""
+"""Ego4D VQ2D: localisation of visual queries by tracks of boxes."""
 
 from common.benchmarks.vq2d.benchmark import VQ2D
 

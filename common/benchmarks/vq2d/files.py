@@ -1,4 +1,4 @@
-"""Files of VQ2D: the queries of an annotation file, and submissions."""
+"""Annotation and submission files of VQ2D."""
 
 from __future__ import annotations
 
@@ -13,60 +13,69 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from common.benchmarks.plain import read_json
 from common.benchmarks.submissions.errors import SubmissionErrors
-from common.benchmarks.submissions.masks import json_of
-from common.benchmarks.vq2d.tracks import TARGET, filled, scaled
+from common.benchmarks.submissions.masks import find_json
+from common.benchmarks.vq2d.tracks import TARGET, box_mask, scale_box
 from common.errors import InputError
+from common.files import read_json
 from common.video import FrameMasks, Video
 
 CORNERS = ("x1", "y1", "x2", "y2")
-Json = dict[str, Any]
+JSONObject = dict[str, Any]
 
 
-def valid_queries(data: Json, path: Path) -> dict[str, tuple[Json, Json]]:
-    """Clip and query set by id, in the order of the annotation file, without clips that have no uid.
+def valid_queries(data: JSONObject, path: Path) -> dict[str, tuple[JSONObject, JSONObject]]:
+    """Return clip and query set by id, in the order of the annotation file, without clips that have no uid.
+
+    Args:
+        data: content of the annotation file.
+        path: the file, for error messages.
 
     Raises:
-        InputError: another form, or an id that is there twice or cannot name a file; ``path`` is the file it names.
+        InputError: the file has another format, or an id is repeated or is not a valid file name.
     """
-    found: dict[str, tuple[Json, Json]] = {}
+    queries: dict[str, tuple[JSONObject, JSONObject]] = {}
     try:
         for clip in (clip for video in data["videos"] for clip in video["clips"] if clip["clip_uid"] is not None):
             for number, annotation in enumerate(clip["annotations"]):
-                for key, asked in annotation["query_sets"].items():
+                for key, query in annotation["query_sets"].items():
                     id = query_id(clip, number, key)
-                    if id in found or not re.fullmatch(r"[\w.-]+", id):
+                    if id in queries or not re.fullmatch(r"[\w.-]+", id):
                         raise InputError(f"{path}: query {id} is there twice, or cannot be the name of a file")
-                    if asked["is_valid"]:
-                        found[id] = clip, asked
+                    if query["is_valid"]:
+                        queries[id] = clip, query
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not in the form of VQ2D annotations ({error!r})") from error
-    return found
+    return queries
 
 
-def query_id(clip: Json, number: int, key: str) -> str:
-    """Id of a query set.
+def query_id(clip: JSONObject, number: int, key: str) -> str:
+    """Return the id of a query set.
 
     Args:
-        clip: annotated or submitted.
-        number: of the annotation in its clip.
-        key: of the query set in its annotation.
+        clip: clip of an annotation file or a submission.
+        number: index of the annotation in its clip.
+        key: key of the query set in its annotation.
     """
     return f"{clip['clip_uid']}-{number}-{key}"
 
 
-def official(data: Json, answers: dict[str, Json]) -> Json:
-    """A whole submission: tracks by id in the order of the annotation file; without an answer they are empty."""
-    nothing = {"bboxes": [], "score": 0.0}
+def official_json(data: JSONObject, answers: dict[str, JSONObject]) -> JSONObject:
+    """Return a complete submission in the official format.
 
-    def predictions(clip: Json) -> list[Json]:
+    Args:
+        data: content of the annotation file.
+        answers: track by query id, see ``track_json``; missing tracks are empty.
+    """
+    empty = {"bboxes": [], "score": 0.0}
+
+    def predictions(clip: JSONObject) -> list[JSONObject]:
         return [
             {
                 "query_sets": {
-                    key: answers.get(query_id(clip, number, key), nothing)
-                    for key, asked in annotation["query_sets"].items()
-                    if asked["is_valid"]
+                    key: answers.get(query_id(clip, number, key), empty)
+                    for key, query in annotation["query_sets"].items()
+                    if query["is_valid"]
                 }
             }
             for number, annotation in enumerate(clip["annotations"])
@@ -83,44 +92,63 @@ def official(data: Json, answers: dict[str, Json]) -> Json:
     return {**head, "results": {"videos": videos}}
 
 
-def track_json(boxes: Tensor, score: float) -> Json:
-    """A track (K, 5) in the official form."""
+def track_json(boxes: Tensor, score: float) -> JSONObject:
+    """Return a track in the official format.
+
+    Args:
+        boxes: (K, 5), rows (frame, x0, y0, x1, y1) in whole pixels.
+        score: confidence of the track.
+    """
     rows = [dict(zip(("fno", *CORNERS), map(int, row), strict=True)) for row in boxes.tolist()]
     return {"bboxes": rows, "score": score}
 
 
-def track_answers(video: Video, folder: Path, faults: SubmissionErrors) -> Iterator[FrameMasks]:
-    """A submitted track as masks of all frames, at the original size; see ``read_track``.
+def read_track_masks(video: Video, folder: Path, errors: SubmissionErrors) -> Iterator[FrameMasks]:
+    """Read a submitted track as filled masks of the original size.
 
-    Boxes are rounded to whole pixels and cut at the border of the image. A track that is wrong counts as empty, with
-    score 0.
+    Boxes are rounded to whole pixels and clipped to the image. An invalid track counts as empty, with score 0.
+
+    Args:
+        video: the query.
+        folder: folder of the submission.
+        errors: collects the error if the track is invalid.
+
+    Yields:
+        A prediction for every frame.
     """
     size = video.attributes["original_size"]
     boxes, score = torch.zeros(0, 5, dtype=torch.float64), 0.0
     try:
         boxes, score = read_track(folder, video.id)
-        _check(boxes, len(video), size, f"{folder}, query {video.id}")
+        _check_track(boxes, len(video), size, f"{folder}, query {video.id}")
     except InputError as error:
-        faults.report(str(error))
+        errors.add(str(error))
         boxes, score = boxes[:0], 0.0
-    masks = {int(row[0]): scaled(row[1:], size, size) for row in boxes}
+    masks = {int(row[0]): scale_box(row[1:], size, size) for row in boxes}
     absent, empty = torch.zeros(0, *size, dtype=torch.bool), torch.zeros(1, *size, dtype=torch.bool)
     for frame in range(len(video)):
         if frame in masks:
-            yield FrameMasks(frame, (TARGET,), filled(masks[frame], size), torch.tensor([score]))
-        elif frame == 0 and not masks:  # an empty track has a score too
+            yield FrameMasks(frame, (TARGET,), box_mask(masks[frame], size), torch.tensor([score]))
+        elif frame == 0 and not masks:  # an empty track has a score too, which needs a target to carry it
             yield FrameMasks(frame, (TARGET,), empty, torch.tensor([score]))
         else:
             yield FrameMasks(frame, (), absent, absent.new_zeros(0, dtype=torch.float32))
 
 
 def read_track(folder: Path, id: str) -> tuple[Tensor, float]:
-    """A query's boxes float64 (K, 5), frames ascending, and score, from ``<id>.json`` or from the official file.
+    """Read the track of a query from ``<id>.json`` or from the official file.
+
+    Args:
+        folder: folder of the submission.
+        id: id of the query.
+
+    Returns:
+        Boxes float64 (K, 5), rows (frame, x0, y0, x1, y1) by ascending frame, and the score.
 
     Raises:
-        InputError: there is none, or it is damaged or incomplete.
+        InputError: the file is missing, damaged or incomplete.
     """
-    path = json_of(id, folder)
+    path = find_json(id, folder)
     if path is None:
         raise InputError(f"{folder}: no {id}.json and no submission in one JSON file")
     if path.stem == id:
@@ -138,8 +166,8 @@ def read_track(folder: Path, id: str) -> tuple[Tensor, float]:
     return boxes, score
 
 
-def _check(boxes: Tensor, length: int, size: Sequence[int], where: str) -> None:
-    """Raise InputError if a track is not one box for each frame from its first to its last, in the video."""
+def _check_track(boxes: Tensor, length: int, size: Sequence[int], where: str) -> None:
+    """Raise InputError unless a track has one box per frame from its first to its last, all within the video."""
     frames = boxes[:, 0]
     for before, after in pairwise(frames.tolist()):
         if after != before + 1:
@@ -149,13 +177,13 @@ def _check(boxes: Tensor, length: int, size: Sequence[int], where: str) -> None:
             f"{where}: frames {frames[0]:g} to {frames[-1]:g}, but only 0 to {length - 1} are before the query"
         )
     for frame, *box in boxes.tolist():
-        if not filled([math.floor(value + 0.5) for value in box], size).any():
+        if not box_mask([math.floor(value + 0.5) for value in box], size).any():
             raise InputError(f"{where}: the box of frame {frame:g}, {box}, has no pixel in the image {tuple(size)}")
 
 
 @lru_cache(maxsize=1)
-def _submission(path: Path, *version: int) -> Json:
-    """Tracks of the official file by id; it is read once until it changes."""
+def _submission(path: Path, *version: int) -> JSONObject:
+    """Read the tracks of the official file by query id; cached until the file, hence ``version``, changes."""
     data = read_json(path, "submission")
     try:
         return {

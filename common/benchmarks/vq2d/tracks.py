@@ -1,4 +1,4 @@
-"""Tracks of boxes of VQ2D: as annotated, and as masks amount to them."""
+"""Tracks of boxes in VQ2D: annotated tracks, and boxes of predicted masks."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ Size = tuple[int, ...]
 
 
 class ResponseTrack:
-    """The annotated track of one query; as masks, filled boxes (1, H, W), None on frames that are not annotated.
+    """Annotated track of one query, as filled masks bool (1, H, W); None on frames without annotation.
 
     Args:
         track: entries of ``response_track``.
-        original: (H, W) of the video that the boxes are given in.
+        original: (H, W) of the original video, to which the boxes refer.
         size: (H, W) of the masks.
-        where: for messages.
+        where: location, for error messages.
 
     Attributes:
-        boxes: float64 (K, 5), rows (frame, x0, y0, x1, y1), frames ascending, in original pixels.
-        frames: their frames.
+        boxes: float64 (K, 5), rows (frame, x0, y0, x1, y1) by ascending frame, in original pixels.
+        frames: frame of each row.
 
     Raises:
-        InputError: no box, or not one for each frame from the first to the last.
+        InputError: the track is empty, or has not one box per frame from its first to its last.
     """
 
     def __init__(self, track: list[dict[str, Any]], original: Size, size: Size, where: str) -> None:
@@ -46,14 +46,14 @@ class ResponseTrack:
         row = frame - self.frames[0]
         if not 0 <= row < len(self.frames):
             return None
-        return filled(scaled(self.boxes[row, 1:], self.original, self.size), self.size)
+        return box_mask(scale_box(self.boxes[row, 1:], self.original, self.size), self.size)
 
 
 class LastTrack:
-    """The track that masks amount to, while they stream in: the last run of frames that have one.
+    """Track of predicted boxes, built frame by frame: the last run of consecutive frames with a mask.
 
     Args:
-        video: of one query.
+        video: the query.
     """
 
     def __init__(self, video: Video) -> None:
@@ -65,16 +65,19 @@ class LastTrack:
         self.all_scores: list[float] = []
 
     def add(self, answer: FrameMasks) -> None:
-        """Take the next frame's answer.
+        """Add the prediction of the next frame.
+
+        Args:
+            answer: the prediction.
 
         Raises:
-            InputError: it has another size than the video, or a score that is not finite.
+            InputError: it has another size than the video, or its score is not finite.
         """
         size, where = tuple(answer.masks.shape[1:]), f"video {self.id}, frame {answer.frame}"
         if size not in self.sizes:
-            known = " or ".join(map(str, sorted(self.sizes)))
+            sizes = " or ".join(map(str, sorted(self.sizes)))
             raise InputError(
-                f"{where}: the answer is {size} but the video is {known}; answer at the video's resolution"
+                f"{where}: the answer is {size} but the video is {sizes}; answer at the video's resolution"
             )
         if TARGET not in answer.targets:
             return
@@ -87,26 +90,39 @@ class LastTrack:
             return
         if self.boxes and self.boxes[-1][0] != answer.frame - 1:
             self.boxes, self.scores = [], []
-        self.boxes.append([answer.frame, *scaled(box, size, self.original)])
+        self.boxes.append([answer.frame, *scale_box(box, size, self.original)])
         self.scores.append(score)
 
     def result(self) -> tuple[Tensor, float]:
-        """Boxes float64 (K, 5), rows (frame, x0, y0, x1, y1) in whole original pixels, and the track's score.
+        """Return the track and its score.
 
-        The score has the digits of float32, so that frames which all have it give it again.
+        Returns:
+            Boxes float64 (K, 5), rows (frame, x0, y0, x1, y1) in whole original pixels, and the mean score, rounded to
+            float32 so that writing and reading a submission preserves it.
         """
         scores = torch.tensor(self.scores or self.all_scores or [0.0], dtype=torch.float64)
         return torch.tensor(self.boxes, dtype=torch.float64).reshape(-1, 5), scores.mean().float().item()
 
 
-def scaled(box: Tensor, size: Sequence[int], to: Sequence[int]) -> list[int]:
-    """Box (x0, y0, x1, y1) in whole pixels of an image (H, W) of another size; halves are rounded up."""
+def scale_box(box: Tensor, size: Sequence[int], to: Sequence[int]) -> list[int]:
+    """Scale a box to an image of another size and round it to whole pixels, halves up.
+
+    Args:
+        box: (x0, y0, x1, y1).
+        size: (H, W) of its image.
+        to: (H, W) of the other image.
+    """
     factors = [to[1] / size[1], to[0] / size[0]] * 2
     return [math.floor(value * factor + 0.5) for value, factor in zip(box.tolist(), factors, strict=True)]
 
 
-def filled(box: Sequence[int], size: Sequence[int]) -> Tensor:
-    """Mask bool (1, H, W) of a box, as far as it lies in the image."""
+def box_mask(box: Sequence[int], size: Sequence[int]) -> Tensor:
+    """Return the filled mask of a box, bool (1, H, W), clipped to the image.
+
+    Args:
+        box: (x0, y0, x1, y1) in whole pixels.
+        size: (H, W) of the image.
+    """
     height, width = size
     x0, y0, x1, y1 = (min(max(at, 0), end) for at, end in zip(box, (width, height) * 2, strict=True))
     mask = torch.zeros(1, *size, dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""Visual query segmentation: every occurrence of an object that an outside image shows."""
+"""Visual query segmentation: segment every occurrence of the object shown in an external image."""
 
 from common.benchmarks.vqs.benchmark import VQS4K, VQSBenchmark
 

@@ -71,7 +71,7 @@ class SAMHQ(nn.Module):
     def encode(self, frame: Tensor) -> EncodedImage:
         """Encode a frame uint8 (H, W, 3)."""
         pixels, inner_size = self.preprocess(frame.permute(2, 0, 1)[None])
-        embedding, intermediate = self.network.get_image_embeddings(pixels)  # type: ignore[no-untyped-call]
+        embedding, intermediate = self.network.get_image_embeddings(pixels)
         return EncodedImage(embedding, intermediate, (frame.shape[0], frame.shape[1]), inner_size)
 
     def propose(
@@ -143,7 +143,7 @@ def nano_sam_hq() -> SamHQModel:
     nn.init.normal_(fourier).requires_grad_(False)
     assert network.prompt_encoder.shared_embedding.positional_embedding is fourier
     assert network.vision_encoder.pos_embed is not None
-    places = network.get_image_wide_positional_embeddings()  # type: ignore[no-untyped-call]
+    places = network.get_image_wide_positional_embeddings()
     network.vision_encoder.pos_embed.data.copy_(places.permute(0, 2, 3, 1) / 2)
     for name, module in network.mask_decoder.transformer.named_modules():
         if name.endswith(("token_to_image", "image_to_token")):

@@ -109,7 +109,7 @@ def load_sam_hq(path: str | Path) -> SamHQModel:
     if shared not in state and "shared_image_embedding.positional_embedding" in state:  # tied, written once
         state[shared] = state["shared_image_embedding.positional_embedding"]
     load_strict(net, {key: value.float() for key, value in state.items()}, file)
-    net.eval().requires_grad_(False)  # type: ignore[no-untyped-call]
+    net.eval().requires_grad_(False)
     return net
 
 
@@ -145,7 +145,7 @@ def load_dino(path: str | Path) -> PreTrainedModel:
     else:
         net = _VITS[config.model_type][1](config)
     load_strict(net, state, file)
-    net.eval().requires_grad_(False)  # type: ignore[no-untyped-call]
+    net.eval().requires_grad_(False)
     return net
 
 

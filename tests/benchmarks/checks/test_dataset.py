@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from common.benchmarks import Benchmark
-from common.benchmarks.checks.dataset import check, summary
-from common.benchmarks.checks.files import holes
+from common.benchmarks.checks.dataset import check_benchmark, summary
+from common.benchmarks.checks.files import missing_names
 from common.benchmarks.davis import DAVIS
 from common.benchmarks.long_video import LongVideo
 from common.benchmarks.own_folder import Folder
@@ -33,7 +33,7 @@ def root(tmp_path: Path) -> Path:
 
 def problems(benchmark: Benchmark) -> list[tuple[str, str]]:
     """Kind and text of each."""
-    return [(problem.kind, problem.text) for one in check(benchmark) for problem in one.problems]
+    return [(problem.kind, problem.text) for one in check_benchmark(benchmark) for problem in one.problems]
 
 
 def found(benchmark: Benchmark) -> list[tuple[str, str]]:
@@ -42,7 +42,7 @@ def found(benchmark: Benchmark) -> list[tuple[str, str]]:
 
 
 def test_whole_data_is_counted(root: Path) -> None:
-    checked = list(check(DAVIS(root)))
+    checked = list(check_benchmark(DAVIS(root)))
     assert [(one.video, one.frames, one.annotated, one.objects, one.problems) for one in checked] == [
         ("a", 6, 6, 2, []),
         ("b", 6, 6, 1, []),
@@ -82,7 +82,7 @@ def test_a_problem_does_not_keep_the_next_video_from_being_checked(root: Path) -
     break_frames(root)
     (root / "Annotations/480p/b/00003.png").write_bytes(b"\x89PNG nothing")
     (root / "ImageSets/2017/val.txt").write_text("a\nnowhere\nb\n")
-    checked = list(check(DAVIS(root)))
+    checked = list(check_benchmark(DAVIS(root)))
     assert [(one.video, len(one.problems)) for one in checked] == [("a", 7), ("nowhere", 2), ("b", 1)]
     assert found(DAVIS(root))[7:] == [
         ("missing video", "480p/nowhere"),
@@ -96,7 +96,7 @@ def test_a_problem_does_not_keep_the_next_video_from_being_checked(root: Path) -
 
 def test_processes_side_by_side_find_the_same(root: Path) -> None:
     break_frames(root)
-    assert list(check(DAVIS(root), jobs=4)) == list(check(DAVIS(root), jobs=1))
+    assert list(check_benchmark(DAVIS(root), jobs=4)) == list(check_benchmark(DAVIS(root), jobs=1))
 
 
 def test_ids_are_held_against_the_targets(tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_hidden_annotations_are_no_problem(root: Path) -> None:
     for path in (root / "Annotations/480p/a").iterdir():
         if path.stem != "00000":
             path.unlink()
-    checked = list(check(DAVIS(root)))
+    checked = list(check_benchmark(DAVIS(root)))
     assert [(one.annotated, one.problems) for one in checked] == [(1, []), (6, [])]
 
 
@@ -133,11 +133,11 @@ def test_a_wrong_list_is_a_problem_and_no_data_an_error(root: Path) -> None:
         ("list", f"{root}/ImageSets/2017/test.txt: no such split file; check root and split")
     ]
     with pytest.raises(InputError, match="none: no such folder"):
-        list(check(DAVIS(root / "none")))
+        list(check_benchmark(DAVIS(root / "none")))
     with pytest.raises(InputError, match="no root given"):
-        list(check(Folder()))
+        list(check_benchmark(Folder()))
     with pytest.raises(InputError, match="c: not in davis2017 val"):
-        list(check(DAVIS(root, videos=["c"])))
+        list(check_benchmark(DAVIS(root, videos=["c"])))
 
 
 def test_no_frames_at_all_is_said_once(root: Path) -> None:
@@ -193,7 +193,7 @@ def test_benchmarks_with_other_files_are_read_through_their_videos(tmp_path: Pat
 
 
 def test_generated_videos_have_nothing_to_find() -> None:
-    checked = list(check(Tiny(videos=2, frames=5, size=(32, 32))))
+    checked = list(check_benchmark(Tiny(videos=2, frames=5, size=(32, 32))))
     assert [(one.frames, one.annotated, one.problems) for one in checked] == [(5, 5, [])] * 2
 
 
@@ -211,4 +211,4 @@ def test_generated_videos_have_nothing_to_find() -> None:
     ],
 )
 def test_holes_in_the_numbering(names: list[str], missing: list[str]) -> None:
-    assert holes(names) == missing
+    assert missing_names(names) == missing

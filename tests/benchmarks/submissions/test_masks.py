@@ -36,13 +36,13 @@ def pngs(tmp_path: Path, davis: DAVIS) -> Path:
     return tmp_path / "pred"
 
 
-def read(davis: DAVIS, folder: Path, empty: bool = False, any_label: bool = False) -> tuple[Tensor, list[str]]:
+def read(davis: DAVIS, folder: Path, empty: bool = False, single_object: bool = False) -> tuple[Tensor, list[str]]:
     """Masks (T, N, H, W) of video a, and the notes."""
-    faults = SubmissionErrors(empty)
-    answers = list(read_masks(davis[0], FRAMES, folder, faults, any_label))
+    errors = SubmissionErrors(strict=not empty)
+    answers = list(read_masks(davis[0], FRAMES, folder, errors, single_object))
     assert [answer.frame for answer in answers] == list(FRAMES)
     assert all(answer.targets == davis[0].targets for answer in answers)
-    return torch.stack([answer.masks for answer in answers]), faults.notes
+    return torch.stack([answer.masks for answer in answers]), errors.messages
 
 
 def as_tree(pngs: Path, folder: Path) -> Path:
@@ -117,7 +117,7 @@ def test_one_target_is_everything_that_is_marked(tmp_path: Path) -> None:
     for index, label in enumerate(maps):
         write_label_map(tmp_path / "pred/a" / f"{index:05d}.png", label)
     for folder in (tmp_path / "pred", tmp_path / "tree"):
-        masks, notes = read(davis, folder, any_label=True)
+        masks, notes = read(davis, folder, single_object=True)
         assert notes == []
         assert torch.equal(masks[:, 0], maps[1:5] > 0)
         as_tree(tmp_path / "pred", tmp_path / "tree")
@@ -274,7 +274,7 @@ def test_folders_around_the_videos(davis: DAVIS, pngs: Path, tmp_path: Path) -> 
         (top / "__MACOSX").mkdir()
         with open_submission(top, davis.ids) as found:
             assert found.folder == top / above
-            assert found.plain(f"{found.folder}/a: x") == f"{top / above}/a: x"
+            assert found.with_user_path(f"{found.folder}/a: x") == f"{top / above}/a: x"
 
 
 def test_other_folders_are_told(davis: DAVIS, pngs: Path) -> None:
@@ -282,7 +282,7 @@ def test_other_folders_are_told(davis: DAVIS, pngs: Path) -> None:
     (pngs / "meta.json").write_text("{}")
     for path in (pngs, zip_folder(pngs)):
         with open_submission(path, ["a", "b"]) as found:
-            assert found.others == ["camel"]
+            assert found.unexpected == ["camel"]
 
 
 @pytest.mark.parametrize("suffix", ["", ".zip"])
@@ -327,7 +327,7 @@ def test_a_zip_is_unpacked_as_far_as_needed_and_removed(davis: DAVIS, pngs: Path
             "video_without_masks",
             *(f"{n:05d}.png" for n in range(6)),
         }
-        assert found.plain(f"{found.folder}/a/00001.png: x") == f"{path}/a/00001.png: x"
+        assert found.with_user_path(f"{found.folder}/a/00001.png: x") == f"{path}/a/00001.png: x"
     assert not found.folder.exists()
 
 

@@ -39,7 +39,7 @@ def test_a_mask_where_the_target_is_absent_costs():
     pixel = torch.zeros(1, 48, 40, dtype=torch.bool)
     pixel[0, 0, 0] = True
     measured = benchmark.measure(video, answers(video, lambda t: video.truth[t] if video.truth[t].any() else pixel))
-    numbers = benchmark.alone(measured)
+    numbers = benchmark.item_scores(measured)
     area, shown = float(measured["area"].sum()), int((measured["area"] > 0).sum())
     assert 0 < shown < 12
     assert numbers["stAP"] == pytest.approx(area / (area + 12 - shown))

@@ -13,7 +13,7 @@ from PIL import Image
 
 from common.benchmarks.registry import make_benchmark
 from common.benchmarks.submissions.errors import SubmissionErrors
-from common.benchmarks.tasks.vis import LEAST, Guesses
+from common.benchmarks.tasks.vis import MIN_SCORE, Detections
 from common.benchmarks.tiny.tasks import TinyPVOS, TinyRef, TinyVIS, TinyVPS, TinyVSS
 from common.errors import InputError
 from common.evaluation.submission import evaluate
@@ -79,7 +79,7 @@ def test_a_track_in_half_of_its_frames_counts_at_the_lowest_threshold_only() -> 
     areas = torch.stack([video.truth[frame].flatten(1).sum(1) for frame in range(10)]).double()  # type: ignore
     for shown in range(11):
         answers = truth(video, masks=lambda frame, masks, last=shown: masks & (frame < last))
-        numbers = benchmark.alone(benchmark.measure(video, answers))
+        numbers = benchmark.item_scores(benchmark.measure(video, answers))
         iou = areas[:shown].sum(0) / areas.sum(0)
         found = [[float(value) >= 0.5 + 0.05 * k - 1e-9 for k in range(10)] for value in iou]
         assert numbers["AR10"] == pytest.approx(_mean_by_category(found, video), abs=1e-9)
@@ -95,14 +95,14 @@ def _mean_by_category(found: list[list[bool]], video: Video) -> float:
 
 def test_guesses_are_means_over_a_tracks_frames() -> None:
     masks = torch.zeros(2, 2, 2, dtype=torch.bool)
-    guesses = Guesses()
-    one = torch.tensor([[0.8, 0.2, 0.0], [0.5, LEAST / 2, 0.5]])
-    guesses.add(FrameMasks(0, (1, 300), masks, torch.ones(2), None, one))
-    guesses.add(FrameMasks(1, (1,), masks[:1], torch.ones(1), None, torch.tensor([[0.4, 0.0, 0.0]])))
-    found = [(g.target, g.category, pytest.approx(g.score)) for g in guesses.result()]
+    detections = Detections()
+    one = torch.tensor([[0.8, 0.2, 0.0], [0.5, MIN_SCORE / 2, 0.5]])
+    detections.add(FrameMasks(0, (1, 300), masks, torch.ones(2), None, one))
+    detections.add(FrameMasks(1, (1,), masks[:1], torch.ones(1), None, torch.tensor([[0.4, 0.0, 0.0]])))
+    found = [(g.target, g.category, pytest.approx(g.score)) for g in detections.result()]
     assert found == [(1, 0, 0.6), (1, 1, 0.1), (300, 0, 0.5), (300, 2, 0.5)]
     with pytest.raises(InputError, match="frame 2: target 1 has no category"):
-        guesses.add(FrameMasks(2, (1,), masks[:1], torch.ones(1)))
+        detections.add(FrameMasks(2, (1,), masks[:1], torch.ones(1)))
 
 
 def test_pixels_without_a_class_are_wrong() -> None:

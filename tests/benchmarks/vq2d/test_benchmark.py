@@ -14,7 +14,7 @@ from torch import Tensor
 
 from common.benchmarks.submissions.errors import SubmissionErrors
 from common.benchmarks.vq2d.benchmark import VQ2D
-from common.benchmarks.vq2d.tracks import scaled
+from common.benchmarks.vq2d.tracks import scale_box
 from common.errors import InputError
 from common.video import FrameMasks, Video
 from common.video.writers import write_video
@@ -262,7 +262,7 @@ def test_a_mask_that_fills_the_image_reaches_its_borders(root: Path, tmp_path: P
 
 
 def test_boxes_are_rounded_to_whole_pixels() -> None:
-    assert scaled(torch.tensor([1.0, 1.0, 3.0, 5.0]), (10, 10), (15, 24)) == [2, 2, 7, 8]  # 2.4, 1.5, 7.2, 7.5
+    assert scale_box(torch.tensor([1.0, 1.0, 3.0, 5.0]), (10, 10), (15, 24)) == [2, 2, 7, 8]  # 2.4, 1.5, 7.2, 7.5
 
 
 @pytest.mark.parametrize(
@@ -404,12 +404,12 @@ def check(root: Path, folder: Path, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         drain(benchmark.read(benchmark[0], folder, SubmissionErrors()))
     assert "\n" not in str(caught.value)
-    faults = SubmissionErrors(empty=True)
-    given = list(benchmark.read(benchmark[0], folder, faults))
+    errors = SubmissionErrors(strict=False)
+    given = list(benchmark.read(benchmark[0], folder, errors))
     assert len(given) == 12
     assert not any(answer.masks.any() for answer in given)
     assert measured(benchmark, benchmark[0], iter(given))["score"] == [0.0]
-    assert len(faults.notes) == 1
+    assert len(errors.messages) == 1
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ def shifted(video: Video) -> list[Tensor]:
 
 
 def score(benchmark: VQS4K, video: Video, given: Iterable[FrameMasks]) -> dict[str, float]:
-    return benchmark.alone(benchmark.measure(video, given))
+    return benchmark.item_scores(benchmark.measure(video, given))
 
 
 def drain(items: Iterator[FrameMasks]) -> None:
@@ -215,8 +215,8 @@ def test_written_masks_are_read_back_to_the_same_score(root: Path, tmp_path: Pat
     assert [answer.frame for answer in passed] == list(range(9))
     names = {path.name for path in (folder / "moth").iterdir()}
     assert names == {f"{frame:06d}.png" for frame in ([8] if empty else (2, 3, 4, 6, 7))}
-    faults = SubmissionErrors()
-    assert score(benchmark, video, benchmark.read(video, folder, faults)) == pytest.approx(
+    errors = SubmissionErrors()
+    assert score(benchmark, video, benchmark.read(video, folder, errors)) == pytest.approx(
         score(benchmark, video, passed), nan_ok=True
     )
     assert benchmark.pack(folder) is None
@@ -301,11 +301,11 @@ def check(benchmark: VQS4K, video: Video, folder: Path, message: str, missed: in
     """The fault is an error that says so; where it is not, some of the five frames count as empty."""
     with pytest.raises(InputError, match=message):
         drain(benchmark.read(video, folder, SubmissionErrors()))
-    faults = SubmissionErrors(empty=True)
-    got = score(benchmark, video, benchmark.read(video, folder, faults))
+    errors = SubmissionErrors(strict=False)
+    got = score(benchmark, video, benchmark.read(video, folder, errors))
     assert got["Rec"] == pytest.approx((5 - missed) / 5)
-    assert len(faults.notes) == 1
-    assert "\n" not in faults.notes[0]
+    assert len(errors.messages) == 1
+    assert "\n" not in errors.messages[0]
 
 
 @pytest.mark.parametrize(

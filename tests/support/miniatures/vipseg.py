@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from common.benchmarks.tasks.vps import write_ids
+from common.benchmarks.tasks.vps import write_segment_ids
 from tests.support.miniatures.drawing import SIZE, squares, write_frames
 
 FRAMES = 9
@@ -48,7 +48,7 @@ def make(root: Path, name: str) -> None:
                     if s
                 ]
                 annotations.append({"image_id": image["id"], "file_name": f"{stem}.png", "segments_info": segments})
-                write_ids(root / "panomasksRGB" / video / f"{stem}.png", one)
+                write_segment_ids(root / "panomasksRGB" / video / f"{stem}.png", one)
             said["videos"].append({"video_id": video, "images": images})
             said["annotations"].append({"video_id": video, "annotations": annotations})
         (root / f"panoptic_gt_VIPSeg_{split}.json").write_text(json.dumps(said))
