@@ -142,8 +142,8 @@ class VQSAMNetwork(nn.Module):
             bank = Bank.merge([banks[i] for i in members])
             bank.maps = [m.repeat_interleave(length, 0) for m in bank.maps]
             bank.pointers = [p.repeat_interleave(length, 0) for p in bank.pointers]
-            seen = frames if len(groups) == 1 else frames.select(rows[members].flatten())
-            parts.append(self.sam2.read(seen, bank).unflatten(0, (-1, length)))
+            rows_read = frames if len(groups) == 1 else frames.select(rows[members].flatten())
+            parts.append(self.sam2.read(rows_read, bank).unflatten(0, (-1, length)))
             order += members
         return torch.cat(parts)[torch.tensor(order, device=rows.device).argsort()]
 

@@ -239,10 +239,10 @@ class SAM2(nn.Module):
         )
         batch = len(masks)
         frame = features.expand(batch) if len(features.embedding) == 1 else features
-        seen = self.decode(frame.embedding, frame, mask=self.net.mask_downsample(masks), multimask=False)
+        decoded = self.decode(frame.embedding, frame, mask=self.net.mask_downsample(masks), multimask=False)
         present = masks.flatten(1).any(1)
         pointers = torch.where(
-            present.view(-1, 1, 1), seen.pointers, self.net.no_object_pointer.to(seen.pointers.dtype)
+            present.view(-1, 1, 1), decoded.pointers, self.net.no_object_pointer.to(decoded.pointers.dtype)
         )
         score = torch.where(present, 10.0, -10.0)
         return Candidates(logits, torch.ones_like(logits[:, :, 0, 0]), score, pointers)
