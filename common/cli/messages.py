@@ -16,8 +16,46 @@ REQUIRED = re.compile(r"the following arguments are required: (.+)")
 NO_CLASS = re.compile(r"Problem with given class_path '([^']+)':\s+(?!\s|Parser key)(.+)")
 KEY = re.compile(r'Parser key "([^"]+)"')
 VALUE = re.compile(r"Expected an? (.+?)\. Got value: (.+)")
-# Keys of earlier versions and their present names.
-RENAMED: dict[str, str] = {}
+# Keys of version 0.1 and their present names; a name is suggested where the class has it.
+RENAMED = {
+    "any_label": "single_object",
+    "drop_ends": "skip_first_and_last",
+    "entities": "max_entities",
+    "first": "min_first_score",
+    "first_area": "small_area",
+    "first_iou": "min_first_iou",
+    "frames": "frame_resolution",
+    "groups": "average_seen_unseen",
+    "interval": "detection_interval",
+    "kept": "min_area_share",
+    "kinds": "visual_kind_probs",
+    "later": "min_new_score",
+    "match": "min_match",
+    "merge": "min_merge",
+    "mosev2_compat": "official_compat",
+    "names": "max_vocabulary",
+    "negative": "negative_points",
+    "new_overlap": "max_new_iou",
+    "others": "non_best_weight",
+    "overlap": "max_box_iou",
+    "oversample": "oversample_ratio",
+    "own_position": "content_position_prob",
+    "points": "num_points",
+    "positive": "positive_points",
+    "reading": "equation_variant",
+    "recognise": "min_query_similarity",
+    "short_skip": "short_term_skip",
+    "shown": "positives",
+    "similarity": "min_similarity",
+    "stability": "min_quality",
+    "stuff": "max_stuff",
+    "stuff_overlap": "max_stuff_iou",
+    "targets": "max_prompts",
+    "things": "max_things",
+    "uncertain": "importance_sample_ratio",
+    "unseen": "unseen_list",
+    "visual": "visual_prompt_prob",
+}
 NOISE = (
     "Subtypes:",
     "Errors:",
@@ -46,7 +84,7 @@ def one_line(message: str, keys: Iterable[str]) -> str:
     if match := VALUE.search(message):
         return f"{where}: expected {_plain(match[1])}, not {match[2]}"
     if match := NO_CLASS.search(message):
-        return f"{where}: {match[1]}: {match[2]}"
+        return f"{where}: {match[1]}: {match[2]}{_nearest_class(match[1])}"
     lines = [line.strip(" -") for line in KEY.sub("", message).splitlines()]
     text = "; ".join(line.lstrip(": ") for line in lines if line and not line.startswith(NOISE))
     return f"{where}: {text}" if where else text
@@ -86,9 +124,9 @@ def nearest(word: str, words: Iterable[str]) -> str:
         word: the unknown word.
         words: the valid ones; a list of at most 20 is printed where none is close.
     """
-    if word in RENAMED:
-        return f"; it is called {RENAMED[word]!r} now"
     words = list(words)
+    if (renamed := RENAMED.get(word)) in words:
+        return f"; it is called {renamed!r} now"
     close = difflib.get_close_matches(word, words, n=1)
     if close:
         return f"; did you mean {close[0]!r}?"
@@ -116,6 +154,17 @@ def options_of(class_path: str) -> list[str]:
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             break
     return list(names)
+
+
+def _nearest_class(class_path: str) -> str:
+    """Return the end of a message that suggests a class of the same module, or nothing."""
+    module, _, name = class_path.rpartition(".")
+    try:
+        names = {other.lower(): other for other, value in vars(import_module(module)).items() if inspect.isclass(value)}
+    except (ImportError, ValueError):
+        return ""
+    close = difflib.get_close_matches(name.lower(), names, n=1)
+    return f"; did you mean {module}.{names[close[0]]}?" if close else ""
 
 
 def _plain(text: str) -> str:

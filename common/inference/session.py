@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 import torch
@@ -107,6 +107,20 @@ class Session(ABC):
         """Return the accepted prompts in words."""
         outside = f" and {', '.join(self.outside_kinds)} on an outside image" if self.outside_kinds else ""
         return f"{', '.join(self.kinds)} on a frame of the video{outside}"
+
+
+def check_tracked(target: int, tracked: Collection[int]) -> None:
+    """Raise an error if a target is not tracked.
+
+    Args:
+        target: id to be dropped.
+        tracked: ids of the tracked targets.
+
+    Raises:
+        InputError: names both.
+    """
+    if target not in tracked:
+        raise InputError(f"target {target} is not tracked; tracked are {sorted(tracked)}")
 
 
 class Method(Protocol):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from common.errors import InputError
-from common.inference.session import Session
+from common.inference.session import Session, check_tracked
 from common.segmenter import VideoSegmenter
 from common.video import FrameMasks, Prompt
 
@@ -114,8 +114,7 @@ class CopySession(Session):
         Raises:
             InputError: the target is not tracked.
         """
-        if target not in self.masks:
-            raise InputError(f"target {target} is not followed; followed are {sorted(self.masks)}")
+        check_tracked(target, self.masks)
         del self.masks[target]
 
     def reset(self) -> None:

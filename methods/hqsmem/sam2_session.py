@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from common.errors import InputError
+from common.inference.session import check_tracked
 from common.nn.memory_policy import MemoryPolicy
 from common.nn.sam2 import SAM2, Bank, Candidates, FrameFeatures
 from common.nn.sam2.session import SAM2Session
@@ -117,13 +117,12 @@ class SAM2SMemSession(SAM2Session):
         return []
 
     def drop(self, target: int) -> None:
-        """Stop following a target from the next frame on.
+        """Stop tracking a target from the next frame on.
 
         Raises:
-            InputError: the target is not followed.
+            InputError: the target is not tracked.
         """
-        if target not in self.targets:
-            raise InputError(f"target {target} is not followed; followed are {sorted(self.targets)}")
+        check_tracked(target, self.targets)
         del self.targets[target]
 
     def _bank(self, target: TargetMemory) -> Bank:

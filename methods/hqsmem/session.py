@@ -100,10 +100,10 @@ class HQSMemSession(Session):
         return []
 
     def drop(self, target: int) -> None:
-        """Stop following a target from the next frame on.
+        """Stop tracking a target from the next frame on.
 
         Raises:
-            InputError: the target is not followed.
+            InputError: the target is not tracked.
         """
         self.tracker.drop(target)
 

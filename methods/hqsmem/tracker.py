@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from common.errors import InputError
+from common.inference.session import check_tracked
 from common.nn.memory_policy import MemoryPolicy
 from methods.hqsmem.deaot.network import DeAOT, Features, Outputs
 from methods.hqsmem.deaot.propagation import LayerMemory
@@ -215,22 +216,19 @@ class Tracker:
         return any(group.engine.update_due(self.frame) for group in self.groups)
 
     def drop(self, target: int) -> None:
-        """Stop following a target from the next frame on.
+        """Stop tracking a target from the next frame on.
 
         Its identity is not used again, since stored frames contain it. An engine without targets is removed.
 
         Raises:
-            InputError: the target is not followed.
+            InputError: the target is not tracked.
         """
-        for group in self.groups:
-            if target in group.targets:
-                identity = group.targets.index(target) + 1
-                group.targets[identity - 1] = None
-                if self.memory.per_object:
-                    group.engine.bank.drop(identity)
-                break
-        else:
-            raise InputError(f"target {target} is not followed; followed are {sorted(self.targets)}")
+        check_tracked(target, self.targets)
+        group = next(group for group in self.groups if target in group.targets)
+        row = group.targets.index(target)
+        group.targets[row] = None
+        if self.memory.per_object:
+            group.engine.bank.drop(row + 1)
         self.groups = [group for group in self.groups if any(target is not None for target in group.targets)]
 
     def _group_with_room(self) -> Group:

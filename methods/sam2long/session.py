@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from common.errors import InputError
+from common.inference.session import check_tracked
 from common.nn.sam2 import SAM2, Candidates, FrameFeatures
 from common.nn.sam2.session import SAM2Session
 from common.video import FrameMasks, Prompt
@@ -74,10 +74,9 @@ class SAM2LongSession(SAM2Session):
         """Stop tracking a target from the next frame on; its pending frames become final by its best pathway.
 
         Raises:
-            InputError: the target is not followed.
+            InputError: the target is not tracked.
         """
-        if target not in self.trees:
-            raise InputError(f"target {target} is not followed; followed are {sorted(self.trees)}")
+        check_tracked(target, self.trees)
         self._collect_final(target, self.trees.pop(target), 0)
 
     def _track(self, features: FrameFeatures, trees: list[MemoryTree]) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from common.errors import InputError
-from common.inference.session import Session
+from common.inference.session import Session, check_tracked
 from common.video import FrameMasks, Prompt
 from methods.sslvos.cutie.core import SSLVOSNetwork
 from methods.sslvos.settings import MemorySettings
@@ -83,14 +83,13 @@ class SSLVOSSession(Session):
         return []
 
     def drop(self, target: int) -> None:
-        """Stop following a target from the next frame on.
+        """Stop tracking a target from the next frame on.
 
         Raises:
-            InputError: the target is not followed.
+            InputError: the target is not tracked.
         """
         targets = self.trackers[0].targets
-        if target not in targets:
-            raise InputError(f"target {target} is not followed; followed are {sorted(targets)}")
+        check_tracked(target, targets)
         for tracker in self.trackers:
             tracker.drop(target)
 

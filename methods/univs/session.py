@@ -95,7 +95,7 @@ class UniVSSession(Session):
             InputError: the target is not tracked, or was detected by category and cannot be dropped.
         """
         if not isinstance(self._task, PromptedTargets):
-            raise InputError(f"target {target} is not followed; no target was given")
+            raise InputError(f"target {target} is not tracked; the video has no target prompts")
         if target in self._task.tracked():
             self._observe()  # decode its pending frames now, as later clips leave the target out
         self._task.drop(target, self.frame + 1)

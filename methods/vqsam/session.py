@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from common.errors import InputError
+from common.inference.session import check_tracked
 from common.nn.sam2 import FrameFeatures
 from common.nn.sam2.session import SAM2Session
 from common.video import FrameMasks, Prompt
@@ -108,10 +108,9 @@ class VQSAMSession(SAM2Session):
         """Stop tracking a target from the next frame on; its clip is segmented as short as it is.
 
         Raises:
-            InputError: the target is not followed.
+            InputError: the target is not tracked.
         """
-        if target not in self.targets:
-            raise InputError(f"target {target} is not followed; followed are {sorted(self.targets)}")
+        check_tracked(target, self.targets)
         self._segment(target, self.targets.pop(target), 0)
 
     def _prompt(self, target: int, prompt: Prompt, device: torch.device) -> None:

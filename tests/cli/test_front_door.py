@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import cli
-from common.cli.messages import options_of
+from common.cli.messages import RENAMED, options_of
 from common.cli.methods import rows
 
 COPY = "methods.baselines.CopyFirstMask"
@@ -104,3 +104,26 @@ def test_missing_model_and_data(capsys: pytest.CaptureFixture[str]) -> None:
 def test_options_include_those_of_the_base_class() -> None:
     assert {"width", "lr", "weights"} <= set(options_of("tests.support.toy.Toy"))
     assert "kwargs" not in options_of("tests.support.toy.Toy")
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("methods.sam2long.SAM2Long --model.others 0.3", "has no option 'others'; it is called 'non_best_weight' now"),
+        ("methods.sam2long.SAM2Long --model.reading paper", "it is called 'equation_variant' now"),
+        (
+            "methods.univs.UniVS --model.recipe.targets 3",
+            "no option 'targets'; it is called 'max_prompts' now",
+        ),
+        ("methods.hqsmem.HQSMem --model.memory.short_skip 2", "it is called 'short_term_skip' now"),
+        ("methods.hqsmem.HqSmem", "did you mean methods.hqsmem.HQSMem?"),
+    ],
+)
+def test_a_renamed_key_names_the_new_one(model: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["test", "--model", *model.split()]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_every_renamed_key_leads_to_one_that_exists(repository: Path) -> None:
+    sources = "".join(path.read_text() for room in ("common", "methods") for path in (repository / room).rglob("*.py"))
+    assert [new for new in RENAMED.values() if f"{new}:" not in sources] == []

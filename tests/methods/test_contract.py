@@ -333,7 +333,7 @@ def test_dropped_target(method, video):
     for answer, expected in zip(answers[end:], alone[end:], strict=True):
         if method.separate:
             assert_alike(answer, expected, (1,))
-    with pytest.raises(InputError, match="target 2 is not followed"):
+    with pytest.raises(InputError, match="target 2 is not tracked"):
         session.drop(2)
 
 

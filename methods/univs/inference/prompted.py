@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from common.errors import InputError
+from common.inference.session import check_tracked
 from common.nn.preprocessing import resize_mask
 from common.video import FrameMasks, Prompt
 from methods.univs.inference.acceptance import (
@@ -137,8 +137,7 @@ class PromptedTargets:
         Raises:
             InputError: the target is not tracked.
         """
-        if target_id not in self.tracked():
-            raise InputError(f"target {target_id} is not followed; followed are {self.tracked()}")
+        check_tracked(target_id, self.tracked())
         for target in self.targets:
             if target.prompt.target == target_id and target.stop is None:
                 target.stop = frame

@@ -27,7 +27,7 @@ def test_nothing_keeps_to_its_targets():
     assert session.step(frame, [Prompt(3, text="the cat"), Prompt(2, box=(0, 0, 4, 4))])[0].targets == (2, 3)
     session.drop(3)
     assert session.step(frame)[0].targets == (2,)
-    with pytest.raises(InputError, match="target 3 is not followed"):
+    with pytest.raises(InputError, match="target 3 is not tracked"):
         session.drop(3)
     with pytest.raises(InputError, match="the video is"):
         session.step(frame[:-1])

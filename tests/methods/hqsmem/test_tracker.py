@@ -101,7 +101,7 @@ def test_a_dropped_target_is_gone(per_object):
     prob = tracker.predict(torch.zeros(49, 65, 3, dtype=torch.uint8))
     assert prob.shape == (2, 49, 65)
     tracker.write(torch.tensor([0, 3])[prob.argmax(0)])
-    with pytest.raises(InputError, match=r"target 5 is not followed; followed are \[3\]"):
+    with pytest.raises(InputError, match=r"target 5 is not tracked; tracked are \[3\]"):
         tracker.drop(5)
     with pytest.raises(InputError, match="target 3 is followed already"):
         tracker.write(torch.zeros(49, 65, dtype=torch.long), new_targets=[3])

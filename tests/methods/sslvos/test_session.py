@@ -108,7 +108,7 @@ def test_dropping_and_coming_back(core, video):
     run(session, frames[:3], video.prompts)
     session.drop(1)
     assert session.step(frames[3])[0].targets == (2,)
-    with pytest.raises(InputError, match="target 1 is not followed"):
+    with pytest.raises(InputError, match="target 1 is not tracked"):
         session.drop(1)
     assert session.step(frames[4], [video.prompts[0]])[0].targets == (1, 2)
     session.drop(2)

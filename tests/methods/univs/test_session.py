@@ -120,7 +120,7 @@ def test_a_dropped_target_stays_in_the_frames_before():
     assert [answer.frame for answer in out] == list(range(LENGTH)), "nothing is open once nothing is followed"
     assert [answer.targets for answer in out] == [(1, 2)] * 2 + [(1,)] * 3 + [()] * 3
     assert_shows(out[:5], 1, object_masks(FRAMES, 1)[:5])
-    with pytest.raises(InputError, match="target 2 is not followed"):
+    with pytest.raises(InputError, match="target 2 is not tracked"):
         session.drop(2)
 
 
@@ -279,7 +279,7 @@ def test_a_vocabulary_takes_no_targets():
     session.step(FRAMES[0], [Prompt(1, vocabulary=NAMES)])
     with pytest.raises(InputError, match="a vocabulary stands alone"):
         session.step(FRAMES[1], [mask_prompt(2, 1)])
-    with pytest.raises(InputError, match="target 1 is not followed"):
+    with pytest.raises(InputError, match="target 1 is not tracked"):
         session.drop(1)
 
 
