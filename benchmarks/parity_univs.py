@@ -35,8 +35,7 @@ from methods.univs.network.model import UniVSNetwork
 from methods.univs.network.text_tower import TextTower
 from methods.univs.network.tokenizer import Tokenizer, clean, templates
 from methods.univs.settings import TextSettings
-from methods.univs.weights.loading import published_state
-from methods.univs.weights.renaming import from_published
+from methods.univs.weights.loading import from_published, published_state
 from methods.univs.weights.text_weights import from_clip
 from tests.support.seeded_univs import (
     BANK,

@@ -8,8 +8,20 @@ from typing import Any
 import torch
 from torch import Tensor
 from torchmetrics import Metric
+from torchmetrics.utilities.distributed import gather_all_tensors
 
-from common.metrics.gather import gather_rows
+
+def gather_rows(rows: Tensor, group: object = None) -> list[Tensor]:
+    """Gather and concatenate rows of all processes, as ``dist_sync_fn`` of a metric with a ``"cat"`` tensor state.
+
+    torchmetrics stacks gathered tensor states, which fails if processes hold different numbers of rows. Here the rows
+    are already concatenated; the metric sees (1, K, D) and flattens it.
+
+    Args:
+        rows: (K, D), the rows of this process.
+        group: process group; default: all processes.
+    """
+    return [torch.cat(gather_all_tensors(rows, group))]
 
 
 def unique_values(values: Tensor) -> Tensor:

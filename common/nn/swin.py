@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.nn.drop_path import DropPath
+from common.nn.layers import DropPath
 
 WINDOW = 7  # side of a window, in tokens
 _MASKED = -100.0  # logit between tokens that may not see each other, as released

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from common.nn.drop_path import DropPath
+from common.nn.layers import DropPath
 from common.nn.mobilenet import MobileNetV2
 from common.nn.swin import WINDOW, SwinTransformer, partition_windows, shifted_window_mask
 

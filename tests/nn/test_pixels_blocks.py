@@ -10,7 +10,7 @@ from torch import nn
 
 from common.errors import InputError
 from common.nn.aggregate import soft_aggregate
-from common.nn.channel_attention import ChannelAttentionBlock
+from common.nn.layers import ChannelAttentionBlock
 from common.nn.position import sine_grid
 from common.nn.resnet import ResNet, load_imagenet
 

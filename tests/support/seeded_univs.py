@@ -22,7 +22,7 @@ from methods.univs.network.prompts import PromptTokens, VisualTokens, stack_toke
 from methods.univs.network.scene import Features, Scene
 from methods.univs.network.visual_sampler import sample_box, sample_mask, sample_points
 from methods.univs.settings import TextSettings, UniVSSettings
-from methods.univs.weights.renaming import from_published
+from methods.univs.weights.loading import from_published
 
 Shapes = dict[str, tuple[int, ...]]
 TEXT = TextSettings(32, 1, 2, 640, 77, 64, hashed=True)  # small: the tower is compared by itself

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.nn import fast
-from common.nn.drop_path import DropPath
+from common.nn.layers import DropPath
 from methods.hqsmem.settings import DeAOTSettings
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from common.nn.aggregate import soft_aggregate
 from common.nn.attention import MultiHeadAttention
-from common.nn.channel_attention import ChannelAttentionBlock
+from common.nn.layers import ChannelAttentionBlock
 from common.nn.position import sine_grid
 from methods.sslvos.cutie.pixel_modules import flatten_maps
 from methods.sslvos.settings import CoreSettings, DiscriminativeSettings

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.nn.channel_attention import ChannelAttentionBlock
+from common.nn.layers import ChannelAttentionBlock
 from common.nn.resnet import ResNet
 from methods.sslvos.settings import CoreSettings
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from common.nn.drop_path import DropPath
+from common.nn.layers import DropPath
 from methods.sslvos.encoders.deformable import DeformableAttention, grid_centres
 from methods.sslvos.encoders.spatial_semantic import ConvFFN, Size, SpatialBlock, TwoBranchEncoder, split_maps
 from methods.sslvos.encoders.vit import GROUPS, ViT

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.nn.attention import MultiHeadAttention
-from common.nn.drop_path import DropPath
 from common.nn.fast import linear
+from common.nn.layers import DropPath
 from methods.sslvos.encoders.base import FeatureEncoder
 from methods.sslvos.encoders.deformable import DeformableAttention, grid_centres
 from methods.sslvos.encoders.vit import GROUPS, ViT

@@ -17,8 +17,7 @@ from methods.univs.network.backbone import ImageBackbone
 from methods.univs.network.model import UniVSNetwork
 from methods.univs.network.text_tower import TextTower
 from methods.univs.settings import TextSettings, UniVSSettings
-from methods.univs.weights.loading import published_state
-from methods.univs.weights.renaming import from_published
+from methods.univs.weights.loading import from_published, published_state
 from methods.univs.weights.text_weights import from_clip, load_text
 from tests.support.seeded_univs import Shapes, clip_names, published_names, resnet_names, seeded, swin_names, thin
 
