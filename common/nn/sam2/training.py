@@ -51,6 +51,9 @@ class ClipPass:
         corrected = self._prompt_frames() if self.clip.query is None else self._take_query()
         for frame in (t for t in range(self.frames) if t not in self.prompted):
             self._track(frame, frame in corrected)
+        if most := self.sampling.prompt_only_frames:
+            for frame in torch.randperm(self.frames)[:most].tolist():
+                self._prompt_only(frame)
         objects = max(len(self.clip_of), 1)
         return {name: torch.stack(values).sum() / objects for name, values in self.terms.items()}
 
@@ -107,6 +110,20 @@ class ClipPass:
             self.prompted.append(frame)
         self._remember(frame, features, answer.best())
 
+    def _prompt_only(self, frame: int) -> None:
+        """A box, and a click with corrections, on the objects that show in a frame; nothing is remembered."""
+        truth = self.truth[:, frame]
+        rows = truth.flatten(1).any(1).nonzero()[:, 0]
+        if not len(rows):
+            return
+        features, truth = self.features.select(frame * self.batch + self.clip_of[rows]), truth[rows]
+        embedding = self.model.without_memory(features)
+        self._supervise(self.model.decode(embedding, features, *noisy_box(truth), multimask=False), truth)
+        points, labels = first_click(truth)
+        answer = self.model.decode(embedding, features, points, labels)
+        self._supervise(answer, truth)
+        self._correct(answer, embedding, features, truth, points, labels, self.sampling.prompt_only_clicks)
+
     def _correct(
         self,
         answer: Candidates,
@@ -115,9 +132,10 @@ class ClipPass:
         truth: Tensor,
         points: Tensor | None = None,
         labels: Tensor | None = None,
+        clicks: int | None = None,
     ) -> Candidates:
-        """Correction clicks on one frame; the last low-resolution logits are fed back with each."""
-        for _ in range(self.sampling.clicks):
+        """Correction clicks on one frame; the last low-resolution logits are fed back, mostly or always."""
+        for _ in range(self.sampling.clicks if clicks is None else clicks):
             best = answer.best()
             if torch.rand(()) < self.sampling.from_truth:
                 point, label = first_click(truth)
@@ -125,7 +143,8 @@ class ClipPass:
                 point, label = correction_click(self._upsample(best.visible_logits)[:, 0] > 0, truth)
             points = point if points is None else torch.cat([points, point], 1)
             labels = label if labels is None else torch.cat([labels, label], 1)
-            mask = best.visible_logits.clamp(-32, 32).to(embedding.dtype)
+            fed = self.sampling.feed_back == 1 or bool(torch.rand(()) < self.sampling.feed_back)
+            mask = best.visible_logits.clamp(-32, 32).to(embedding.dtype) if fed else None
             answer = self.model.decode(embedding, features, points, labels, mask, multimask=points.shape[1] == 1)
             self._supervise(answer, truth)
         return answer
