@@ -161,9 +161,7 @@ class _Layer:
         return maps[0], maps[1]
 
 
-def _background(
-    image: np.ndarray, masks: np.ndarray, aspect: float, motion: float, rng: np.random.Generator
-) -> _Layer:
+def _background(image: np.ndarray, masks: np.ndarray, aspect: float, motion: float, rng: np.random.Generator) -> _Layer:
     """A picture that covers the frame, enlarged by up to 1.7, with all its objects."""
     labels = np.zeros(masks.shape[1:], np.uint8)
     for number, mask in enumerate(masks, 1):

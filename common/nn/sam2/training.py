@@ -34,9 +34,7 @@ class ClipPass:
         loss: options of ``sam2_losses``.
     """
 
-    def __init__(
-        self, model: Sam2, clip: Clip, sampling: PromptSampling, loss_stride: int = 1, **loss: Any
-    ) -> None:
+    def __init__(self, model: Sam2, clip: Clip, sampling: PromptSampling, loss_stride: int = 1, **loss: Any) -> None:
         self.model, self.clip, self.sampling, self.loss_stride, self.loss = model, clip, sampling, loss_stride, loss
         batch, self.frames = clip.frames.shape[:2]
         self.clip_of, self.slot = clip.valid.nonzero(as_tuple=True)
@@ -55,7 +53,7 @@ class ClipPass:
         corrected = self._prompt_frames() if self.clip.query is None else self._take_query()
         for frame in (t for t in range(self.frames) if t not in self.prompted):
             self._track(frame, frame in corrected)
-        if most := self.sampling.prompt_only_frames:
+        if (most := self.sampling.prompt_only_frames) and self.clip.query is None:
             for frame in torch.randperm(self.frames)[:most].tolist():
                 self._prompt_only(frame)
         objects = max(len(self.clip_of), 1)
