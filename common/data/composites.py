@@ -111,6 +111,7 @@ class _Layer:
     Attributes:
         image: uint8 (h, w, 3).
         labels: uint8 (h, w), 0 where there is no target.
+        targets: number of targets, whether they show or not.
         whole: it fills the frame; otherwise only what is labelled shows.
         unit: pixels of the picture in one unit of its scale.
         path: (3, 5) control points of x, y, log scale, angle, shear.
@@ -120,6 +121,7 @@ class _Layer:
 
     image: np.ndarray
     labels: np.ndarray
+    targets: int
     whole: bool
     unit: float
     path: np.ndarray
@@ -173,7 +175,7 @@ def _background(image: np.ndarray, masks: np.ndarray, aspect: float, motion: flo
     room = np.array([image.shape[1] / unit * zoom - aspect, image.shape[0] / unit * zoom - 1.0]) / 2
     start = np.array([*(rng.uniform(-1, 1, 2) * room), np.log(zoom), rng.normal(0, 0.08), rng.normal(0, 0.05)])
     steps = _steps(np.array([0.12, 0.06, 0.08, 0.06, 0.03]), motion, rng)
-    return _Layer(image, labels, True, unit, start + steps, _bend(unit * 0.01, rng), _light(0.05, rng))
+    return _Layer(image, labels, len(masks), True, unit, start + steps, _bend(unit * 0.01, rng), _light(0.05, rng))
 
 
 def _pasted(
@@ -193,7 +195,7 @@ def _pasted(
     place = rng.uniform(-0.45, 0.45, 2) * (aspect, 1.0)
     start = np.array([*place, np.log(size), rng.normal(0, 0.3), rng.normal(0, 0.1)])
     steps = _steps(np.array([0.3, 0.2, 0.25, 0.35, 0.1]), motion, rng)
-    return _Layer(image, labels, False, unit, start + steps, _bend(unit * 0.06, rng), _light(0.15, rng))
+    return _Layer(image, labels, 1, False, unit, start + steps, _bend(unit * 0.06, rng), _light(0.15, rng))
 
 
 def _steps(spread: np.ndarray, motion: float, rng: np.random.Generator) -> np.ndarray:
@@ -231,7 +233,7 @@ class _Scene:
     @property
     def targets(self) -> int:
         """Objects of the background and pasted ones."""
-        return int(self.layers[0].labels.max()) + len(self.layers) - 1
+        return sum(layer.targets for layer in self.layers)
 
     def frame(self, index: int) -> tuple[Tensor, Tensor]:
         """Frame uint8 (H, W, 3) and masks bool (N, H, W)."""
@@ -244,8 +246,7 @@ class _Scene:
     def _draw(self, index: int) -> tuple[Tensor, Tensor]:
         time = index / max(1, self.frames - 1)
         pixels, _, labels = self.layers[0].render(time, self.size, self.aspect)
-        before = int(self.layers[0].labels.max())
-        for number, layer in enumerate(self.layers[1:], before + 1):
+        for number, layer in enumerate(self.layers[1:], self.layers[0].targets + 1):
             over, opacity, inside = layer.render(time, self.size, self.aspect)
             pixels += opacity * (over - pixels)
             labels = np.where(inside > 0, np.uint8(number), labels)

@@ -76,7 +76,7 @@ class SAM2Long(VideoSegmenter):
         # a checkpoint holds it as plain data
         self.prompting = PromptSampling(**prompting) if isinstance(prompting, dict) else prompting or PromptSampling()
         self.max_lag = max_lag
-        self.loss_options = {"loss_stride": loss_stride, "iou_l1": iou_l1, "others": others}
+        self.loss_options: dict[str, Any] = {"loss_stride": loss_stride, "iou_l1": iou_l1, "others": others}
         self.encoder_lr, self.layer_decay = encoder_lr, layer_decay
         if encoder_lr == 0:
             self.core.net.vision_encoder.requires_grad_(False)

@@ -70,6 +70,13 @@ def test_a_twin_is_the_same_object_once_more() -> None:
     assert len(layers) == 3
 
 
+def test_a_background_object_that_does_not_show_is_still_a_target() -> None:
+    empty = picture(200, "empty")
+    empty = replace(empty, truth=[torch.zeros(1, 60, 80, dtype=torch.bool)])
+    video = CompositeClips([[empty]], objects=(1.0,), size=(48, 48))[0]
+    assert video.truth[0].shape == (1, 48, 48)
+
+
 def test_clips_are_cut_out_of_them() -> None:
     frames, masks = ClipDataset(clips(), frames=3, max_skip=2, size=(32, 32), max_objects=2)[0]
     assert frames.shape == (3, 3, 32, 32)
