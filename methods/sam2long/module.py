@@ -40,6 +40,7 @@ class SAM2Long(VideoSegmenter):
         iou_l1: L1 on the predicted IoU, as SAM 2's recipe; false = squared error, which a network from scratch needs.
         non_best_weight: weight of the candidates that are not the best in mask and dice; 0 in SAM 2. From scratch, 0.5
             keeps the three from sharing out the objects among them before the IoU head can tell them apart.
+        loss_stride: masks are compared at the input's resolution divided by this; 1 in SAM 2.
         encoder_lr: factor on the learning rate of the image encoder; 0 freezes it.
         layer_decay: factor on the learning rate per trunk block towards the input.
         checkpoint_activations: recompute trunk and memory attention in the backward pass, for memory.
@@ -65,6 +66,7 @@ class SAM2Long(VideoSegmenter):
         prompting: PromptSampling | None = None,
         iou_l1: bool = True,
         non_best_weight: float = 0.0,
+        loss_stride: int = 1,
         encoder_lr: float = 1.0,
         layer_decay: float = 1.0,
         checkpoint_activations: bool = False,
@@ -77,7 +79,12 @@ class SAM2Long(VideoSegmenter):
         pair = None if modulation is None else (modulation[0], modulation[1])
         self.tree = TreeSettings(pathways, iou_threshold, confidence, pair, selection, equation_variant)
         self.prompting = restore(PromptSampling, prompting) or PromptSampling()
-        self.max_lag, self.loss_options = max_lag, {"iou_l1": iou_l1, "non_best_weight": non_best_weight}
+        self.max_lag = max_lag
+        self.loss_options: dict[str, Any] = {
+            "loss_stride": loss_stride,
+            "iou_l1": iou_l1,
+            "non_best_weight": non_best_weight,
+        }
         self.encoder_lr, self.layer_decay = encoder_lr, layer_decay
         if encoder_lr == 0:
             self.network.net.vision_encoder.requires_grad_(False)

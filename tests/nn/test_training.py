@@ -216,6 +216,44 @@ def with_queries(clip: Clip, seed: int = 1) -> Clip:
     return Clip(clip.frames, clip.masks, clip.valid, query, masks)
 
 
+def test_prompts_without_memory_are_supervised_beside_the_clip_and_leave_its_memories_alone(model):
+    clip = random_clip(frames=3)
+    clip.masks[0, 1:, 1] = False
+    both = PromptSampling(points=0.0, prompted_frames=1, prompt_only_frames=2, prompt_only_clicks=2, feed_back=0.5)
+    walks = []
+    for sampling in (MASKS, both):
+        torch.manual_seed(0)
+        walks.append(ClipPass(model, clip, sampling))
+        terms = walks[-1].run()
+        assert all(term.isfinite() for term in terms.values())
+    # on each of two frames a box, a click and two corrections; they come after everything else
+    assert len(walks[1].terms["mask"]) == len(walks[0].terms["mask"]) + 2 * 4
+    assert walks[0].terms["mask"] == walks[1].terms["mask"][:3]
+    for frame, (memory, pointer) in walks[0].memories.items():
+        assert torch.equal(memory, walks[1].memories[frame][0])
+        assert torch.equal(pointer, walks[1].memories[frame][1])
+
+
+def test_prompts_without_memory_train_the_single_mask_token(model):
+    grads = []
+    for sampling in (MASKS, PromptSampling(points=0.0, prompted_frames=1, prompt_only_frames=1)):
+        head = gradients(model, run(model, random_clip(), sampling)["dice"])
+        grads.append(head["mask_decoder.output_hypernetworks_mlps.0.proj_in.weight"].abs().sum())
+    assert grads[0] == 0
+    assert grads[1] > 0
+
+
+def test_losses_at_half_the_resolution_are_near_those_at_the_whole(model):
+    clip = random_clip()
+    torch.manual_seed(0)
+    whole = ClipPass(model, clip, MASKS).run()
+    torch.manual_seed(0)
+    half = ClipPass(model, clip, MASKS, loss_stride=2).run()
+    for name in ("mask", "dice", "iou"):
+        assert float(half[name].detach()) == pytest.approx(float(whole[name].detach()), rel=0.15)
+    assert half["occlusion"] == whole["occlusion"]
+
+
 @pytest.mark.parametrize("frames", [1, 3, 9])
 def test_every_frame_after_a_query_is_tracked(model, frames):
     """Whatever the sampling says: no frame is prompted or corrected, the first included."""

@@ -24,6 +24,11 @@ class PromptSampling:
             masks have none.
         clicks: correction clicks on such a frame.
         from_truth: probability that a click is drawn from the ground truth instead of the error.
+        feed_back: probability that a correction click comes with the logits before it.
+        prompt_only_frames: on so many frames of each clip a box, and a click with corrections, are answered without
+            memory and supervised, and nothing is remembered. The frames are encoded anyway, so that boxes and clicks
+            are learned at the price of a few decodings; 0 in SAM 2.
+        prompt_only_clicks: correction clicks there.
     """
 
     points: float = 0.5
@@ -32,6 +37,9 @@ class PromptSampling:
     corrected_frames: int = 2
     clicks: int = 7
     from_truth: float = 0.1
+    feed_back: float = 1.0
+    prompt_only_frames: int = 0
+    prompt_only_clicks: int = 2
 
 
 def prompt_points(prompt: Prompt, size: tuple[int, int], side: int) -> tuple[Tensor, Tensor]:

@@ -30,11 +30,13 @@ class ClipPass:
         model: SAM 2.
         clip: the batch.
         sampling: simulated prompts.
+        loss_stride: masks are compared at the input's resolution divided by this; 1 in SAM 2. At full resolution the
+            losses take 40 % of the time of a small network on a CPU.
         loss: options of ``sam2_losses``.
     """
 
-    def __init__(self, model: SAM2, clip: Clip, sampling: PromptSampling, **loss: Any) -> None:
-        self.model, self.clip, self.sampling, self.loss = model, clip, sampling, loss
+    def __init__(self, model: SAM2, clip: Clip, sampling: PromptSampling, loss_stride: int = 1, **loss: Any) -> None:
+        self.model, self.clip, self.sampling, self.loss_stride, self.loss = model, clip, sampling, loss_stride, loss
         batch, self.frames = clip.frames.shape[:2]
         self.clip_of, self.slot = clip.valid.nonzero(as_tuple=True)
         images = model.preprocess(clip.frames.flatten(0, 1)).unflatten(0, (batch, self.frames))
@@ -52,6 +54,9 @@ class ClipPass:
         corrected = self._prompt_frames() if self.clip.query is None else self._take_query()
         for frame in (t for t in range(self.frames) if t not in self.prompted):
             self._track(frame, frame in corrected)
+        if (most := self.sampling.prompt_only_frames) and self.clip.query is None:
+            for frame in torch.randperm(self.frames)[:most].tolist():
+                self._prompt_only(frame)
         objects = max(len(self.clip_of), 1)
         return {name: torch.stack(values).sum() / objects for name, values in self.terms.items()}
 
@@ -118,6 +123,20 @@ class ClipPass:
             self.prompted.append(frame)
         self._remember(frame, features, answer.best())
 
+    def _prompt_only(self, frame: int) -> None:
+        """A box, and a click with corrections, on the objects that show in a frame; nothing is remembered."""
+        truth = self.truth[:, frame]
+        rows = truth.flatten(1).any(1).nonzero()[:, 0]
+        if not len(rows):
+            return
+        features, truth = self.features.select(frame * self.batch + self.clip_of[rows]), truth[rows]
+        embedding = self.model.without_memory(features)
+        self._supervise(self.model.decode(embedding, features, *noisy_box(truth), multimask=False), truth)
+        points, labels = first_click(truth)
+        answer = self.model.decode(embedding, features, points, labels)
+        self._supervise(answer, truth)
+        self._correct(answer, embedding, features, truth, points, labels, self.sampling.prompt_only_clicks)
+
     def _correct(
         self,
         answer: Candidates,
@@ -126,6 +145,7 @@ class ClipPass:
         truth: Tensor,
         points: Tensor | None = None,
         labels: Tensor | None = None,
+        clicks: int | None = None,
     ) -> Candidates:
         """Simulate correction clicks on a frame; each prediction is fed back to the next as a mask prompt.
 
@@ -136,11 +156,12 @@ class ClipPass:
             truth: bool (B, S, S).
             points: of the frame's first prompt, to which the clicks are added.
             labels: of the frame's first prompt.
+            clicks: number of clicks; default: that of the sampling.
 
         Returns:
             The last prediction.
         """
-        for _ in range(self.sampling.clicks):
+        for _ in range(self.sampling.clicks if clicks is None else clicks):
             best = answer.best()
             if torch.rand(()) < self.sampling.from_truth:
                 point, label = first_click(truth)
@@ -148,7 +169,8 @@ class ClipPass:
                 point, label = correction_click(self._upsample(best.visible_logits)[:, 0] > 0, truth)
             points = point if points is None else torch.cat([points, point], 1)
             labels = label if labels is None else torch.cat([labels, label], 1)
-            mask = best.visible_logits.clamp(-32, 32).to(embedding.dtype)
+            fed = self.sampling.feed_back == 1 or bool(torch.rand(()) < self.sampling.feed_back)
+            mask = best.visible_logits.clamp(-32, 32).to(embedding.dtype) if fed else None
             answer = self.model.decode(embedding, features, points, labels, mask, multimask=points.shape[1] == 1)
             self._supervise(answer, truth)
         return answer
@@ -173,12 +195,15 @@ class ClipPass:
         self.memories[frame] = (self.model.encode_memory(features, chosen), chosen.pointers[:, 0])
 
     def _supervise(self, answer: Candidates, truth: Tensor) -> None:
-        logits = self._upsample(answer.logits)
+        logits = self._upsample(answer.logits, self.loss_stride)
+        if self.loss_stride > 1:
+            truth = F.avg_pool2d(truth[:, None].float(), self.loss_stride)[:, 0] >= 0.5
         for name, value in sam2_losses(logits, answer.ious, answer.score, truth, **self.loss).items():
             self.terms[name].append(value)
 
-    def _upsample(self, logits: Tensor) -> Tensor:
-        return resize_logits(logits.float(), (self.model.image_size, self.model.image_size))
+    def _upsample(self, logits: Tensor, stride: int = 1) -> Tensor:
+        side = self.model.image_size // stride
+        return resize_logits(logits.float(), (side, side))
 
     def _frame(self, frame: int) -> FrameFeatures:
         return self.features.select(frame * self.batch + self.clip_of)
