@@ -34,8 +34,8 @@ $(VENV)/.parity: $(VENV)/.done
 	then touch $@; \
 	else echo "The sam2 package could not be installed: the parity tests will be skipped."; fi
 
-# Every method goes on from its committed nano weights for a moment, then all are scored on the same videos. What is done is
-# not done again: a second call prints at once, `rm -r runs/tiny` begins anew.
+# Every method is fine-tuned briefly from its committed nano weights, then all are scored on the same videos. Finished steps
+# are not repeated: a second call prints at once; `rm -r runs/tiny` starts over.
 demo: setup  ## train and compare all methods on generated clips, in under twelve minutes on two cores
 	OMP_NUM_THREADS=1 $(BIN)/python cli.py leaderboard --run configs/leaderboards/tiny.yaml --jobs 2 --output runs/tiny/leaderboard.md
 	$(BIN)/python cli.py report runs/tiny --output runs/tiny/report.html

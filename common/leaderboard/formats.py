@@ -43,24 +43,24 @@ def latex(grids: Sequence[Grid]) -> str:
     return "\n".join(_latex_grid(grid) for grid in grids)
 
 
-def html(grids: Sequence[Grid], beside: Path | None = None) -> str:
+def html(grids: Sequence[Grid], page_folder: Path | None = None) -> str:
     """Return a page of tables.
 
     Args:
         grids: the tables.
-        beside: folder of the page, which links are relative to; default: the current one.
+        page_folder: folder of the page, which links are relative to; default: the current one.
     """
-    return document("Leaderboard", html_tables(grids, beside))
+    return document("Leaderboard", html_tables(grids, page_folder))
 
 
-def html_tables(grids: Sequence[Grid], beside: Path | None = None) -> str:
+def html_tables(grids: Sequence[Grid], page_folder: Path | None = None) -> str:
     """Return HTML tables whose numbers link to their records; all but the first are folded.
 
     Args:
         grids: the tables.
-        beside: folder of the page, which links are relative to; default: the current one.
+        page_folder: folder of the page, which links are relative to; default: the current one.
     """
-    return "\n".join(_html_grid(grid, beside or Path(), number > 0) for number, grid in enumerate(grids))
+    return "\n".join(_html_grid(grid, page_folder or Path(), number > 0) for number, grid in enumerate(grids))
 
 
 def document(title: str, body: str, script: str = "") -> str:
@@ -101,9 +101,9 @@ def _tex_cell(cell: Cell) -> str:
     return wrap % _tex(cell.text) if cell.text else ""
 
 
-def _html_grid(grid: Grid, beside: Path, folded: bool) -> str:
+def _html_grid(grid: Grid, page_folder: Path, folded: bool) -> str:
     heads = "".join(f"<th>{_html_head(pair)}</th>" for pair in (*(("", name) for name in grid.leading), *grid.heads))
-    rows = "\n".join(_html_row(row, beside) for row in grid.rows)
+    rows = "\n".join(_html_row(row, page_folder) for row in grid.rows)
     notes = "".join(f"<li>{escape(note)}</li>" for note in grid.notes)
     title = escape(grid.title)
     table = f"<table>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{rows}\n</tbody></table>"
@@ -117,16 +117,16 @@ def _html_head(pair: tuple[str, str]) -> str:
     return "<br>".join(escape(part) for part in pair if part)
 
 
-def _html_row(row: Row, beside: Path) -> str:
+def _html_row(row: Row, page_folder: Path) -> str:
     kind = ' class="published"' if row.published else ""
     label = f"<td>{escape(row.method)}</td><td>{escape(row.weights)}</td>"
-    return f"<tr{kind}>{label}{''.join(_html_cell(cell, beside) for cell in row.cells)}</tr>"
+    return f"<tr{kind}>{label}{''.join(_html_cell(cell, page_folder) for cell in row.cells)}</tr>"
 
 
-def _html_cell(cell: Cell, beside: Path) -> str:
+def _html_cell(cell: Cell, page_folder: Path) -> str:
     text = escape(cell.text)
     text = f"<b>{text}</b>" if cell.best else f"<u>{text}</u>" if cell.second else text
-    links = [link(record, beside) for record in cell.records]
+    links = [link(record, page_folder) for record in cell.records]
     if len(links) == 1:
         text = f'<a href="{links[0]}">{text}</a>'
     elif links:

@@ -59,14 +59,14 @@ class Line:
     runs: list[ResultRecord]
 
 
-def measured_grid(records: Sequence[ResultRecord], beside: Sequence[PublishedRow]) -> Grid:
+def measured_grid(records: Sequence[ResultRecord], published_rows: Sequence[PublishedRow]) -> Grid:
     """Return the table of measured numbers, best first, with published numbers of the same benchmarks below.
 
     Where a measured row is also in a paper, an additional column has the difference of the two numbers.
 
     Args:
         records: records of runs.
-        beside: published numbers of the same benchmarks.
+        published_rows: published numbers of the same benchmarks.
     """
     places = sorted({_place(record) for record in records})
     marks = _protocol_marks(places)
@@ -81,17 +81,17 @@ def measured_grid(records: Sequence[ResultRecord], beside: Sequence[PublishedRow
     first = {(p.benchmark, p.split): p for p in reversed(places)}
     at = [(p.benchmark, p.split, m) if first[p.benchmark, p.split] == p else None for p, m in columns]
     for number in reversed(range(len(columns))):
-        _add_difference(number, at, heads, lines, beside)
+        _add_difference(number, at, heads, lines, published_rows)
     costs = [cost for cost in COSTS if any(cost.of(record) is not None for record in records)]
     for line in lines:
         line.row.cells += [_cost(cost, line.runs) for cost in costs]
-    published = printed_rows(beside, [*at, *[None] * len(costs)])
+    published = printed_rows(published_rows, [*at, *[None] * len(costs)])
     notes = _notes(records, marks) + split_notes + [NANO] * any("nano" in record.variant for record in records)
     return Grid(
         "Measured",
         heads + [("", cost.head) for cost in costs],
         [line.row for line in lines] + published,
-        notes + [MARK_NOTE] * bool(beside),
+        notes + [MARK_NOTE] * bool(published_rows),
     )
 
 
@@ -110,12 +110,12 @@ def _add_difference(
     at: list[Column | None],
     heads: list[tuple[str, str]],
     lines: Sequence[Line],
-    beside: Sequence[PublishedRow],
+    published_rows: Sequence[PublishedRow],
 ) -> None:
     """Insert a column after column ``number`` with measured less published numbers, if any row is in a paper too."""
     published = {
         _name(row.method, "" if row.variant in AS_PRINTED else row.variant): row.value
-        for row in beside
+        for row in published_rows
         if (row.benchmark, row.split, row.metric) == at[number]
     }
     values: list[float | None] = []

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 WIDTH = 240  # characters of a line in a file
 
 
-def markdown(grids: Sequence[Grid], beside: Path | None = None) -> str:
+def markdown(grids: Sequence[Grid], page_folder: Path | None = None) -> str:
     """Return GitHub's pipe tables: the best measured number of a column is bold, the second in italics.
 
     Args:
         grids: the tables.
-        beside: folder of the page; where given, numbers link to their records with paths relative to it.
+        page_folder: folder of the page; where given, numbers link to their records with paths relative to it.
     """
-    return "\n\n".join(_markdown_grid(grid, beside) for grid in grids) + "\n"
+    return "\n\n".join(_markdown_grid(grid, page_folder) for grid in grids) + "\n"
 
 
 def terminal(grids: Sequence[Grid], plain: bool = False) -> str:
@@ -52,9 +52,9 @@ def terminal(grids: Sequence[Grid], plain: bool = False) -> str:
     return "\n".join(line.rstrip() for line in capture.get().split("\n"))
 
 
-def _markdown_grid(grid: Grid, beside: Path | None) -> str:
+def _markdown_grid(grid: Grid, page_folder: Path | None) -> str:
     lines = [[*grid.leading, *map(head, grid.heads)], ["---"] * len(grid.leading) + ["---:"] * len(grid.heads)]
-    lines += [[row.method, row.weights, *(_marked(cell, beside) for cell in row.cells)] for row in grid.rows]
+    lines += [[row.method, row.weights, *(_marked(cell, page_folder) for cell in row.cells)] for row in grid.rows]
     body = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
     title = f"### {grid.title}\n\n" if grid.title else ""
     return f"{title}{body}\n\n" + "\n".join(f"- {note}" for note in grid.notes)
@@ -69,20 +69,20 @@ def head(pair: tuple[str, str]) -> str:
     return " ".join(pair).strip()
 
 
-def link(record: str, beside: Path) -> str:
+def link(record: str, page_folder: Path) -> str:
     """Return the URL of a record, relative to a folder; of a line of a ``.jsonl`` file it ends in ``#L<number>``.
 
     Args:
         record: path of the record.
-        beside: folder of the page with the link.
+        page_folder: folder of the page with the link.
     """
     path, mark, line = record.partition(f"{LINES}#")
-    relative = Path(os.path.relpath(f"{path}{LINES}" if mark else path, beside.resolve()))
+    relative = Path(os.path.relpath(f"{path}{LINES}" if mark else path, page_folder.resolve()))
     return quote(relative.as_posix()) + (f"#{line}" if mark else "")
 
 
-def _marked(cell: Cell, beside: Path | None) -> str:
-    links = [link(record, beside) for record in cell.records] if beside else []
+def _marked(cell: Cell, page_folder: Path | None) -> str:
+    links = [link(record, page_folder) for record in cell.records] if page_folder else []
     text = f"[{cell.text}]({links[0]})" if len(links) == 1 else cell.text
     text = f"**{text}**" if cell.best else f"_{text}_" if cell.second else text
     return text + "".join(f" [{number}]({url})" for number, url in enumerate(links, 1) if len(links) > 1)

@@ -97,20 +97,20 @@ The comparisons of each paper that can be made with nano networks ([claims](lead
 the verdict are about the mechanism at that size on generated videos."""
 
 
-def page(results: Path = RESULTS, methods: Path = METHODS, beside: Path = PAGE.parent) -> str:
+def page(results: Path = RESULTS, methods: Path = METHODS, page_folder: Path = PAGE.parent) -> str:
     """Return the page as Markdown.
 
     Args:
         results: folder of the records.
         methods: folder of the methods, which have the claims.
-        beside: folder of the page, which links are relative to.
+        page_folder: folder of the page, which links are relative to.
 
     Raises:
         InputError: a file of records is missing or damaged.
     """
     parts = [HEAD.strip()]
     for section in SECTIONS:
-        parts += [f"## {section.title}", section.text, markdown([_grid(section, results)], beside).strip()]
+        parts += [f"## {section.title}", section.text, markdown([_grid(section, results)], page_folder).strip()]
     grid = claims_grid(claims(methods), collect([results]))
     parts += [CLAIMS, markdown([_summary(grid)]).strip(), markdown([replace(grid, title="All claims")]).strip()]
     return "\n\n".join(parts) + "\n"

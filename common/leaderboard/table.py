@@ -37,8 +37,8 @@ def table(
     records, published = [r for r in records if selected(r)], [p for p in published if selected(p)]
     measured_at = {(r.benchmark, r.split) for r in records}
     printed_at = dict.fromkeys((p.benchmark, p.split) for p in published)
-    beside = [p for p in published if (p.benchmark, p.split) in measured_at]
-    grids = [measured_grid(records, beside)] if records else []
+    published_rows = [p for p in published if (p.benchmark, p.split) in measured_at]
+    grids = [measured_grid(records, published_rows)] if records else []
     return grids + [
         printed_grid(*at, [p for p in published if (p.benchmark, p.split) == at])
         for at in printed_at

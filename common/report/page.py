@@ -23,7 +23,7 @@ def page(
     grids: Sequence[Grid],
     figures: Sequence[Figure],
     notes: Sequence[str],
-    beside: Path,
+    page_folder: Path,
 ) -> str:
     """Return the page as HTML.
 
@@ -32,13 +32,13 @@ def page(
         grids: tables of them.
         figures: sequences with frames.
         notes: reasons why benchmarks are without frames.
-        beside: folder of the page, which links are relative to.
+        page_folder: folder of the page, which links are relative to.
     """
     parts = [
         '<nav><a href="#tables">tables</a> <a href="#speed">speed</a> <a href="#sequences">sequences</a> '
         '<a href="#frames">frames</a> <a href="#records">records</a></nav>',
         f'<h1>Report</h1><p class="quiet">{_summary(records)}</p>',
-        f'<div id="tables">{html_tables(grids, beside)}</div>',
+        f'<div id="tables">{html_tables(grids, page_folder)}</div>',
         f'<section id="speed"><h2>Speed, memory, quality</h2>{"".join(_speeds(records))}</section>',
         f'<section id="sequences"><h2>Sequences, the worst first</h2>{"".join(_tables(records))}</section>',
         f'<section id="frames"><h2>Frames</h2>{"".join(map(_figure, figures))}{"".join(map(_note, notes))}</section>',

@@ -24,7 +24,8 @@ class SAM2LongSession(SAM2Session):
     a prompted frame, one frame before the frame it is given with. The target is tracked from that frame on, and its
     mask is empty wherever it is predicted to be absent.
 
-    Memory per target is bounded by P x 15 memory maps and pointers; frames that are not final keep their S/4 logits.
+    Memory per target and pathway is bounded by 7 memory maps and 16 pointers, next to the prompted frames; frames that
+    are not final keep their S/4 logits.
 
     Args:
         sam2: SAM 2, in eval mode.

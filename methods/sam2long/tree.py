@@ -138,7 +138,7 @@ class MemoryTree:
         """Add a query image, which all frames from ``frame`` on read as a prompted frame.
 
         In time it lies one frame before, so that its pointer is t + 1 frames away from frame t of a video that is
-        tracked from frame 0. Further queries are read beside the first.
+        tracked from frame 0. Further queries are read together with the first.
 
         Args:
             frame: index of the first frame that reads the query, not yet tracked.

@@ -110,7 +110,7 @@ class SSLVOS(VideoSegmenter):
         return SSLVOSSession(self.network, self.inference)
 
     def on_fit_start(self) -> None:
-        """Refuse to train on a frozen ViT that knows nothing.
+        """Refuse to train with a frozen ViT that has random weights.
 
         Raises:
             InputError: no weights were given for it.

@@ -156,7 +156,7 @@ class MemorySettings:
             raise InputError(f"long-term memory keeps {long.keep} of {self.frames} frames; keep at least 1 and fewer")
         if long and long.prototypes + long.spare >= long.tokens:
             raise InputError(
-                f"long-term memory of {long.tokens} tokens has no room beside {long.prototypes} prototypes and "
+                f"long-term memory of {long.tokens} tokens has no room for {long.prototypes} prototypes and "
                 f"{long.spare} spare; give it more tokens"
             )
 

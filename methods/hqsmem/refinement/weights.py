@@ -27,7 +27,7 @@ from common.errors import InputError
 from common.nn.vit_weights import common_names
 
 NANO_SAM, NANO_DINO = PROJECT / "weights" / "sam_hq_nano", PROJECT / "weights" / "dino_nano"
-"""Trained here on generated clips only, as transformers folders; the records that made them lie beside."""
+"""Trained here on generated clips only, as transformers folders; their records lie next to them."""
 
 Config = TypeVar("Config", bound=PreTrainedConfig)
 
@@ -173,7 +173,7 @@ def _config(folder: str | Path, kinds: Mapping[str, type[Config]]) -> Config:
     """The configuration in a transformers folder, of one of ``kinds`` by ``model_type``."""
     file = Path(folder) / "config.json"
     if not file.is_file():
-        raise InputError(f"{file}: no such file; a transformers folder holds config.json beside its weights")
+        raise InputError(f"{file}: no such file; a transformers folder holds config.json next to its weights")
     content, _ = PreTrainedConfig.get_config_dict(folder, local_files_only=True)
     kind = str(content.get("model_type"))
     if kind not in kinds:

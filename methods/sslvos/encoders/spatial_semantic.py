@@ -184,7 +184,7 @@ class SpatialBlock(nn.Module):
 
 
 class TwoBranchEncoder(FeatureEncoder):
-    """A CNN stem beside a ViT: subclass it and define how the two branches exchange features.
+    """A CNN stem and a ViT in parallel: subclass it and define how the two branches exchange features.
 
     Args:
         vit: the ViT, whose tokens are taken after each of its four groups of blocks.
