@@ -2,16 +2,16 @@
 
 Usage: python examples/track_video.py VIDEO first_mask.png OUTPUT
 
-Any method is used in the same way; only the prompts that it takes differ (``session.kinds``). Where people go wrong:
+All methods are used in the same way; they differ in the prompts that they accept (``session.kinds``). Common mistakes:
 
-- Palette PNGs. A mask file of DAVIS and the like holds target ids behind a palette. Opened as RGB it holds colours, and
-  ``mask > 0`` joins all targets. ``read_label_map`` reads ids, and refuses an RGB image.
-- RGB or BGR. Frames are RGB. OpenCV gives BGR: ``frame[..., ::-1].copy()`` first, or skin is blue.
-- Resized masks. A mask has the size of the frame. Resize label maps with nearest neighbour, never bilinear: a blend of
-  the ids 1 and 3 is 2, another target.
-- Late targets. A target may join at any frame: give its prompt with that frame. Do not start a second session for it.
-- Answers come when they are final, which may be later than their frame: use ``answer.frame``, not your loop's counter,
-  and do not forget ``finish``.
+- Palette PNGs. Mask files of DAVIS and similar data sets store target ids with a palette. If one is opened as RGB, it
+  contains colours, and ``mask > 0`` merges all targets. ``read_label_map`` reads the ids and refuses RGB images.
+- RGB or BGR. Frames are RGB. OpenCV returns BGR: convert with ``frame[..., ::-1].copy()``.
+- Resized masks. A mask must have the size of the frame. Resize label maps with nearest neighbour, not bilinear: the
+  mean of the ids 1 and 3 is 2, another target.
+- Late targets. A target may be added on any frame: pass its prompt with that frame, in the same session.
+- Delayed answers. Answers are returned when they are final, which may be several frames later: use ``answer.frame``
+  instead of a loop counter, and call ``finish`` at the end.
 """
 
 from __future__ import annotations
@@ -26,13 +26,19 @@ from methods.sam2long import SAM2Long
 
 
 def main(video_path: str, mask_path: str, output: str) -> None:
-    """Track what ``mask_path`` shows on the first frame; write palette PNGs and an overlay."""
+    """Track the targets of a first mask; write palette PNGs and an overlay video.
+
+    Args:
+        video_path: video file.
+        mask_path: palette PNG with the targets on the first frame.
+        output: folder for the results.
+    """
     labels = read_label_map(mask_path)
     targets = [int(target) for target in labels.unique() if 0 < target < 255]  # 0 is background, 255 void
     prompts = [
         Prompt(target, mask=mask) for target, mask in zip(targets, masks_from_labels(labels, targets), strict=True)
     ]
-    late: dict[int, list[Prompt]] = {}  # e.g. {40: [Prompt(7, box=(10, 20, 60, 90))]}: target 7 joins at frame 40
+    late: dict[int, list[Prompt]] = {}  # e.g. {40: [Prompt(7, box=(10, 20, 60, 90))]} adds target 7 on frame 40
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     segmenter = SAM2Long(weights="nano").to(device).eval()  # or size="large", weights="sam2.1_hiera_large.pt"
