@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 import cli
+from common.errors import InputError
 from common.synthetic import SyntheticClips
 from common.video import labels_from_masks, write_label_map
 
@@ -37,6 +38,18 @@ def test_a_method_trains_and_is_tested(pages: Path) -> None:
     record = json.loads(next(pages.rglob("results.json")).read_text())
     assert record["method"] == "Prototypes"
     assert 0 < record["metrics"]["J&F"] < 1
+
+
+def test_its_session_refuses_to_drop_an_unknown_target(pages: Path) -> None:
+    from prototypes import Prototypes
+
+    video = SyntheticClips("easy", 1, frames=2, size=(32, 48), seed=3, objects=2)[0]
+    session = Prototypes().eval().session()
+    session.step(video[0], video.prompts)
+    session.drop(video.targets[0])
+    assert session.step(video[1])[0].targets == video.targets[1:]
+    with pytest.raises(InputError, match=f"target {video.targets[0]}"):
+        session.drop(video.targets[0])
 
 
 def test_a_metric_by_hand(pages: Path) -> None:
