@@ -25,10 +25,11 @@ from transformers import PreTrainedModel
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.nn.losses import dice_loss, mask_iou
+from common.nn.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from common.nn.sam2.prompts import noisy_box
 from common.records.environment import environment
 from common.synthetic import SyntheticClips
-from methods.hqsmem.refinement.dino import MEAN, STD, nano_dino
+from methods.hqsmem.refinement.dino import nano_dino
 from methods.hqsmem.refinement.prompts import boxes_of, sample_points
 from methods.hqsmem.refinement.sam_hq import SAMHQ, nano_sam_hq
 from methods.hqsmem.refinement.weights import load_sam_hq
@@ -289,7 +290,7 @@ def crop(images: Tensor, side: int, low: float, high: float) -> Tensor:
     out = (out - out.mean((1, 2, 3), keepdim=True)) * contrast + out.mean((1, 2, 3), keepdim=True) * brightness
     gray = out.mean(1, keepdim=True)
     out = (gray + (out - gray) * saturation).clamp(0, 1)
-    return (out - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+    return (out - torch.tensor(IMAGENET_MEAN).view(3, 1, 1)) / torch.tensor(IMAGENET_STD).view(3, 1, 1)
 
 
 def main() -> None:

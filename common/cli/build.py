@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from common.cli.methods import ROOT
 from common.configs import load_config
 from common.errors import InputError
@@ -19,6 +21,21 @@ if TYPE_CHECKING:
 def method_folders() -> dict[str, Path]:
     """Return the short name of every method and its folder."""
     return {path.parent.name: path.parent for path in sorted((ROOT / "methods").glob("*/method.yaml"))}
+
+
+def track_defaults(name: str) -> tuple[list[Path], str | None]:
+    """Return the configs and weights of the verb ``track`` where the user gives neither.
+
+    They are ``track`` of the ``method.yaml``: its ``config`` and ``weights``. A method without them uses its nano ones.
+
+    Args:
+        name: folder below ``methods``.
+    """
+    if name not in method_folders():
+        return [], None
+    method = yaml.safe_load((method_folders()[name] / "method.yaml").read_text(encoding="utf-8"))
+    defaults = method.get("track")
+    return ([ROOT / defaults["config"]], str(ROOT / defaults["weights"])) if defaults else ([], None)
 
 
 def build_method(name: str, weights: str | None = None, configs: Sequence[Path] = ()) -> VideoSegmenter:

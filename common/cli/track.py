@@ -10,10 +10,12 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from common.cli.build import build_method, method_folders
+from common.cli.build import build_method, method_folders, track_defaults
+from common.cli.methods import ROOT
 from common.errors import InputError
 
 OUTPUT = Path("runs/track")
+RESEARCH = ROOT / "weights" / "research"  # weights that saw data sets with restricted terms
 KEY = ("video", "method", "config", "mask", "box", "point", "text", "query", "query_mask", "vocabulary", "raw")
 EXAMPLES = """examples:
   python cli.py track clip.mp4 --box 100,50,220,190
@@ -46,7 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     video = _open(args.video, args.raw, args.fps)
     video.prompts = prompts(args.mask, args.box, args.point, args.text, args.query, args.query_mask, args.vocabulary)
     device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    segmenter = build_method(args.method, args.weights, args.config).to(device)
+    configs, weights = (args.config, args.weights) if args.config or args.weights else track_defaults(args.method)
+    segmenter = build_method(args.method, weights, configs).to(device)
     _report_weights(args.method, segmenter)
     folder = args.output or OUTPUT / f"{video.id}-{args.method}"
     tracking = Tracking(segmenter, video, folder, _key(args, segmenter))
@@ -95,12 +98,17 @@ def _size(raw: str) -> tuple[int, int]:
 
 
 def _report_weights(method: str, segmenter: Any) -> None:
-    if segmenter.weights_note == "nano":
-        print(
-            "weights: nano, small and trained here on generated clips, mostly from masks: a box or a click may find "
-            f"nothing; for published ones see: python cli.py weights {method}",
-            file=sys.stderr,
+    """Print one line about weights of this repository: what they were trained on, and what they are good for."""
+    if segmenter.weights_file is not None and RESEARCH in segmenter.weights_file.resolve().parents:
+        about = (
+            f"{segmenter.weights_file.name}, a small network for research use only: it was trained on DAVIS 2016 train "
+            "(CC BY-NC 4.0) and other research data"
         )
+    elif segmenter.weights_note == "nano":
+        about = "nano, small and trained on generated clips, mostly from masks: a box or a click may find nothing"
+    else:
+        return
+    print(f"weights: {about}; for published ones see: python cli.py weights {method}", file=sys.stderr)
 
 
 @contextmanager

@@ -6,9 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from common.nn.preprocessing import IMAGENET_MEAN, IMAGENET_STD, normalise
+from common.nn.preprocessing import normalise
 
-MEAN, STD = IMAGENET_MEAN, IMAGENET_STD
 LONG_EDGE = 1040  # 1.3 x 800 pixels, the released evaluation
 
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from common.errors import InputError
+from common.nn.losses import sample_uncertain_points
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,6 @@ def certainty(logits: Tensor) -> Tensor:
     return top[:, 0] - top[:, 1]
 
 
-@torch.no_grad()
 def choose_points(logits: Tensor, count: int, settings: PointSettings) -> Tensor:
     """Choose the least certain of many random candidates, and some points uniformly.
 
@@ -78,11 +78,14 @@ def choose_points(logits: Tensor, count: int, settings: PointSettings) -> Tensor
     Returns:
         Places (M, R, 2), x and y from 0 to 1.
     """
-    uncertain = round(count * settings.uncertain)
-    candidates = torch.rand(len(logits), max(count, round(count * settings.oversample)), 2, device=logits.device)
-    order = certainty(sample_points(logits, candidates)).topk(uncertain, largest=False).indices
-    picked = candidates.gather(1, order[..., None].expand(-1, -1, 2))
-    return torch.cat([picked, torch.rand(len(logits), count - uncertain, 2, device=logits.device)], 1)
+    return sample_uncertain_points(
+        lambda places: certainty(sample_points(logits, places)),
+        len(logits),
+        count,
+        settings.oversample,
+        settings.uncertain,
+        logits.device,
+    )
 
 
 def label_maps(masks: Tensor) -> Tensor:

@@ -6,24 +6,23 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor, nn
 
+from common.nn.frozen_norm import FrozenNormModule, batch_norms
 from common.nn.mobilenet import MobileNetV2
 from common.nn.resnet import ResNet
 from common.nn.swin import SwinBlock, SwinTransformer
 from methods.hqsmem.settings import EncoderName
 
 
-class Encoder(nn.Module, ABC):
+class Encoder(FrozenNormModule, ABC):
     """Base class: set the attributes and define ``forward``.
 
     Attributes:
         widths: channels of the four maps.
         aligned: images have sides 16 k + 1 and maps are resized with ``align_corners``; else sides are 16 k.
-        frozen_norm: batch norms keep their running statistics in training.
     """
 
     widths: tuple[int, ...]
     aligned: bool = True
-    frozen_norm: bool = True
 
     @abstractmethod
     def forward(self, image: Tensor) -> list[Tensor]:
@@ -38,18 +37,8 @@ class Encoder(nn.Module, ABC):
 
     def freeze(self, *parts: nn.Module) -> None:
         """Exclude the given parts and all batch norms from training; as published, the stem and the first stage."""
-        norms = [module for module in self.modules() if isinstance(module, nn.BatchNorm2d)]
-        for part in [*parts, *norms]:
+        for part in [*parts, *batch_norms(self)]:
             part.requires_grad_(False)
-
-    def train(self, mode: bool = True) -> Encoder:
-        """Set the training mode; frozen batch norms stay in eval mode."""
-        super().train(mode)
-        if self.frozen_norm:
-            for module in self.modules():
-                if isinstance(module, nn.BatchNorm2d):
-                    module.eval()
-        return self
 
 
 class ResNetEncoder(Encoder):

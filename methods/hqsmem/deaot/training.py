@@ -10,10 +10,10 @@ from torch import Tensor
 
 from common.data.clip import Clip
 from common.errors import InputError
+from common.nn.preprocessing import IMAGENET_MEAN, IMAGENET_STD
 from methods.hqsmem.deaot.losses import bootstrapped_cross_entropy, hard_fraction, soft_jaccard
 from methods.hqsmem.deaot.network import DeAOT, Features
 from methods.hqsmem.deaot.propagation import LayerMemory, concatenate_memories
-from methods.hqsmem.preprocessing import MEAN, STD
 
 SELF_PROPAGATION_START = 0.5  # share of the training after which predicted masks are written to memory
 
@@ -93,7 +93,7 @@ def frame_ranks(memories: Sequence[Sequence[LayerMemory]]) -> Tensor:
 
 def _encode(network: DeAOT, frames: Tensor) -> list[Features]:
     """Encode T frames uint8 (B, T, 3, H, W) in one batch."""
-    mean, std = (torch.tensor(values, device=frames.device).view(3, 1, 1) for values in (MEAN, STD))
+    mean, std = (torch.tensor(values, device=frames.device).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
     encoded = network.encode((frames.flatten(0, 1).float() / 255 - mean) / std)
     f4, f8, f16, tokens = (torch.unflatten(x, 0, frames.shape[:2]) for x in encoded[:4])
     times = range(frames.shape[1])

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import PreTrainedModel, ViTConfig, ViTModel
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+from common.nn.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+
 CONTEXT = 1.5  # ratio of the side of a small object's crop to that of its box
 CROP_SIDE = 224  # side that the crop is resized to, in pixels
 
@@ -29,8 +30,8 @@ class DINO(nn.Module):
         self.special_tokens = 1 + int(getattr(network.config, "num_register_tokens", 0))  # CLS and registers
         # DINOv2's classes always interpolate position embeddings and have no such argument.
         self.options = {"interpolate_pos_encoding": True} if isinstance(network, ViTModel) else {}
-        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
 
     def encode(self, frame: Tensor) -> Tensor:
         """Encode a frame.
