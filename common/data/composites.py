@@ -1,4 +1,4 @@
-"""Still images as clips to pretrain on: cut-out objects that move and deform over a background that moves too."""
+"""Clips composed of still images for pretraining: cut-out objects move and deform over a moving background."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from torch import Tensor
 from common.data.clips import VideoSet
 from common.video import Video
 
-LEAST = 100  # pixels of an object that is worth cutting out
-TRIES = 20  # pictures tried for one with such an object
-GRID = 4  # control points of a deformation to each side
+MIN_PIXELS = 100  # area of the smallest object that is cut out
+ATTEMPTS = 20  # pictures drawn to find one with such an object
+GRID = 4  # control points of a deformation along each side
 
 
 class CompositeClips(Sequence[Video]):
-    """Videos composed of annotated pictures, the same at every reading.
+    """Videos composed of annotated pictures; a video is the same on every access.
 
-    A picture with its own objects is the background, seen by a moving camera; objects cut out of other pictures move
-    over it along smooth paths, grow, turn, deform and hide each other. All objects of the background and all that are
-    pasted are targets. As in the pretraining of STM and of the methods after it (Oh et al., ICCV 2019), with smooth
-    paths instead of independent frames.
+    The background is a picture with its own objects under a moving camera. Objects cut out of other pictures move over
+    it along smooth paths, change their size, turn, deform and occlude each other. The objects of the background and the
+    pasted ones are targets. This follows the pretraining of STM (Oh et al., ICCV 2019), with smooth paths instead of
+    independent frames.
 
     Args:
-        sources: annotated videos; any annotated frame of them may be a picture.
-        weights: share of each source; equal by default.
+        sources: annotated videos; any annotated frame may be used as a picture.
+        weights: probability of each source, up to a common factor; default: equal.
         length: number of videos.
-        frames: frames of each.
+        frames: number of frames of each video.
         size: (H, W) of the frames.
-        aspect: smallest and largest width over height of the scene that is squeezed into a frame.
-        objects: probability of 0, 1, 2, ... pasted objects.
-        twin: probability that a pasted object is the one before once more, as a distractor.
+        aspect: smallest and largest ratio of width to height of the scene, which is resized to ``size``.
+        objects: probabilities of 0, 1, 2, ... pasted objects.
+        twin: probability that a pasted object is a copy of the one before, as a distractor.
         motion: factor on all movements.
-        seed: chooses everything.
+        seed: of all random choices.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class CompositeClips(Sequence[Video]):
         return _Scene(layers, self.size, aspect, self.frames, blur, noise, int(rng.integers(1 << 31)))
 
     def _picture(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """An annotated frame uint8 (H, W, 3) of one of the sources, and its masks bool (N, H, W)."""
+        """Draw an annotated frame uint8 (H, W, 3) of one of the sources, with its masks bool (N, H, W)."""
         source = self.sources[int(rng.choice(len(self.sources), p=self.shares))]
         video = source[int(rng.integers(len(source)))]
         assert video.truth is not None
@@ -92,10 +92,10 @@ class CompositeClips(Sequence[Video]):
         return video[time].numpy(), masks.numpy()
 
     def _object(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """An object cut out of a picture: pixels uint8 (h, w, 3) and its mask bool (h, w), with a margin."""
-        for _ in range(TRIES):
+        """Cut an object out of a picture: pixels uint8 (h, w, 3) and mask bool (h, w), with a margin."""
+        for _ in range(ATTEMPTS):
             image, masks = self._picture(rng)
-            rows = np.flatnonzero(masks.sum((1, 2)) >= LEAST)
+            rows = np.flatnonzero(masks.sum((1, 2)) >= MIN_PIXELS)
             if len(rows):
                 break
         mask = masks[int(rng.choice(rows))]
@@ -106,17 +106,17 @@ class CompositeClips(Sequence[Video]):
 
 @dataclass
 class _Layer:
-    """A picture that moves through the scene, whose height is 1 and whose origin is its middle.
+    """A picture that moves through the scene. The scene has height 1 and its origin in the centre.
 
     Attributes:
         image: uint8 (h, w, 3).
-        labels: uint8 (h, w), 0 where there is no target.
-        targets: number of targets, whether they show or not.
-        whole: it fills the frame; otherwise only what is labelled shows.
-        unit: pixels of the picture in one unit of its scale.
+        labels: uint8 (h, w), 0 is background.
+        targets: number of targets, visible or not.
+        whole: the picture fills the frame; otherwise only labelled pixels are drawn.
+        unit: pixels of the picture per unit of the scene at scale 1.
         path: (3, 5) control points of x, y, log scale, angle, shear.
-        bend: (2, 2, GRID, GRID), shift in pixels of the picture at the start and at the end.
-        light: (2, 3) factors on the colours at the start and at the end.
+        bend: (2, 2, GRID, GRID), deformation in pixels of the picture at the start and at the end.
+        light: (2, 3), factors on the colours at the start and at the end.
     """
 
     image: np.ndarray
@@ -129,7 +129,16 @@ class _Layer:
     light: np.ndarray
 
     def render(self, time: float, size: tuple[int, int], aspect: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """At a time in 0..1: pixels float32 (H, W, 3), opacity float32 (H, W, 1), labels uint8 (H, W)."""
+        """Render the layer at a time.
+
+        Args:
+            time: 0 to 1.
+            size: (H, W) of the frame.
+            aspect: ratio of width to height of the scene.
+
+        Returns:
+            Pixels float32 (H, W, 3), opacity float32 (H, W, 1) and labels uint8 (H, W).
+        """
         maps = self._maps(time, size, aspect)
         border = cv2.BORDER_REFLECT_101 if self.whole else cv2.BORDER_REPLICATE
         pixels = cv2.remap(self.image, *maps, cv2.INTER_LINEAR, borderMode=border).astype(np.float32)
@@ -142,11 +151,11 @@ class _Layer:
 
     @cached_property
     def _soft(self) -> np.ndarray:
-        """Opacity uint8 (h, w) that fades over the edge."""
+        """Opacity uint8 (h, w), smooth at the edge."""
         return cv2.GaussianBlur(self.labels * 255, (3, 3), 0.8)
 
     def _maps(self, time: float, size: tuple[int, int], aspect: float) -> tuple[np.ndarray, np.ndarray]:
-        """Where in the picture each pixel of the frame looks: x and y, float32 (H, W)."""
+        """Return the position in the picture of each pixel of the frame: x and y, float32 (H, W)."""
         x, y, scale, angle, shear = np.array([(1 - time) ** 2, 2 * time * (1 - time), time**2]) @ self.path
         turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
         linear = np.array([[1.0, shear], [0.0, 1.0]]) @ turn * (self.unit / np.exp(scale))
@@ -164,7 +173,7 @@ class _Layer:
 
 
 def _background(image: np.ndarray, masks: np.ndarray, aspect: float, motion: float, rng: np.random.Generator) -> _Layer:
-    """A picture that covers the frame, enlarged by up to 1.7, with all its objects."""
+    """Make the background: a picture that covers the frame, enlarged by up to 1.7, with all its objects."""
     labels = np.zeros(masks.shape[1:], np.uint8)
     for number, mask in enumerate(masks, 1):
         labels[mask] = number
@@ -181,7 +190,7 @@ def _background(image: np.ndarray, masks: np.ndarray, aspect: float, motion: flo
 def _pasted(
     image: np.ndarray, mask: np.ndarray, aspect: float, height: int, motion: float, rng: np.random.Generator
 ) -> _Layer:
-    """An object of 0.1 to 0.6 of the frame's height, somewhere in the frame."""
+    """Make a pasted object: 0.1 to 0.6 of the frame's height in size, at a random position."""
     size = float(np.exp(rng.uniform(np.log(0.1), np.log(0.6))))
     labels = mask.astype(np.uint8)
     shrink = size * height / np.sqrt(mask.sum())
@@ -199,27 +208,27 @@ def _pasted(
 
 
 def _steps(spread: np.ndarray, motion: float, rng: np.random.Generator) -> np.ndarray:
-    """Control points (3, 5) of a movement from rest; most movements are small."""
+    """Draw control points (3, 5) of a movement that starts at 0; most movements are small."""
     walk = rng.normal(0, 1, (2, 5)) * spread * motion * rng.uniform(0.05, 1.0) ** 1.5
     return np.concatenate([np.zeros((1, 5)), walk.cumsum(0)])
 
 
 def _bend(reach: float, rng: np.random.Generator) -> np.ndarray:
-    """A deformation that begins at ``start`` and drifts."""
+    """Draw a deformation at the start and at the end of the clip."""
     start = rng.normal(0, 1, (2, GRID, GRID))
     drift = rng.normal(0, 1, (2, GRID, GRID)) * rng.uniform(0, 1.5)
     return np.stack([start, start + drift]) * reach * rng.uniform(0, 1)
 
 
 def _light(spread: float, rng: np.random.Generator) -> np.ndarray:
-    """Factors (2, 3): mostly of all colours alike, a little of each."""
+    """Draw factors (2, 3) on the colours: mostly common to all, with a small part for each."""
     start = rng.normal(0, spread, 1) + rng.normal(0, spread / 3, 3)
     return np.exp(np.stack([start, start + rng.normal(0, spread / 2, 1)])).astype(np.float32)
 
 
 @dataclass
 class _Scene:
-    """Layers, the background first, and how the camera sees them."""
+    """Layers, the background first, with the blur and noise of the camera."""
 
     layers: list[_Layer]
     size: tuple[int, int]
@@ -232,11 +241,15 @@ class _Scene:
 
     @property
     def targets(self) -> int:
-        """Objects of the background and pasted ones."""
+        """Number of objects of the background and of pasted objects."""
         return sum(layer.targets for layer in self.layers)
 
     def frame(self, index: int) -> tuple[Tensor, Tensor]:
-        """Frame uint8 (H, W, 3) and masks bool (N, H, W)."""
+        """Return frame uint8 (H, W, 3) and masks bool (N, H, W).
+
+        Args:
+            index: of the frame.
+        """
         if not 0 <= index < self.frames:
             raise IndexError(f"frame {index} of {self.frames}")
         if index not in self.done:

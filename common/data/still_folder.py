@@ -1,4 +1,4 @@
-"""A folder of photographs with label maps, as videos of one frame."""
+"""A folder of photographs with label maps, read as videos of one frame."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from common.errors import InputError
 from common.video import Prompt, Video, read_image
 from common.video.masks import masks_from_labels, read_label_map
 
-PARTS = 10  # names fall into so many parts, one of which is held out
+PARTS = 10  # one of this many parts is held out
 
 
 class StillFolder(Sequence[Video]):
-    """Photographs ``<name>.jpg`` with palette PNG ``<name>.png`` (0 background, 1..n objects), each a one-frame video.
+    """Photographs ``<name>.jpg`` with palette PNGs ``<name>.png`` (0 background, 1..n objects) as one-frame videos.
 
-    A tenth of the images, chosen by the CRC-32 of the name, is held out from training.
+    A tenth of the images, selected by the CRC-32 of the name, is held out from training.
 
     Args:
-        root: the folder; default: a folder ``stills`` below ``$VIDSEG_DATA``.
+        root: folder of the images; default: ``stills`` in ``$VIDSEG_DATA``.
         part: ``train`` (nine tenths), ``held_out`` (one tenth) or ``all``.
-        prefixes: only names that begin with one of these; default: all.
+        prefixes: use only names that start with one of these; default: all.
 
     Raises:
-        InputError: later, the folder is missing or has no annotated image.
+        InputError: on first access, the folder is missing or has no annotated image.
     """
 
     def __init__(
@@ -38,23 +38,23 @@ class StillFolder(Sequence[Video]):
         part: Literal["train", "held_out", "all"] = "train",
         prefixes: Sequence[str] | None = None,
     ) -> None:
-        self.given, self.part = root, part
+        self.user_root, self.part = root, part
         self.prefixes = None if prefixes is None else tuple(prefixes)
 
     @cached_property
     def root(self) -> Path:
-        """Where the images lie."""
-        return find_root(self.given, ("stills",), "a folder of <name>.jpg with palette <name>.png")
+        """Folder of the images."""
+        return find_root(self.user_root, ("stills",), "a folder of <name>.jpg with palette <name>.png")
 
     @cached_property
     def names(self) -> list[str]:
         """Names of the images, sorted."""
         names = sorted(path.stem for path in self.root.glob("*.png"))
         names = [name for name in names if self.prefixes is None or name.startswith(self.prefixes)]
-        kept = [name for name in names if self.part == "all" or is_held_out(name) == (self.part == "held_out")]
-        if not kept:
+        selected = [name for name in names if self.part == "all" or is_held_out(name) == (self.part == "held_out")]
+        if not selected:
             raise InputError(f"{self.root}: no annotated image of part {self.part!r}")
-        return kept
+        return selected
 
     def __len__(self) -> int:
         return len(self.names)
@@ -74,5 +74,9 @@ class StillFolder(Sequence[Video]):
 
 
 def is_held_out(name: str) -> bool:
-    """Whether an image of this name is held out from training."""
+    """Return whether an image is held out from training.
+
+    Args:
+        name: stem of the file.
+    """
     return zlib.crc32(name.encode()) % PARTS == 0

@@ -24,11 +24,11 @@ class PromptSampling:
             masks have none.
         clicks: correction clicks on such a frame.
         from_truth: probability that a click is drawn from the ground truth instead of the error.
-        feed_back: probability that a correction click comes with the logits before it.
-        prompt_only_frames: on so many frames of each clip a box, and a click with corrections, are answered without
-            memory and supervised, and nothing is remembered. The frames are encoded anyway, so that boxes and clicks
-            are learned at the price of a few decodings; 0 in SAM 2.
-        prompt_only_clicks: correction clicks there.
+        feed_back: probability that the previous logits are fed back with a correction click; 1 in SAM 2.
+        prompt_only_frames: number of frames of a clip on which a box and a click with corrections are decoded without
+            memory and supervised, without storing a memory. The frames are encoded anyway, so boxes and clicks cost
+            only a few decodings; 0 in SAM 2.
+        prompt_only_clicks: number of correction clicks on these frames.
     """
 
     points: float = 0.5

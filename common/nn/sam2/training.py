@@ -124,7 +124,7 @@ class ClipPass:
         self._remember(frame, features, answer.best())
 
     def _prompt_only(self, frame: int) -> None:
-        """A box, and a click with corrections, on the objects that show in a frame; nothing is remembered."""
+        """Supervise a box and a click with corrections on the visible objects of a frame, without storing a memory."""
         truth = self.truth[:, frame]
         rows = truth.flatten(1).any(1).nonzero()[:, 0]
         if not len(rows):
