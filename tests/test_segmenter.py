@@ -290,7 +290,7 @@ class TestContracts:
             session.step(frame, [Prompt(1, box=(0, 0, 2, 2))])
         with pytest.raises(InputError, match=r"\(5, 4\), the frame is \(4, 5\)"):
             session.step(frame, [Prompt(1, mask=torch.ones(5, 4, dtype=torch.bool))])
-        with pytest.raises(InputError, match="not followed"):
+        with pytest.raises(InputError, match="not tracked"):
             session.drop(1)
         session.step(frame)
         with pytest.raises(InputError, match="the video is"):
