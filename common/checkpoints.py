@@ -219,6 +219,7 @@ class _ArrayUnpickler(pickle.Unpickler):
         super().__init__(file, encoding="latin1")  # files of Python 2
 
     def find_class(self, module: str, name: str) -> object:
+        """Return a class or function of the allow-list; raise ``UnpicklingError`` for anything else."""
         if not self._ALLOWED.fullmatch(f"{module}.{name}"):
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not loaded from a file")
         return super().find_class(module, name)
