@@ -23,12 +23,17 @@ class Session(ABC):
     Attributes:
         kinds: prompts accepted on a frame of the video: ``mask``, ``box``, ``points``, ``text``, ``vocabulary``.
         outside_kinds: prompts accepted on an image from outside the video.
+        correction_kinds: prompts accepted by ``correct``.
+        overlap: whether masks may overlap; otherwise a pixel belongs to one target. May be set before the first frame
+            where the method can tell; ``reset`` keeps it.
         frame: index of the last frame taken, -1 before the first.
         size: (H, W) of the video, None before the first frame.
     """
 
     kinds: tuple[str, ...] = ("mask",)
     outside_kinds: tuple[str, ...] = ()
+    correction_kinds: tuple[str, ...] = ()
+    overlap: bool = False
     frame: int
     size: tuple[int, int] | None
 
@@ -46,6 +51,24 @@ class Session(ABC):
         Raises:
             InputError: see ``check``; the session is unchanged and takes another frame instead.
         """
+
+    def correct(self, prompts: Sequence[Prompt]) -> FrameMasks:
+        """Correct the answer for the last frame taken.
+
+        The corrected targets' answer and memory of that frame are replaced; later frames read the corrected memory.
+        The other targets keep their answers. A frame that has been returned is to be replaced by what is returned here;
+        one that is pending is returned later as corrected.
+
+        Args:
+            prompts: for targets that are tracked, on the last frame, whatever their ``frame`` says.
+
+        Returns:
+            The new answer for the frame, with all its targets.
+
+        Raises:
+            InputError: see ``check_correction``; the session is unchanged.
+        """
+        raise InputError(f"{self._name} takes no corrections")
 
     @abstractmethod
     def finish(self) -> list[FrameMasks]:
@@ -83,13 +106,45 @@ class Session(ABC):
         size, index = (frame.shape[0], frame.shape[1]), self.frame + 1
         if self.size not in (None, size):
             raise InputError(f"frame {index} is {size[0]}x{size[1]}, the video is {self.size[0]}x{self.size[1]}")
+        self._check_prompts(prompts, index, size, self.kinds, self.outside_kinds)
+        return size
+
+    def check_correction(self, prompts: Sequence[Prompt], tracked: Collection[int]) -> None:
+        """Check the arguments of ``correct`` before it changes anything.
+
+        Args:
+            prompts: on the last frame.
+            tracked: ids of the targets of the last frame.
+
+        Raises:
+            InputError: no frame has been taken or no prompt is given; a target is not tracked; a prompt is of a kind
+                that the method does not accept here, is the second one of its target, or has a mask of another size
+                than the frame.
+        """
+        if self.size is None or self.frame < 0:
+            raise InputError("no frame has been taken; there is nothing to correct")
+        if not prompts:
+            raise InputError(f"frame {self.frame}: a correction needs at least one prompt")
+        for prompt in prompts:
+            check_tracked(prompt.target, tracked)
+        self._check_prompts(prompts, self.frame, self.size, self.correction_kinds, ())
+
+    def _check_prompts(
+        self,
+        prompts: Sequence[Prompt],
+        frame: int,
+        size: tuple[int, int],
+        kinds: tuple[str, ...],
+        outside_kinds: tuple[str, ...],
+    ) -> None:
+        """Check prompts on a frame of a size (H, W) against the accepted kinds."""
         targets: set[int] = set()
         for prompt in prompts:
-            where = f"prompt of target {prompt.target} at frame {index}"
-            accepted = self.kinds if prompt.image is None else self.outside_kinds
+            where = f"prompt of target {prompt.target} at frame {frame}"
+            accepted = kinds if prompt.image is None else outside_kinds
             if not accepted or not set(prompt.kinds) <= set(accepted):
-                kinds = " and ".join(prompt.kinds) + (" on an outside image" if prompt.image is not None else "")
-                raise InputError(f"{where}: {self._name} takes {self._takes()}; this is {kinds}")
+                given = " and ".join(prompt.kinds) + (" on an outside image" if prompt.image is not None else "")
+                raise InputError(f"{where}: {self._name} takes {_in_words(kinds, outside_kinds)}; this is {given}")
             if prompt.image is None and prompt.mask is not None and prompt.mask.shape != size:
                 raise InputError(f"{where}: the mask is {tuple(prompt.mask.shape)}, the frame is {size}")
             if prompt.target in targets:
@@ -97,16 +152,16 @@ class Session(ABC):
                     f"{where}: there is another one already; put everything about a target into one prompt"
                 )
             targets.add(prompt.target)
-        return size
 
     @property
     def _name(self) -> str:
         return type(self).__name__.removesuffix("Session")
 
-    def _takes(self) -> str:
-        """Return the accepted prompts in words."""
-        outside = f" and {', '.join(self.outside_kinds)} on an outside image" if self.outside_kinds else ""
-        return f"{', '.join(self.kinds)} on a frame of the video{outside}"
+
+def _in_words(kinds: tuple[str, ...], outside_kinds: tuple[str, ...]) -> str:
+    """Return the accepted prompts in words."""
+    outside = f" and {', '.join(outside_kinds)} on an outside image" if outside_kinds else ""
+    return f"{', '.join(kinds) or 'nothing'} on a frame of the video{outside}"
 
 
 def check_tracked(target: int, tracked: Collection[int]) -> None:
