@@ -20,6 +20,7 @@ from transformers.models.sam2_video.modeling_sam2_video import get_1d_sine_pe
 from common.nn.preprocessing import normalise, resize_logits
 from common.nn.sam2.attention import read_memory
 from common.nn.sam2.config import sam2_config
+from common.nn.sam2.postprocess import PACKAGE, PostProcessing
 from common.nn.sam2.trunk import encode_trunk
 from common.nn.sam2.types import Bank, Candidates, FrameFeatures
 
@@ -33,8 +34,12 @@ class SAM2(nn.Module):
         size: ``tiny``, ``small``, ``base_plus``, ``large`` or ``nano``.
         version: ``"2"`` or ``"2.1"``.
         image_size: side of the square input, divisible by 32; default 1024 (nano 128).
+
+    Attributes:
+        predictor_options: post-processing of the predictors on this network; sessions have their own.
     """
 
+    predictor_options: PostProcessing = PACKAGE
     net: Any  # transformers' Sam2VideoModel; its attributes are not typed
     position: Tensor
     memory_position: Tensor

@@ -1,6 +1,6 @@
 """Options of SAM 2's predictors around the network: cleaning of masks, choice of candidates, prompted memories.
 
-``PACKAGE`` are the defaults of the ``sam2`` package's ``build_sam2_video_predictor`` (``apply_postprocessing=True``); the
+``PACKAGE`` has the defaults of the ``sam2`` package's video predictor, built with ``apply_postprocessing=True``; the
 benchmarks of the papers are run with ``PLAIN``.
 """
 
