@@ -263,7 +263,8 @@ def point_grid(side: int) -> np.ndarray:
     Args:
         side: points per side.
     """
-    centres = np.linspace(0.5 / side, 1 - 0.5 / side, side)
+    half = 0.5 / max(side, 1)
+    centres = np.linspace(half, 1 - half, side)
     x, y = np.meshgrid(centres, centres)
     return np.stack([x.ravel(), y.ravel()], -1)
 
