@@ -135,18 +135,20 @@ def _build(
     mode: str,
     overrides: Sequence[str],
     apply_postprocessing: bool,
-) -> tuple[SAM2, dict[str, bool]]:
+) -> tuple[SAM2, dict[str, Any]]:
     """Build a network; also return the arguments of ``VideoPredictor`` among the overrides."""
     match = _CONFIG.match(str(config_file))
     if match is None:
         raise InputError(f"{config_file}: unknown configuration; write as in configs/sam2.1/sam2.1_hiera_t.yaml")
-    side, options, of_video = None, PACKAGE if apply_postprocessing else PLAIN, {}
+    side, options = None, PACKAGE if apply_postprocessing else PLAIN
+    of_video: dict[str, Any] = {}
     for override in overrides:
         name, _, text = override.lstrip("+").removeprefix("model.").partition("=")
         if name == "image_size":
             side = int(text)
         elif name in _OPTIONS:
-            options = replace(options, **{_OPTIONS[name]: _value(text)})
+            changed: dict[str, Any] = {_OPTIONS[name]: _value(text)}
+            options = replace(options, **changed)
         elif name in VIDEO_OPTIONS:
             of_video[name] = bool(_value(text))
         else:

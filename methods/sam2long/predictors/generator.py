@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
@@ -22,6 +22,7 @@ OUTPUT_MODES = ("binary_mask", "uncompressed_rle", "coco_rle")
 EDGE = 20.0  # pixels: a mask that ends closer than this to the edge of a crop is cut off by it
 
 Box = tuple[int, int, int, int]
+_TENSORS = ("ious", "stability", "points", "boxes", "crops")
 
 
 @dataclass
@@ -46,17 +47,14 @@ class Masks:
 
     def select(self, rows: Tensor) -> Masks:
         """Select masks by int64 (n,)."""
-        tensors = [getattr(self, field.name)[rows] for field in fields(self) if field.name != "rles"]
-        return Masks(*tensors, [self.rles[row] for row in rows.tolist()])
+        values: dict[str, Any] = {name: getattr(self, name)[rows] for name in _TENSORS}
+        return Masks(**values, rles=[self.rles[row] for row in rows.tolist()])
 
     @classmethod
     def cat(cls, parts: Sequence[Masks]) -> Masks:
         """Concatenate masks of one image."""
-        names = [field.name for field in fields(cls) if field.name != "rles"]
-        return cls(
-            *(torch.cat([getattr(part, name) for part in parts]) for name in names),
-            [rle for part in parts for rle in part.rles],
-        )
+        values: dict[str, Any] = {name: torch.cat([getattr(part, name) for part in parts]) for name in _TENSORS}
+        return cls(**values, rles=[rle for part in parts for rle in part.rles])
 
 
 class AutomaticMaskGenerator:

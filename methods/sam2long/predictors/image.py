@@ -15,6 +15,7 @@ from common.nn.preprocessing import normalise, resize_frame, resize_logits
 from common.nn.sam2 import SAM2, FrameFeatures
 from common.nn.sam2.postprocess import clean_masks
 from methods.sam2long.predictors.build import find_network, load_network
+from methods.sam2long.predictors.prompts import decoder_points
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 CLEANING_MARGIN = 10.0  # logit of filled holes above the threshold
@@ -136,12 +137,12 @@ class ImagePredictor:
             (C,) or (B, C); their logits (C, S/4, S/4) or (B, C, S/4, S/4), clamped to ±32.
 
         Raises:
-            InputError: points without labels, or shapes that do not match.
+            InputError: see ``decoder_points``, or a mask of another shape.
             RuntimeError: no image has been set.
         """
         self._image()
         return self._predict_image(
-            -1, point_coords, point_labels, box, mask_input, multimask_output, return_logits, normalize_coords
+            -1, (point_coords, point_labels, box, mask_input), multimask_output, return_logits, normalize_coords
         )
 
     def predict_batch(
@@ -183,7 +184,7 @@ class ImagePredictor:
         answers = [
             self._predict_image(
                 index,
-                *(None if argument is None else argument[index] for argument in arguments),
+                [None if argument is None else argument[index] for argument in arguments],
                 multimask_output,
                 return_logits,
                 normalize_coords,
@@ -196,59 +197,21 @@ class ImagePredictor:
     def _predict_image(
         self,
         index: int,
-        point_coords: np.ndarray | None,
-        point_labels: np.ndarray | None,
-        box: np.ndarray | None,
-        mask_input: np.ndarray | None,
+        prompts: Sequence[np.ndarray | None],
         multimask: bool,
         return_logits: bool,
         normalize_coords: bool,
     ) -> Arrays:
-        """Predict masks on one image of the batch; -1 is the last, and only one."""
-        size = self._sizes[index]
-        points, labels = self._points(point_coords, point_labels, box, size, normalize_coords)
+        """Predict masks on one image of the batch from points, labels, box and mask."""
+        size, (coords, kinds, box, mask_input) = self._sizes[index], prompts
+        points, labels = decoder_points(coords, kinds, box, size, self.model.image_size, normalize_coords)
         mask = None if mask_input is None else _mask_input(mask_input, self.model.mask_size).to(self.device)
-        small, ious = self.decode(points, labels, mask, multimask, index)
+        small, ious = self.decode(points.to(self.device), labels.to(self.device), mask, multimask, index)
         masks = self.upsample(small, size)
         if not return_logits:
             masks = masks > self.mask_threshold
         masks, ious, small = (x.squeeze(0).float().cpu() for x in (masks, ious, small.clamp(-LOGIT_LIMIT, LOGIT_LIMIT)))
         return masks.numpy(), ious.numpy(), small.numpy()
-
-    def _points(
-        self,
-        points: np.ndarray | None,
-        labels: np.ndarray | None,
-        box: np.ndarray | None,
-        size: tuple[int, int],
-        normalize: bool,
-    ) -> tuple[Tensor, Tensor]:
-        """Return points (B, N, 2) in pixels of the network's input and labels (B, N), box corners first."""
-        if (points is None) != (labels is None):
-            raise InputError("point_coords and point_labels must be given together")
-        coords, kinds = torch.zeros(1, 0, 2), torch.zeros(1, 0, dtype=torch.long)
-        if points is not None:
-            coords, kinds = torch.as_tensor(points).float(), torch.as_tensor(labels).long()
-            coords, kinds = (coords[None], kinds[None]) if coords.ndim == 2 else (coords, kinds)
-            if coords.ndim != 3 or coords.shape[2] != 2 or kinds.shape != coords.shape[:2]:
-                given = f"{tuple(coords.shape)} and {tuple(kinds.shape)}"
-                raise InputError(f"points and labels must be (N, 2) and (N,), or with a batch in front; not {given}")
-        if box is not None:
-            corners = torch.as_tensor(box).float()
-            if corners.shape[-1:] not in ((4,), (2,)) or corners.numel() % 4:
-                raise InputError(f"box must be (4,) or (B, 4): x0, y0, x1, y1; not {tuple(corners.shape)}")
-            corners = corners.reshape(-1, 2, 2)
-            if points is None:
-                coords, kinds = coords.expand(len(corners), -1, -1), kinds.expand(len(corners), -1)
-            if len(coords) != len(corners):
-                raise InputError(f"{len(corners)} boxes and points for {len(coords)} prompts do not match")
-            coords = torch.cat([corners, coords], 1)
-            kinds = torch.cat([torch.tensor([[2, 3]]).expand(len(corners), 2), kinds], 1)
-        if not torch.isfinite(coords).all():
-            raise InputError("points and boxes must be finite numbers")
-        if normalize:
-            coords = coords / torch.tensor([size[1], size[0]])
-        return (coords * self.model.image_size).to(self.device), kinds.to(self.device)
 
     @torch.no_grad()
     def decode(

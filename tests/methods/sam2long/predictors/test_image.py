@@ -110,7 +110,7 @@ def test_errors_are_one_line():
         predictor.predict(point_coords=np.zeros((1, 2)))
     with pytest.raises(InputError, match=r"points and labels must be \(N, 2\) and \(N,\)"):
         predictor.predict(np.zeros((2, 2)), np.ones(3))
-    with pytest.raises(InputError, match=r"box must be \(4,\)"):
+    with pytest.raises(InputError, match=r"a box must be \(x0, y0, x1, y1\)"):
         predictor.predict(box=np.zeros(3))
     with pytest.raises(InputError, match="finite"):
         predictor.predict(box=np.array([0, 0, np.nan, 3]))
