@@ -23,7 +23,8 @@ from common.nn.sam2.postprocess import PACKAGE, PLAIN
 from common.nn.sam2.weights import from_official
 
 CONFIG = "configs/sam2.1/sam2.1_hiera_t.yaml"
-SIDE = 256
+SIDE = 128  # of the image predictors
+VIDEO_SIDE = 256
 
 
 class ToTensor:
