@@ -16,7 +16,8 @@ from common.errors import InputError
 
 OUTPUT = Path("runs/track")
 RESEARCH = ROOT / "weights" / "research"  # weights that saw data sets with restricted terms
-KEY = ("video", "method", "config", "mask", "box", "point", "text", "query", "query_mask", "vocabulary", "raw")
+KEY = ("video", "method", "config", "mask", "box", "point", "text", "query", "query_mask", "vocabulary")
+KEY += ("everything", "raw")
 EXAMPLES = """examples:
   python cli.py track clip.mp4 --box 100,50,220,190
   python cli.py track frames/ --point 1:120,80 --point 1:30,40,- --point 2:200,90@25
@@ -46,13 +47,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     from common.inference.resumable import Tracking
 
     video = _open(args.video, args.raw, args.fps)
-    video.prompts = prompts(args.mask, args.box, args.point, args.text, args.query, args.query_mask, args.vocabulary)
+    asked = (args.mask, args.box, args.point, args.text, args.query, args.query_mask, args.vocabulary)
+    if any(asked) or args.everything is None:
+        video.prompts = prompts(*asked)
     device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     configs, weights = (args.config, args.weights) if args.config or args.weights else track_defaults(args.method)
     segmenter = build_method(args.method, weights, configs).to(device)
     _report_weights(args.method, segmenter)
     folder = args.output or OUTPUT / f"{video.id}-{args.method}"
-    tracking = Tracking(segmenter, video, folder, _key(args, segmenter))
+    method = segmenter if args.everything is None else _everything(segmenter, args.everything, args.method)
+    tracking = Tracking(method, video, folder, _key(args, segmenter))
     with _progress(video, device) as advance:
         for taken in tracking.run(args.resume):
             advance(taken)
@@ -64,6 +68,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     print(f"{folder}/overlay.mp4  contact.png  masks.json  masks/")
     return 0
+
+
+def _everything(segmenter: Any, every: int, name: str) -> Any:
+    """Return the method that tracks everything which the segmenter finds, on every K-th frame."""
+    from common.inference.everything import Everything
+
+    if every < 0:
+        raise InputError(f"--everything {every}: give a number of frames, or none for the first frame only")
+    if not hasattr(segmenter, "propose_masks"):
+        raise InputError(f"--everything: {name} finds no masks by itself; use --method sam2long")
+    return Everything(segmenter, every)
 
 
 def _key(args: argparse.Namespace, segmenter: Any) -> str:
@@ -159,6 +174,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--query", **many, help="[ID:]FILE, an image of the target from outside the video")
     add("--query-mask", **many, help="FILE, mask of the target on that image")
     add("--vocabulary", metavar="NAMES", help="category names separated by commas: find and track their instances")
+    add(
+        "--everything",
+        nargs="?",
+        const=0,
+        type=int,
+        metavar="K",
+        help="track everything that is found on the first frame, with K also on every K-th (sam2long; 254 targets)",
+    )
     add("--output", type=Path, metavar="DIR", help=f"default: below {OUTPUT}")
     add("--resume", action="store_true", help="continue this command where it was interrupted")
     add("--fps", type=float, help="frames per second of the overlay, where the video does not have it")

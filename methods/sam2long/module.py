@@ -18,7 +18,9 @@ from common.nn.sam2.training import ClipPass
 from common.nn.sam2.weights import PUBLISHED, sam2_state
 from common.segmenter import VideoSegmenter
 from common.settings import changed, restore
+from common.video.masks import rle_decode
 from methods.sam2long.picks import TreeSettings
+from methods.sam2long.predictors.generator import AutomaticMaskGenerator
 from methods.sam2long.session import SAM2LongSession
 
 
@@ -105,6 +107,18 @@ class SAM2Long(VideoSegmenter):
     def session(self, length: int | None = None) -> SAM2LongSession:
         """A session with this module's tree settings."""
         return SAM2LongSession(self.network, self.tree, self.max_lag, length)
+
+    def propose_masks(self, frame: Tensor) -> Tensor:
+        """Find masks on a frame by ``AutomaticMaskGenerator`` with its defaults, for ``track --everything``.
+
+        Args:
+            frame: uint8 RGB (H, W, 3).
+
+        Returns:
+            bool (N, H, W), of the largest predicted IoU first.
+        """
+        found = AutomaticMaskGenerator(self.network).find(frame.cpu().numpy()).rles
+        return rle_decode(found) if found else torch.zeros(0, *frame.shape[:2], dtype=torch.bool)
 
     def losses(self, clip: Clip) -> dict[str, Tensor]:
         """SAM 2's four terms, per object, summed over frames and prediction steps."""

@@ -1,4 +1,4 @@
-"""The video predictor: against the ``sam2`` package on seeded weights, with its default post-processing, and its state."""
+"""The video predictor: against the ``sam2`` package on seeded weights with its defaults, and what it keeps."""
 
 from __future__ import annotations
 
@@ -12,12 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
-from common.errors import InputError
-from common.nn.sam2.postprocess import PLAIN, PostProcessing
 from common.synthetic import SyntheticClips
 from methods.sam2long.predictor import VideoPredictor
 from tests.support import sam2_package
-from tests.support.lively import lively_sam2
 
 FRAMES = 9
 BOX = np.array([50, 30, 120, 90], dtype=np.float32)
