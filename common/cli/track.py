@@ -16,8 +16,8 @@ from common.errors import InputError
 
 OUTPUT = Path("runs/track")
 RESEARCH = ROOT / "weights" / "research"  # weights that saw data sets with restricted terms
-KEY = ("video", "method", "config", "mask", "box", "point", "text", "query", "query_mask", "vocabulary")
-KEY += ("everything", "raw")
+PROMPTS = ("mask", "box", "point", "text", "query", "query_mask", "vocabulary")
+KEY = ("video", "method", "config", *PROMPTS, "everything", "raw")
 EXAMPLES = """examples:
   python cli.py track clip.mp4 --box 100,50,220,190
   python cli.py track frames/ --point 1:120,80 --point 1:30,40,- --point 2:200,90@25
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from common.inference.resumable import Tracking
 
     video = _open(args.video, args.raw, args.fps)
-    asked = (args.mask, args.box, args.point, args.text, args.query, args.query_mask, args.vocabulary)
+    asked = [getattr(args, name) for name in PROMPTS]
     if any(asked) or args.everything is None:
         video.prompts = prompts(*asked)
     device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from common.errors import InputError
 from common.inference.session import Method, Session
 from common.video import FrameMasks, Prompt
 
 FREE = 0.5
 """Share of a mask that no target may cover for the mask to become a target."""
 LAST_TARGET = 254
+
+logger = logging.getLogger(__name__)
 
 
 class Proposer(Method, Protocol):
@@ -63,8 +67,7 @@ class EverythingSession(Session):
         method: finds the masks.
         every: see ``Everything``.
 
-    Attributes:
-        left_out: number of masks that were not tracked because 254 targets were.
+    The first mask beyond them is reported by a warning.
     """
 
     def __init__(self, inner: Session, method: Proposer, every: int = 0) -> None:
@@ -75,11 +78,16 @@ class EverythingSession(Session):
 
     def _begin(self) -> None:
         self.frame, self.size = -1, None
-        self.left_out = self._last = 0
+        self._last, self._full = 0, False
         self._followed: Tensor | None = None  # union of the masks of the last answer, bool (H, W)
 
     def step(self, frame: Tensor, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
-        """Take the next frame; see ``Session.step``."""
+        """Take the next frame; see ``Session.step``.
+
+        Raises:
+            InputError: see ``Session.check``; or nothing is found on the first frame, the only one looked at.
+        """
+        self.inner.check(frame, prompts)
         index = self.frame + 1
         self._last = max([self._last, *(prompt.target for prompt in prompts)])
         found = []
@@ -126,8 +134,12 @@ class EverythingSession(Session):
                 continue
             target = self._last + len(found) + 1
             if target > LAST_TARGET:
-                self.left_out += 1
-                continue
+                if not self._full:
+                    logger.warning("frame %d: more is found, but %d targets are tracked at most", index, LAST_TARGET)
+                self._full = True
+                break
             taken |= mask
             found.append(Prompt(target, index, mask=mask))
+        if not (found or self._last or self.every):
+            raise InputError(f"frame {index}: nothing is found; give a target, or look again on later frames with K")
         return found

@@ -23,6 +23,9 @@ from methods.sam2long.picks import TreeSettings
 from methods.sam2long.predictors.generator import AutomaticMaskGenerator
 from methods.sam2long.session import SAM2LongSession
 
+NANO_PROPOSALS = {"points_per_side": 16, "pred_iou_thresh": 0.6, "stability_score_thresh": 0.7}
+"""Settings of the mask generator for nano."""
+
 
 class SAM2Long(VideoSegmenter):
     """SAM2Long (arXiv 2410.16268), a training-free memory tree on SAM 2; with one pathway and no extras SAM 2 itself.
@@ -109,7 +112,10 @@ class SAM2Long(VideoSegmenter):
         return SAM2LongSession(self.network, self.tree, self.max_lag, length)
 
     def propose_masks(self, frame: Tensor) -> Tensor:
-        """Find masks on a frame by ``AutomaticMaskGenerator`` with its defaults, for ``track --everything``.
+        """Find masks on a frame by ``AutomaticMaskGenerator``, for ``track --everything``.
+
+        The published networks have the generator's defaults. The predictions of nano are less sure of themselves: it has
+        ``NANO_PROPOSALS``.
 
         Args:
             frame: uint8 RGB (H, W, 3).
@@ -117,7 +123,8 @@ class SAM2Long(VideoSegmenter):
         Returns:
             bool (N, H, W), of the largest predicted IoU first.
         """
-        found = AutomaticMaskGenerator(self.network).find(frame.cpu().numpy()).rles
+        settings: dict[str, Any] = NANO_PROPOSALS if self.network.size == "nano" else {}
+        found = AutomaticMaskGenerator(self.network, **settings).find(frame.cpu().numpy()).rles
         return rle_decode(found) if found else torch.zeros(0, *frame.shape[:2], dtype=torch.bool)
 
     def losses(self, clip: Clip) -> dict[str, Tensor]:
