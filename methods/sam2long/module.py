@@ -114,8 +114,7 @@ class SAM2Long(VideoSegmenter):
     def propose_masks(self, frame: Tensor) -> Tensor:
         """Find masks on a frame by ``AutomaticMaskGenerator``, for ``track --everything``.
 
-        The published networks have the generator's defaults. The predictions of nano are less sure of themselves: it has
-        ``NANO_PROPOSALS``.
+        The published networks have the generator's defaults, nano has ``NANO_PROPOSALS``: its predicted IoUs are lower.
 
         Args:
             frame: uint8 RGB (H, W, 3).

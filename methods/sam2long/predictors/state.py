@@ -158,10 +158,8 @@ class VideoState:
     """
 
     def __init__(self, source: Source, model: SAM2, keep_frames: int | None = None, offload: bool = False) -> None:
-        if keep_frames is not None and keep_frames < MAX_POINTERS:
-            raise InputError(
-                f"keep_frames is {keep_frames}; the network reads {MAX_POINTERS} frames, give at least that"
-            )
+        if keep_frames is not None and keep_frames < 1:
+            raise InputError(f"keep_frames is {keep_frames}; give at least 1, or None for all")
         video = open_video(source)
         self.model, self.offload = model, offload
         self.length = video.length
@@ -229,6 +227,20 @@ class VideoState:
             return False
         return True
 
+    def check_kept(self, frame: int, backwards: bool) -> None:
+        """Check that everything is kept that a frame reads.
+
+        Args:
+            frame: its index.
+            backwards: tracking goes against the direction of time.
+
+        Raises:
+            InputError: it is not.
+        """
+        sign = -1 if backwards else 1
+        if any(frame - sign * gap in self.dropped for gap in range(MAX_POINTERS)):
+            raise InputError(f"frame {frame}: what it reads is no longer kept; raise keep_frames ({self.keep_frames})")
+
     def release(self, frame: int, backwards: bool) -> None:
         """Move answers to the CPU that are out of the reach of the next frames, and drop those that are not kept.
 
@@ -243,6 +255,6 @@ class VideoState:
             for at in (frame,) if self.offload else (frame - sign * TRACKED_MAPS,):
                 if (answer := target.tracked.get(at)) is not None:
                     answer.move(host)
-            old = frame - sign * (self.keep_frames or 0)
+            old = frame - sign * ((self.keep_frames or 0) + MAX_POINTERS - 1)  # what the oldest of them reads
             if self.keep_frames is not None and target.tracked.pop(old, None) is not None:
                 self.dropped.add(old)

@@ -17,7 +17,7 @@ from common.nn.sam2.prompts import resize_mask_prompts
 from common.video.readers import Source
 from methods.sam2long.predictors.build import find_network, load_network
 from methods.sam2long.predictors.prompts import decoder_points
-from methods.sam2long.predictors.state import MAX_POINTERS, Answer, Target, VideoState
+from methods.sam2long.predictors.state import Answer, Target, VideoState
 
 LOGIT_LIMIT = 32.0  # of the masks that are fed back
 OVERLAP_LOGIT = -10.0  # largest logit where another object is in front
@@ -91,11 +91,11 @@ class VideoPredictor(nn.Module):
             offload_video_to_cpu: has no effect: frames are always read from where they are.
             offload_state_to_cpu: keep all answers on the CPU, not only old ones.
             async_loading_frames: has no effect.
-            keep_frames: answers of the last so many tracked frames are kept, at least 16; earlier ones cannot be
-                corrected. None = all. Of an iterator, frames and answers of the last 32 are kept by default.
+            keep_frames: only the last so many tracked frames can be corrected; their answers are kept and those of the
+                15 frames before, which they read. None = all, or of an iterator 32, whose frames are kept too.
 
         Raises:
-            InputError: the video cannot be read, or ``keep_frames`` is too small.
+            InputError: the video cannot be read, or ``keep_frames`` is below 1.
         """
         return VideoState(video_path, self.model, keep_frames, offload_state_to_cpu)
 
@@ -239,8 +239,7 @@ class VideoPredictor(nn.Module):
             start = min(frame for target in state.targets.values() for frame in target.prompted)
         start = state.check_frame(start)
         sign = -1 if reverse else 1
-        if any(start - sign * gap in state.dropped for gap in range(1, MAX_POINTERS)):
-            raise InputError(f"frame {start}: the frames before it are no longer kept; start from a later frame")
+        state.check_kept(start, reverse)
         if reverse and start == 0:
             return  # as in the package
         given = dict(state.targets)  # an object that is added meanwhile is tracked by the next propagation
@@ -347,10 +346,10 @@ class VideoPredictor(nn.Module):
 
     def _target(self, state: VideoState, frame: int, id: Hashable) -> tuple[Target, bool, bool]:
         """Return an object, whether it is new, and whether the frame's answer is read as that of a prompted frame."""
-        if frame in state.dropped:
-            raise InputError(f"frame {frame}: its answers are no longer kept; raise keep_frames ({state.keep_frames})")
         target = state.targets.get(id)
         found = target or Target()
+        if frame in found.backwards:
+            state.check_kept(frame, found.backwards[frame])
         is_prompt = frame not in found.backwards or self.add_all_frames_to_correct_as_cond
         return found, target is None, is_prompt
 
