@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,9 +16,6 @@ from common.errors import InputError
 from common.nn.sam2 import SAM2
 from common.nn.sam2.postprocess import PACKAGE, PLAIN
 from common.nn.sam2.weights import load_sam2
-
-if TYPE_CHECKING:
-    from methods.sam2long.predictors.video import VideoPredictor
 
 _CONFIG = re.compile(r"(?:^|.*/)sam2(\.1)?_hiera_(t|s|b\+|l)(?:\.yaml)?$")
 _SIZES = {"t": "tiny", "s": "small", "b+": "base_plus", "l": "large"}
@@ -72,40 +69,7 @@ def build_sam2(
     Raises:
         InputError: an unknown configuration or option, or weights that do not fit.
     """
-    return _build(config_file, ckpt_path, device, mode, hydra_overrides_extra, apply_postprocessing)[0]
-
-
-def build_sam2_video_predictor(
-    config_file: str,
-    ckpt_path: str | Path | None = None,
-    device: str | torch.device = "cuda",
-    mode: str = "eval",
-    hydra_overrides_extra: Sequence[str] = (),
-    apply_postprocessing: bool = True,
-    vos_optimized: bool = False,
-    **kwargs: Any,
-) -> VideoPredictor:
-    """Build a video predictor by the arguments of the function of that name in the ``sam2`` package.
-
-    Args:
-        config_file: see ``build_sam2``.
-        ckpt_path: see ``build_sam2``.
-        device: of the network.
-        mode: only ``eval``.
-        hydra_overrides_extra: see ``build_sam2``.
-        apply_postprocessing: the package's defaults, ``PACKAGE``; otherwise ``PLAIN``.
-        vos_optimized: compile the image encoder with ``torch.compile``.
-        kwargs: ignored, as in the package.
-
-    Raises:
-        InputError: see ``build_sam2``.
-    """
-    from methods.sam2long.predictors.video import VideoPredictor
-
-    network, options = _build(config_file, ckpt_path, device, mode, hydra_overrides_extra, apply_postprocessing)
-    if vos_optimized:
-        network.encode = torch.compile(network.encode)  # type: ignore[method-assign]
-    return VideoPredictor(network, **options)
+    return build_network(config_file, ckpt_path, device, mode, hydra_overrides_extra, apply_postprocessing)[0]
 
 
 def load_network(model_id: str | Path, device: str | torch.device = "cpu", **kwargs: Any) -> SAM2:
@@ -128,7 +92,7 @@ def load_network(model_id: str | Path, device: str | torch.device = "cpu", **kwa
     return network.to(device).eval()
 
 
-def _build(
+def build_network(
     config_file: str,
     ckpt_path: str | Path | None,
     device: str | torch.device,
@@ -136,7 +100,19 @@ def _build(
     overrides: Sequence[str],
     apply_postprocessing: bool,
 ) -> tuple[SAM2, dict[str, Any]]:
-    """Build a network; also return the arguments of ``VideoPredictor`` among the overrides."""
+    """Build a network as ``build_sam2``, and return the arguments of ``VideoPredictor`` among the overrides too.
+
+    Args:
+        config_file: see ``build_sam2``.
+        ckpt_path: see ``build_sam2``.
+        device: of the network.
+        mode: ``eval`` or ``train``.
+        overrides: see ``build_sam2``.
+        apply_postprocessing: see ``build_sam2``.
+
+    Raises:
+        InputError: see ``build_sam2``.
+    """
     match = _CONFIG.match(str(config_file))
     if match is None:
         raise InputError(f"{config_file}: unknown configuration; write as in configs/sam2.1/sam2.1_hiera_t.yaml")

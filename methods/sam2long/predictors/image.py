@@ -103,6 +103,7 @@ class ImagePredictor:
         self._features = self.model.encode(normalise(torch.cat(pixels)))
         self._sizes = [(frame.shape[0], frame.shape[1]) for frame in frames]
 
+    @torch.no_grad()
     def get_image_embedding(self) -> Tensor:
         """Return the embedding of the image or images, float (B, C, S/16, S/16), C = 256 channels (nano 64).
 
