@@ -52,7 +52,8 @@ sam2 = build_sam2(
 )
 mask_generator = SAM2AutomaticMaskGenerator(
     model=sam2, points_per_side=4, points_per_batch=8, pred_iou_thresh=0.2, stability_score_thresh=0.2,
-    stability_score_offset=0.1, mask_threshold=4.0, crop_n_layers=1, box_nms_thresh=1.0, crop_n_points_downscale_factor=2,
+    stability_score_offset=0.1, mask_threshold=4.0, crop_n_layers=1, box_nms_thresh=1.0,
+    crop_n_points_downscale_factor=2,
 )
 anns = sorted(mask_generator.generate(image), key=lambda ann: ann["area"], reverse=True)
 keys = ("area", "bbox", "predicted_iou", "point_coords", "crop_box")
