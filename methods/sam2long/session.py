@@ -1,4 +1,4 @@
-"""Streaming inference of SAM2Long: one memory tree per target, all of them fed by one pass over each frame."""
+"""Streaming inference of SAM2Long, SAMURAI and DAM4SAM: one memory per target, all fed by one pass over each frame."""
 
 from __future__ import annotations
 
@@ -11,10 +11,25 @@ from common.inference.session import check_tracked
 from common.nn.sam2 import SAM2, Candidates, FrameFeatures
 from common.nn.sam2.session import SAM2Session
 from common.video import FrameMasks, Prompt
+from methods.sam2long.dam4sam import DAM4SAMSettings, DistractorAwareMemory
+from methods.sam2long.pathways import Branch, Prediction, TargetMemory
 from methods.sam2long.picks import TreeSettings
-from methods.sam2long.tree import Branch, MemoryTree
+from methods.sam2long.samurai import SamuraiMemory, SamuraiSettings
+from methods.sam2long.tree import MemoryTree
 
 MAX_POINTERS = 16
+
+MemorySettings = TreeSettings | SamuraiSettings | DAM4SAMSettings
+"""Hyper-parameters of a memory rule; their class says which."""
+
+
+def new_memory(settings: MemorySettings, max_pointers: int) -> TargetMemory:
+    """Return the empty memory of a new target."""
+    if isinstance(settings, SamuraiSettings):
+        return SamuraiMemory(settings, max_pointers)
+    if isinstance(settings, DAM4SAMSettings):
+        return DistractorAwareMemory(settings, max_pointers)
+    return MemoryTree(settings, max_pointers)
 
 
 class SAM2LongSession(SAM2Session):
@@ -24,18 +39,20 @@ class SAM2LongSession(SAM2Session):
     a prompted frame, one frame before the frame it is given with. The target is tracked from that frame on, and its
     mask is empty wherever it is predicted to be absent.
 
-    Memory per target and pathway is bounded by 7 memory maps and 16 pointers, next to the prompted frames; frames that
-    are not final keep their S/4 logits.
+    Memory that later frames read is bounded: per target and pathway 7 maps and 16 pointers with SAM2Long, 7 and 16 with
+    SAMURAI, 14 and 16 with DAM4SAM, next to the prompted frames. Frames that are not final keep the logits of every
+    distinct pathway, (S/4, S/4) float32 each, those of the newest 64 on the device and the others on the CPU. With
+    SAM2Long their number is not bounded unless ``max_lag`` is; with the others every frame is final at once.
 
     Args:
         sam2: SAM 2, in eval mode.
-        settings: of the memory trees.
+        settings: of the memory; they say which rule.
         max_lag: return a frame at most this many frames late, by the best pathway then; 0 = at once; None = when final.
         length: number of frames, where known; SAM 2 divides pointer distances by min(length, 16) - 1.
     """
 
     def __init__(
-        self, sam2: SAM2, settings: TreeSettings, max_lag: int | None = None, length: int | None = None
+        self, sam2: SAM2, settings: MemorySettings, max_lag: int | None = None, length: int | None = None
     ) -> None:
         self.settings, self.max_lag = settings, max_lag
         self.max_pointers = min(max(length or MAX_POINTERS, 2), MAX_POINTERS)
@@ -44,7 +61,7 @@ class SAM2LongSession(SAM2Session):
     def reset(self) -> None:
         """Forget everything: the session is as new."""
         super().reset()
-        self.trees: dict[int, MemoryTree] = {}
+        self.trees: dict[int, TargetMemory] = {}
 
     @torch.inference_mode()
     def step(self, frame: Tensor, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
@@ -80,7 +97,7 @@ class SAM2LongSession(SAM2Session):
         check_tracked(target, self.trees)
         self._collect_final(target, self.trees.pop(target), 0)
 
-    def _track(self, features: FrameFeatures, trees: list[MemoryTree]) -> None:
+    def _track(self, features: FrameFeatures, trees: list[TargetMemory]) -> None:
         """Track targets on a frame; every distinct pathway of every target is a row of one batch.
 
         Args:
@@ -91,11 +108,14 @@ class SAM2LongSession(SAM2Session):
         if not rows:
             return
         embedding = self.sam2.read_many(features, [tree.bank(node, self.frame) for tree, node in rows])
-        candidates = self.sam2.decode(embedding, features)
-        values = zip(candidates.ious.tolist(), candidates.score.tolist(), strict=True)
-        predictions = {node: value for (_, node), value in zip(rows, values, strict=True)}
-        branches: list[tuple[MemoryTree, Branch]] = [
-            (tree, branch) for tree in trees for branch in tree.choose({node: predictions[node] for node in tree.nodes})
+        candidates = self.sam2.decode(embedding, features, presence=self.settings.presence)
+        values = zip(candidates.ious.tolist(), candidates.score.tolist(), candidates.visible_logits, strict=True)
+        predictions = {node: Prediction(*value) for (_, node), value in zip(rows, values, strict=True)}
+        assert self.size is not None
+        branches: list[tuple[TargetMemory, Branch]] = [
+            (tree, branch)
+            for tree in trees
+            for branch in tree.choose({node: predictions[node] for node in tree.nodes}, self.size)
         ]
         row_of = {node: row for row, (_, node) in enumerate(rows)}
         index = torch.tensor([row_of[branch.parent] for _, branch in branches], device=embedding.device)
@@ -114,14 +134,14 @@ class SAM2LongSession(SAM2Session):
     def _prompt(self, features: FrameFeatures, prompt: Prompt) -> None:
         """Add a prompted frame or query image to the tree of its target."""
         answer = self._prompt_prediction(features, prompt)
-        tree = self.trees.setdefault(prompt.target, MemoryTree(self.settings, self.max_pointers))
+        tree = self.trees.setdefault(prompt.target, new_memory(self.settings, self.max_pointers))
         memory = self._encode_memory(features, answer)
         if prompt.image is None:
             tree.prompt(self.frame, answer, memory)
         else:
             tree.query(self.frame, answer, memory)
 
-    def _collect_final(self, target: int, tree: MemoryTree, max_lag: int | None) -> None:
+    def _collect_final(self, target: int, tree: TargetMemory, max_lag: int | None) -> None:
         """Take over the nodes of a tree that have become final."""
         for node in tree.pop_final(max_lag):
             self._final[node.frame][target] = node

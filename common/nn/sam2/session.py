@@ -21,7 +21,7 @@ class Answer(Protocol):
 
     @property
     def logits(self) -> Tensor:
-        """Mask logits float32 (..., S/4, S/4) with one mask in the leading dimensions."""
+        """Mask logits float32 (..., S/4, S/4) with one mask in the leading dimensions, on any device."""
 
     @property
     def score(self) -> float:
@@ -95,6 +95,7 @@ class SAM2Session(Session):
         assert self.size is not None
         if not targets:
             return FrameMasks(frame, (), torch.zeros(0, *self.size, dtype=torch.bool), torch.zeros(0))
-        stacked = torch.stack([answer.logits.view(1, *answer.logits.shape[-2:]) for answer in answers])
+        device = self.sam2.position.device
+        stacked = torch.stack([answer.logits.to(device).view(1, *answer.logits.shape[-2:]) for answer in answers])
         logits = resize_logits(stacked, self.size)[:, 0]
         return FrameMasks.from_logits(frame, targets, logits, torch.tensor([answer.score for answer in answers]))
