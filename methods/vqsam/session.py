@@ -129,6 +129,8 @@ class VQSAMSession(SAM2Session):
         self.targets[target] = Target(self.network.encode_query(features, mask))
         if prompt.image is None:
             answer = self.sam2.take_mask(features, mask)
+            if prompt.mask is not None:
+                self._given[self.frame].add(target)
             self._final[self.frame][target] = Answer(answer.visible_logits[0, 0], float(answer.score))
 
     def _segment(self, target: int, state: Target, keep: int) -> None:

@@ -83,31 +83,35 @@ class SAM2Session(Session):
         elif self.keep_candidates and decoded.logits.shape[1] > 1:
             self._candidates[at][target] = decoded
 
-    def _prompt_prediction(self, features: FrameFeatures, prompt: Prompt) -> Candidates:
+    def _decode_prompt(self, features: FrameFeatures, prompt: Prompt) -> Candidates:
         """Predict the target's mask on the frame or query image that carries its prompt.
 
-        A mask prompt is the prediction; points and boxes are decoded without memory. One point is ambiguous: of its
-        three candidates the one of largest predicted IoU is taken, as in SAM 2.
+        A mask prompt is the prediction; points and boxes are decoded without memory. One point is ambiguous and has
+        three candidates, of which SAM 2 takes the one of largest predicted IoU.
 
         Args:
             features: of the prompted image.
             prompt: its pixels are those of that image.
 
         Returns:
-            B = 1, K = 1.
+            B = 1, K = 3 for one point, else K = 1.
         """
         side, device = self.sam2.image_size, features.embedding.device
+        if prompt.mask is not None:
+            return self.sam2.take_mask(features, resize_mask_prompts(prompt.mask.to(device)[None], side).float())
+        return self._decode_points(self.sam2.without_memory(features), features, *self._points(prompt))
+
+    def _prompt_prediction(self, features: FrameFeatures, prompt: Prompt) -> Candidates:
+        """Return the answer to a prompt, B = 1, K = 1: the best of ``_decode_prompt``, cleaned."""
+        return self._clean(self._decode_prompt(features, prompt).best())
+
+    def _points(self, prompt: Prompt) -> tuple[Tensor, Tensor]:
+        """Return the points (1, P, 2) and labels (1, P) of a box and / or points, see ``prompt_points``."""
         assert self.size is not None
         height, width = self.size if prompt.image is None else prompt.image.shape[:2]
-        if prompt.mask is not None:
-            decoded = self.sam2.take_mask(features, resize_mask_prompts(prompt.mask.to(device)[None], side).float())
-        else:
-            points, labels = (x.to(device) for x in prompt_points(prompt, (height, width), side))
-            embedding = self.sam2.without_memory(features)
-            decoded = self._decode_points(embedding, features, points, labels)
-        if prompt.image is None:
-            self._note(prompt, decoded)
-        return self._clean(decoded.best())
+        points, labels = prompt_points(prompt, (height, width), self.sam2.image_size)
+        device = self.sam2.position.device
+        return points.to(device), labels.to(device)
 
     def _decode_points(
         self,
