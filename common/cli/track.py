@@ -16,7 +16,21 @@ from common.errors import InputError
 
 OUTPUT = Path("runs/track")
 RESEARCH = ROOT / "weights" / "research"  # weights that saw data sets with restricted terms
-KEY = ("video", "method", "config", "mask", "box", "point", "text", "query", "query_mask", "vocabulary", "raw")
+KEY = (
+    "video",
+    "method",
+    "config",
+    "mask",
+    "box",
+    "point",
+    "text",
+    "query",
+    "query_mask",
+    "vocabulary",
+    "raw",
+    "reverse",
+    "both",
+)
 EXAMPLES = """examples:
   python cli.py track clip.mp4 --box 100,50,220,190
   python cli.py track frames/ --point 1:120,80 --point 1:30,40,- --point 2:200,90@25
@@ -43,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     import torch
 
     from common.cli.targets import prompts
+    from common.inference.playback import Direction
     from common.inference.resumable import Tracking
 
     video = _open(args.video, args.raw, args.fps)
@@ -52,7 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     segmenter = build_method(args.method, weights, configs).to(device)
     _report_weights(args.method, segmenter)
     folder = args.output or OUTPUT / f"{video.id}-{args.method}"
-    tracking = Tracking(segmenter, video, folder, _key(args, segmenter))
+    direction: Direction = "both" if args.both else "backward" if args.reverse else "forward"
+    tracking = Tracking(segmenter, video, folder, _key(args, segmenter), direction)
     with _progress(video, device) as advance:
         for taken in tracking.run(args.resume):
             advance(taken)
@@ -160,6 +176,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--query-mask", **many, help="FILE, mask of the target on that image")
     add("--vocabulary", metavar="NAMES", help="category names separated by commas: find and track their instances")
     add("--output", type=Path, metavar="DIR", help=f"default: below {OUTPUT}")
+    ways = parser.add_mutually_exclusive_group()
+    ways.add_argument("--reverse", action="store_true", help="track from the last prompted frame back to the first")
+    ways.add_argument("--both", action="store_true", help="track from the first prompted frame in both directions")
     add("--resume", action="store_true", help="continue this command where it was interrupted")
     add("--fps", type=float, help="frames per second of the overlay, where the video does not have it")
     add("--raw", metavar="WIDTHxHEIGHT", help="size of raw RGB frames on the pipe")

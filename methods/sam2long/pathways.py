@@ -144,7 +144,7 @@ class TargetMemory(ABC):
         maps = [m for m in self.prompted if m.frame in chosen]
         return maps, [m for m in maps if m.frame <= frame], [m for m in self.prompted if m.frame not in chosen]
 
-    def correct(self, frame: int, candidates: Candidates, memory: Tensor) -> None:
+    def correct(self, frame: int, candidates: Candidates, memory: Tensor, as_prompt: bool = False) -> None:
         """Replace the answer and the memory of the last frame, on all pathways.
 
         The memory of a prompted frame stays one that all frames read; that of a tracked frame stays among the tracked
@@ -154,17 +154,20 @@ class TargetMemory(ABC):
             frame: index of the last frame.
             candidates: the corrected prediction, B = 1, K = 1.
             memory: memory map bfloat16 (1, 64, S/16, S/16).
+            as_prompt: a tracked frame becomes a prompted one.
         """
         logits, score = candidates.visible_logits, float(candidates.score)
         new = Memory(frame, candidates.pointers[:, 0], score, memory)
         places = [place for place, m in enumerate(self.prompted) if m.frame == frame]
         for place in places:
             self.prompted[place] = new
+        if as_prompt and not places:
+            self.prompted.append(new)
         for node in self.nodes:
             node.logits, node.score = logits, score
             if not places:
-                node.memory = new
-                node.recent = (*(m for m in node.recent if m.frame != frame), new)
+                others = tuple(m for m in node.recent if m.frame != frame)
+                node.memory, node.recent = (None, others) if as_prompt else (new, (*others, new))
 
     def clear(self, frame: int) -> None:
         """Make a prompted last frame one that was tracked: its answer stays, its memory is no longer read by all.

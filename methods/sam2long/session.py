@@ -102,6 +102,7 @@ class SAM2LongSession(SAM2Session):
     ) -> None:
         self.settings, self.max_lag = settings, max_lag
         self.max_pointers = min(max(length or MAX_POINTERS, 2), MAX_POINTERS)
+        self.ahead_kinds = () if isinstance(settings, DAM4SAMSettings) else self.kinds
         super().__init__(sam2, options)
 
     def reset(self) -> None:
@@ -213,14 +214,14 @@ class SAM2LongSession(SAM2Session):
             InputError: the frame has been taken, a prompt of the target on it has been given, a prompt lies on an outside
                 image, the memory is DAM4SAM's, or see ``Session.check``; the session is unchanged.
         """
-        if isinstance(self.settings, DAM4SAMSettings):
+        if not self.ahead_kinds:
             raise InputError("the memory of DAM4SAM reads prompted frames of the past only; give prompts in time")
         if index <= self.frame:
             raise InputError(f"frame {index} has been taken; give its prompts with it, or correct the last frame")
         size = (frame.shape[0], frame.shape[1])
         if self.size not in (None, size):
             raise InputError(f"frame {index} is {size[0]}x{size[1]}, the video is {self.size[0]}x{self.size[1]}")
-        self._check_prompts(prompts, index, size, self.kinds, ())
+        self._check_prompts(prompts, index, size, self.ahead_kinds, ())
         for prompt in prompts:
             if prompt.target in self._ahead.get(index, {}):
                 raise InputError(f"frame {index}: target {prompt.target} has a prompt there already")
@@ -330,7 +331,8 @@ class SAM2LongSession(SAM2Session):
             last.points[target] = points, labels
         answer = self._clean(decoded.best())
         self._note(prompt, decoded)
-        tree.correct(self.frame, answer, self._encode_memory(features, answer, prompted=True))
+        memory = self._encode_memory(features, answer, prompted=True)
+        tree.correct(self.frame, answer, memory, self.options.corrections_as_prompts)
         if self.options.clear_around_input:
             tree.forget_around(self.frame, CLEARED)
 

@@ -101,7 +101,8 @@ def compare(ours: dict[int, Tensor], official: dict[int, Tensor]) -> None:
     assert ours.keys() == official.keys()
     for frame, expected in official.items():
         assert (ours[frame] - expected).abs().max() < 1e-3, f"frame {frame}"
-        assert torch.equal(ours[frame] > 0, expected > 0), f"frame {frame}"
+        # a logit within rounding of 0 may have either sign
+        assert int(((ours[frame] > 0) != (expected > 0)).sum()) <= 1, f"frame {frame}"
 
 
 @pytest.fixture(params=["plain", "package"])
@@ -117,9 +118,14 @@ def pair(request: pytest.FixtureRequest, clip: Clip, monkeypatch: pytest.MonkeyP
 CORRECTIONS = {"click": CLICKS[:1], "two clicks": CLICKS, "box": (BOX,), "mask": ()}
 
 
+@pytest.mark.parametrize("as_prompt", [False, True])
 @pytest.mark.parametrize("kind", CORRECTIONS)
-def test_correction_of_a_tracked_frame(pair: tuple[Official, Ours], clip: Clip, kind: str) -> None:
+def test_correction_of_a_tracked_frame(
+    pair: tuple[Official, Ours], clip: Clip, kind: str, as_prompt: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     official, ours = pair
+    ours.session.options = replace(ours.session.options, corrections_as_prompts=as_prompt)
+    monkeypatch.setattr(official.predictor, "add_all_frames_to_correct_as_cond", as_prompt)
     official.add(0, clip.mask(0))
     official.run()
     ours.run(0, AT, clip.mask(0))
@@ -129,7 +135,7 @@ def test_correction_of_a_tracked_frame(pair: tuple[Official, Ours], clip: Clip, 
         ours.correct(prompt)
         compare({AT: ours.logits[AT]}, {AT: official.logits[AT]})
         assert not torch.equal(before > 0, ours.logits[AT] > 0)
-    official.run(start_frame_idx=AT)
+    official.run(start_frame_idx=AT + 1)  # from AT on, it would track AT once more and lose the correction
     ours.run(AT + 1, FRAMES - 1)
     compare(ours.logits, official.logits)
 
@@ -139,7 +145,7 @@ def test_click_in_step_on_a_tracked_target_is_a_correction(pair: tuple[Official,
     official.add(0, clip.mask(0))
     official.run()
     official.add(AT, CLICKS[0])
-    official.run(start_frame_idx=AT)
+    official.run(start_frame_idx=AT + 1)
     ours.run(0, AT - 1, clip.mask(0))
     ours.run(AT, FRAMES - 1, CLICKS[0])
     compare(ours.logits, official.logits)
