@@ -58,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from common.cli.targets import prompts
     from common.inference.playback import Direction
+    from common.nn.sam2.postprocess import PACKAGE
     from common.inference.resumable import Tracking
 
     video = _open(args.video, args.raw, args.fps)
@@ -65,6 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     configs, weights = (args.config, args.weights) if args.config or args.weights else track_defaults(args.method)
     segmenter = build_method(args.method, weights, configs).to(device)
+    if not args.config and hasattr(segmenter, "postprocessing"):  # a config says itself what it wants
+        segmenter.postprocessing = PACKAGE
     _report_weights(args.method, segmenter)
     folder = args.output or OUTPUT / f"{video.id}-{args.method}"
     direction: Direction = "both" if args.both else "backward" if args.reverse else "forward"
