@@ -58,8 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from common.cli.targets import prompts
     from common.inference.playback import Direction
-    from common.nn.sam2.postprocess import PACKAGE
     from common.inference.resumable import Tracking
+    from common.nn.sam2.postprocess import PACKAGE
 
     video = _open(args.video, args.raw, args.fps)
     video.prompts = prompts(args.mask, args.box, args.point, args.text, args.query, args.query_mask, args.vocabulary)

@@ -211,8 +211,8 @@ class SAM2LongSession(SAM2Session):
             prompts: on the frame, none of them on an outside image.
 
         Raises:
-            InputError: the frame has been taken, a prompt of the target on it has been given, a prompt lies on an outside
-                image, the memory is DAM4SAM's, or see ``Session.check``; the session is unchanged.
+            InputError: the frame has been taken, a prompt of the target on it has been given, a prompt lies on an
+                outside image, the memory is DAM4SAM's, or see ``Session.check``; the session is unchanged.
         """
         if not self.ahead_kinds:
             raise InputError("the memory of DAM4SAM reads prompted frames of the past only; give prompts in time")

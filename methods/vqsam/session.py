@@ -60,8 +60,8 @@ class VQSAMSession(SAM2Session):
     Args:
         network: VQ-SAM's network, in eval mode.
         clip_length: frames of a clip.
-        clip_overlap: frames that two consecutive clips share. Of their two predictions the more confident is returned, by
-            the size of the occlusion score, the earlier on ties.
+        clip_overlap: frames that two consecutive clips share. Of their two predictions the more confident is returned,
+            by the size of the occlusion score, the earlier on ties.
     """
 
     def __init__(self, network: VQSAMNetwork, clip_length: int = 7, clip_overlap: int = 0) -> None:
