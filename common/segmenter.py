@@ -21,7 +21,7 @@ from common.errors import InputError
 from common.evaluation.scoring import Scoring, reason
 from common.files import file_sha256
 from common.inference.output import write_prediction
-from common.inference.playback import evaluation_mode, play, prompts_by_frame
+from common.inference.playback import Direction, evaluation_mode, play, play_directed, prompts_by_frame
 from common.inference.session import Session
 from common.pretrained import PretrainedModule
 from common.records.run import RunInfo, class_path, code_digest, global_seed, relative_path
@@ -99,18 +99,23 @@ class VideoSegmenter(PretrainedModule):
         return optim.parameter_groups(self, self.lr, self.weight_decay)
 
     @torch.inference_mode()
-    def track(self, video: Video) -> Iterator[FrameMasks]:
+    def track(self, video: Video, direction: Direction = "forward") -> Iterator[FrameMasks]:
         """Yield the answers for a whole video, frames in order, in evaluation mode whatever the mode of the module.
 
         Args:
             video: with its prompts.
+            direction: ``forward``; ``backward`` or ``both``, for which the length must be known: see
+                ``common.inference.playback.legs``.
 
         Raises:
-            InputError: a prompt lies beyond the last frame, or see ``Session.step``.
+            InputError: a prompt lies beyond the last frame, or see ``legs``, ``Session.step``.
         """
         prompts = prompts_by_frame(video)
         with evaluation_mode(self.modules()):
-            yield from play(self.session(video.length), video, prompts, self.device)
+            if video.length is None and direction == "forward":
+                yield from play(self.session(), video, prompts, self.device)
+            else:
+                yield from play_directed(self.session, video, self.device, direction)
 
     def networks(self) -> dict[str, nn.Module]:
         """Return every module that a session may refer to, by name; frozen networks of other projects included."""

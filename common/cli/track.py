@@ -17,7 +17,7 @@ from common.errors import InputError
 OUTPUT = Path("runs/track")
 RESEARCH = ROOT / "weights" / "research"  # weights that saw data sets with restricted terms
 PROMPTS = ("mask", "box", "point", "text", "query", "query_mask", "vocabulary")
-KEY = ("video", "method", "config", *PROMPTS, "everything", "raw")
+KEY = ("video", "method", "config", *PROMPTS, "everything", "raw", "reverse", "both")
 EXAMPLES = """examples:
   python cli.py track clip.mp4 --box 100,50,220,190
   python cli.py track frames/ --point 1:120,80 --point 1:30,40,- --point 2:200,90@25
@@ -44,7 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     import torch
 
     from common.cli.targets import prompts
+    from common.inference.playback import Direction
     from common.inference.resumable import Tracking
+    from common.nn.sam2.postprocess import PACKAGE
 
     video = _open(args.video, args.raw, args.fps)
     asked = [getattr(args, name) for name in PROMPTS]
@@ -53,10 +55,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     configs, weights = (args.config, args.weights) if args.config or args.weights else track_defaults(args.method)
     segmenter = build_method(args.method, weights, configs).to(device)
+    if not args.config and hasattr(segmenter, "postprocessing"):  # a config says itself what it wants
+        segmenter.postprocessing = PACKAGE
     _report_weights(args.method, segmenter)
     folder = args.output or OUTPUT / f"{video.id}-{args.method}"
     method = segmenter if args.everything is None else _everything(segmenter, args.everything, args.method)
-    tracking = Tracking(method, video, folder, _key(args, segmenter))
+    direction: Direction = "both" if args.both else "backward" if args.reverse else "forward"
+    tracking = Tracking(method, video, folder, _key(args, segmenter), direction)
     with _progress(video, device) as advance:
         for taken in tracking.run(args.resume):
             advance(taken)
@@ -183,6 +188,9 @@ def _parser() -> argparse.ArgumentParser:
         help="track everything that is found on the first frame, with K also on every K-th (sam2long; 254 targets)",
     )
     add("--output", type=Path, metavar="DIR", help=f"default: below {OUTPUT}")
+    ways = parser.add_mutually_exclusive_group()
+    ways.add_argument("--reverse", action="store_true", help="track from the last prompted frame back to the first")
+    ways.add_argument("--both", action="store_true", help="track from the first prompted frame in both directions")
     add("--resume", action="store_true", help="continue this command where it was interrupted")
     add("--fps", type=float, help="frames per second of the overlay, where the video does not have it")
     add("--raw", metavar="WIDTHxHEIGHT", help="size of raw RGB frames on the pipe")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +14,8 @@ from torch import Tensor, nn
 from common.errors import InputError
 from common.inference.session import Session
 from common.video import FrameMasks, Prompt, Video
+
+Direction = Literal["forward", "backward", "both"]
 
 
 def prompts_by_frame(video: Video) -> dict[int, list[Prompt]]:
@@ -29,6 +33,129 @@ def prompts_by_frame(video: Video) -> dict[int, list[Prompt]]:
             )
         schedule[prompt.frame].append(prompt)
     return schedule
+
+
+class Leg(NamedTuple):
+    """One session's way through a video.
+
+    Attributes:
+        frames: indices of the frames, in the order in which the session takes them.
+        prompts: by position in ``frames``.
+        hidden: number of answers at the start that another leg has given.
+    """
+
+    frames: range
+    prompts: Mapping[int, Sequence[Prompt]]
+    hidden: int = 0
+
+
+def legs(video: Video, direction: Direction = "forward") -> list[Leg]:
+    """Plan how a video of known length is tracked.
+
+    Args:
+        video: with its prompts.
+        direction: ``forward`` from the first frame; ``backward`` from the last prompted frame to the first; ``both``
+            from the first prompted frame forward, and from there backward with a new session, so that neither direction
+            reads what the other has tracked. Targets that are first prompted later are tracked forward only.
+
+    Raises:
+        InputError: the length is unknown, or there is no prompt to start from, and the direction is not ``forward``;
+            see ``prompts_by_frame``.
+    """
+    prompts = prompts_by_frame(video)
+    if direction == "forward":
+        return [Leg(range(len(video)), prompts)]
+    if video.length is None:
+        raise InputError(f"{video.id}: a stream cannot be tracked backward; its frames are read once")
+    if not prompts:
+        raise InputError(f"{video.id}: there is no prompt to track backward from")
+    if direction == "backward":
+        start = max(prompts)
+        return [Leg(range(start, -1, -1), {start - frame: given for frame, given in prompts.items()})]
+    start = min(prompts)
+    forward = Leg(range(start, len(video)), {frame - start: given for frame, given in prompts.items()})
+    backward = Leg(range(start, -1, -1), {0: prompts[start]}, hidden=1)
+    return [forward, backward] if start else [forward]
+
+
+def prompt_ahead(session: Session, video: Video, leg: Leg, device: torch.device, begun: bool = False) -> Leg:
+    """Give a session the later masks and boxes of targets that are prompted on several frames, before tracking.
+
+    All frames of such a target read them, as in the ``sam2`` package. Later points alone stay where they are: they
+    correct the answer that the memory of the past gives for their frame.
+
+    Args:
+        session: new, or resumed where ``begun``.
+        video: of known length.
+        leg: of the session.
+        device: of the method.
+        begun: the prompts have been given before the session was saved.
+
+    Returns:
+        The leg with the prompts that are left.
+
+    Raises:
+        InputError: see ``Session.prompt_ahead``.
+    """
+    seen: set[int] = set()
+    rest: dict[int, list[Prompt]] = {}
+    for place in sorted(leg.prompts):
+        given = leg.prompts[place]
+        ahead = [
+            prompt
+            for prompt in given
+            if prompt.target in seen
+            and prompt.image is None
+            and (prompt.mask is not None or prompt.box is not None)
+            and set(prompt.kinds) <= set(session.ahead_kinds)
+        ]
+        if ahead and not begun:
+            session.prompt_ahead(place, video[leg.frames[place]].to(device), ahead)
+        rest[place] = [prompt for prompt in given if prompt not in ahead]
+        seen |= {prompt.target for prompt in given}
+    return leg._replace(prompts=rest)
+
+
+def placed(leg: Leg, answers: Iterable[FrameMasks]) -> Iterator[FrameMasks]:
+    """Give the answers of a leg the indices of their frames in the video, without those that are hidden."""
+    for answer in answers:
+        if answer.frame >= leg.hidden:
+            yield replace(answer, frame=leg.frames[answer.frame])
+
+
+def unanswered(video: Video, route: Sequence[Leg]) -> Iterator[FrameMasks]:
+    """Yield empty answers for the frames that no leg goes through."""
+    missing = sorted(set(range(len(video))) - {frame for leg in route for frame in leg.frames})
+    size = video[0].shape[:2] if missing else ()
+    for frame in missing:
+        yield FrameMasks(frame, (), torch.zeros(0, *size, dtype=torch.bool), torch.zeros(0))
+
+
+def play_directed(
+    open_session: Callable[[int], Session], video: Video, device: torch.device, direction: Direction
+) -> Iterator[FrameMasks]:
+    """Track a video of known length and yield the answers in frame order.
+
+    What is tracked backward is held, on its device, until it is complete; what is tracked forward is yielded at once.
+
+    Args:
+        open_session: opens a session for a number of frames.
+        video: with its prompts.
+        device: of the method.
+        direction: see ``legs``.
+
+    Raises:
+        InputError: see ``legs``, ``Session.step``.
+    """
+    route = legs(video, direction)
+    for leg in sorted(route, key=lambda leg: leg.frames.step):
+        session = open_session(len(leg.frames))
+        leg = prompt_ahead(session, video, leg, device)
+        whole = leg.frames == range(len(video))  # in order a file is decoded once
+        frames: Iterable[Tensor] = video if whole else (video[frame] for frame in leg.frames)
+        answers = placed(leg, play(session, frames, leg.prompts, device))
+        yield from answers if leg.frames.step > 0 else reversed(list(answers))
+    yield from unanswered(video, route)
 
 
 def steps(

@@ -8,7 +8,7 @@ import pickle
 import signal
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -22,7 +22,17 @@ from common.checkpoints import load_pickled
 from common.errors import InputError
 from common.files import write_text
 from common.inference.output import overlays, write_labels
-from common.inference.playback import evaluation_mode, prompts_by_frame, steps
+from common.inference.playback import (
+    Direction,
+    Leg,
+    evaluation_mode,
+    legs,
+    placed,
+    prompt_ahead,
+    prompts_by_frame,
+    steps,
+    unanswered,
+)
 from common.inference.session import Method, Session
 from common.video import ImageFolder, Video, atomic_path, contact_sheet, rle_encode, write_video
 from common.video.occurrences import occurrences
@@ -57,13 +67,15 @@ class Tracking:
         video: the video with its prompts.
         folder: output folder.
         key: digest of everything that the answers depend on; a run with another key is not resumed.
+        direction: see ``common.inference.playback.legs``.
 
     Attributes:
         finished: whether everything was written.
     """
 
-    def __init__(self, method: Method, video: Video, folder: Path, key: str) -> None:
+    def __init__(self, method: Method, video: Video, folder: Path, key: str, direction: Direction = "forward") -> None:
         self.method, self.video, self.folder, self.key = method, video, folder, key
+        self.direction = direction
         self.finished = False
 
     def run(self, resume: bool = False) -> Iterator[int]:
@@ -79,30 +91,57 @@ class Tracking:
             InputError: the folder holds another run, there is nothing to resume, or see ``prompts_by_frame`` and
                 ``Session.step``.
         """
-        prompts = prompts_by_frame(self.video)
-        session, start = self._resume() if resume else (self._begin(), 0)
+        route = self._route()
+        length = len(route[0].frames) if route else None
+        session, start = self._resume() if resume else (self._begin(length), 0)
         with (
             _until_interrupted() as interrupted,
             evaluation_mode(self.method.networks().values()),
             torch.inference_mode(),
         ):
-            frames = self._frames(start)
-            for done, answers in enumerate(steps(session, frames, prompts, self.method.device, start), start + 1):
-                self._write(answers)
-                yield done
-                if interrupted.is_set():
-                    break
-            if interrupted.is_set() and self.video.length not in (None, done):
-                self._save(session, done)
-                return
-            self._write(session.finish())
+            total = sum(len(leg.frames) for leg in route)
+            for number, leg in enumerate(route):
+                before = sum(len(done_leg.frames) for done_leg in route[:number])
+                if start > before + len(leg.frames):
+                    continue
+                if number and start <= before:
+                    session = self.method.session(len(leg.frames))
+                begun = start > before
+                first = start - before if begun else 0
+                leg = prompt_ahead(session, self.video, leg, self.method.device, begun)
+                frames = (self.video[index] for index in leg.frames[first:])
+                for done, answers in enumerate(
+                    steps(session, frames, leg.prompts, self.method.device, first), before + first + 1
+                ):
+                    self._write(placed(leg, answers))
+                    yield done
+                    if interrupted.is_set() and done < total:
+                        self._save(session, done)
+                        return
+                self._write(placed(leg, session.finish()))
+            if route:
+                self._write(unanswered(self.video, route))
+            else:
+                yield from self._stream(session, interrupted)
         self._finish()
         self.finished = True
 
-    def _frames(self, start: int) -> Iterable[Tensor]:
-        if self.video.length is not None:
-            return (self.video[index] for index in range(start, self.video.length))
-        return self._stored(self.video)
+    def _route(self) -> list[Leg]:
+        """The legs of a video of known length; none for a stream."""
+        if self.video.length is None and self.direction == "forward":
+            return []
+        return legs(self.video, self.direction)
+
+    def _stream(self, session: Session, interrupted: threading.Event) -> Iterator[int]:
+        """Track a stream, which ends with an interruption."""
+        prompts = prompts_by_frame(self.video)
+        taken = steps(session, self._stored(self.video), prompts, self.method.device)
+        for done, answers in enumerate(taken, 1):
+            self._write(answers)
+            yield done
+            if interrupted.is_set():
+                break
+        self._write(session.finish())
 
     def _stored(self, frames: Iterable[Tensor]) -> Iterator[Tensor]:
         for index, frame in enumerate(frames):
@@ -110,8 +149,8 @@ class Tracking:
                 Image.fromarray(frame.numpy()).save(part, "JPEG", quality=95)
             yield frame
 
-    def _write(self, answers: Sequence[FrameMasks]) -> None:
-        if not answers:
+    def _write(self, answers: Iterable[FrameMasks]) -> None:
+        if not (answers := list(answers)):
             return
         with (self.folder / LINES).open("a", encoding="utf-8") as lines:
             for answer in answers:
@@ -121,6 +160,10 @@ class Tracking:
     def _finish(self) -> None:
         """The files that are made of the whole."""
         lines = self.folder / LINES
+        if self.direction != "forward":
+            with lines.open(encoding="utf-8") as results:
+                ordered = sorted(results, key=lambda line: json.loads(line)["image_id"])
+            write_text(lines, "".join(ordered))
         write_text(self.folder / "occurrences.json", json.dumps(_occurrences(lines)) + "\n")
         with atomic_path(self.folder / RESULT) as part, part.open("w", encoding="utf-8") as file:
             file.write("[")
@@ -145,14 +188,14 @@ class Tracking:
 
     # Stopping and going on.
 
-    def _begin(self) -> Session:
+    def _begin(self, length: int | None) -> Session:
         if self.folder.is_dir() and any(self.folder.iterdir()):
             stopped = (self.folder / STATE).is_file()
             what = "a stopped run; continue it with --resume" if stopped else "files already"
             raise InputError(f"{self.folder}: there is {what}; or give another --output, or remove it")
         self._labels.mkdir(parents=True)
         (self.folder / LINES).touch()
-        return self.method.session(self.video.length)
+        return self.method.session(length)
 
     def _save(self, session: Session, taken: int) -> None:
         state = {"key": self.key, "taken": taken, "written": (self.folder / LINES).stat().st_size, "session": session}

@@ -24,8 +24,11 @@ class Session(ABC):
         kinds: prompts accepted on a frame of the video: ``mask``, ``box``, ``points``, ``text``, ``vocabulary``.
         outside_kinds: prompts accepted on an image from outside the video.
         correction_kinds: prompts accepted by ``correct``.
+        ahead_kinds: prompts accepted by ``prompt_ahead``.
         overlap: whether masks may overlap; otherwise a pixel belongs to one target. May be set before the first frame
             where the method can tell; ``reset`` keeps it.
+        keep_logits: whether answers have ``FrameMasks.logits``, where the method can give them.
+        keep_candidates: whether answers have ``FrameMasks.candidates``, where the method can give them.
         frame: index of the last frame taken, -1 before the first.
         size: (H, W) of the video, None before the first frame.
     """
@@ -33,7 +36,10 @@ class Session(ABC):
     kinds: tuple[str, ...] = ("mask",)
     outside_kinds: tuple[str, ...] = ()
     correction_kinds: tuple[str, ...] = ()
+    ahead_kinds: tuple[str, ...] = ()
     overlap: bool = False
+    keep_logits: bool = False
+    keep_candidates: bool = False
     frame: int
     size: tuple[int, int] | None
 
@@ -69,6 +75,21 @@ class Session(ABC):
             InputError: see ``check_correction``; the session is unchanged.
         """
         raise InputError(f"{self._name} takes no corrections")
+
+    def prompt_ahead(self, index: int, frame: Tensor, prompts: Sequence[Prompt]) -> None:
+        """Give the prompts of a later frame in advance, so that earlier frames can read them.
+
+        A target still starts on the first frame on which it is prompted.
+
+        Args:
+            index: of the frame, which has not been taken.
+            frame: uint8 RGB (H, W, 3), on the device of the method.
+            prompts: on the frame, none of them on an outside image.
+
+        Raises:
+            InputError: the method takes none, or the arguments do not fit; the session is unchanged.
+        """
+        raise InputError(f"{self._name} takes no prompts ahead of their frame")
 
     @abstractmethod
     def finish(self) -> list[FrameMasks]:

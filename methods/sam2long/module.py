@@ -12,6 +12,7 @@ from common import optim
 from common.data.clip import Clip
 from common.nn.sam2 import SAM2
 from common.nn.sam2.config import TRUNK_NAMES
+from common.nn.sam2.postprocess import PLAIN, PostProcessing
 from common.nn.sam2.prompts import PromptSampling
 from common.nn.sam2.rates import encoder_rates
 from common.nn.sam2.training import ClipPass
@@ -41,6 +42,8 @@ class SAM2Long(VideoSegmenter):
         selection: object-aware memory selection; false = SAM 2's memory.
         equation_variant: ``code`` (as released) or ``paper``.
         max_lag: answer at most this many frames late; 0 = at once; null = as soon as the answer is final.
+        postprocessing: of the masks at test time; null = none, as in the papers. The ``sam2`` package's default is
+            ``hole_area: 8``, ``dynamic_multimask: true``, ``binarize_clicks: true``.
         prompting: how training clips are prompted.
         iou_l1: L1 on the predicted IoU, as SAM 2's recipe; false = squared error, which a network from scratch needs.
         non_best_weight: weight of the candidates that are not the best in mask and dice; 0 in SAM 2. From scratch, 0.5
@@ -68,6 +71,7 @@ class SAM2Long(VideoSegmenter):
         selection: bool = True,
         equation_variant: Literal["code", "paper"] = "code",
         max_lag: int | None = None,
+        postprocessing: PostProcessing | None = None,
         prompting: PromptSampling | None = None,
         iou_l1: bool = True,
         non_best_weight: float = 0.0,
@@ -85,6 +89,7 @@ class SAM2Long(VideoSegmenter):
         self.tree = TreeSettings(pathways, iou_threshold, confidence, pair, selection, equation_variant)
         self.prompting = restore(PromptSampling, prompting) or PromptSampling()
         self.max_lag = max_lag
+        self.postprocessing = restore(PostProcessing, postprocessing) or PLAIN
         self.loss_options: dict[str, Any] = {
             "loss_stride": loss_stride,
             "iou_l1": iou_l1,
@@ -109,7 +114,7 @@ class SAM2Long(VideoSegmenter):
 
     def session(self, length: int | None = None) -> SAM2LongSession:
         """A session with this module's tree settings."""
-        return SAM2LongSession(self.network, self.tree, self.max_lag, length)
+        return SAM2LongSession(self.network, self.tree, self.max_lag, length, self.postprocessing)
 
     def propose_masks(self, frame: Tensor) -> Tensor:
         """Find masks on a frame by ``AutomaticMaskGenerator``, for ``track --everything``.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -38,6 +39,9 @@ class TreeSettings:
     modulation: tuple[float, float] | None = (0.95, 1.05)
     selection: bool = True
     equation_variant: str = "code"
+
+    presence: ClassVar[float] = 0.0
+    box_as_mask: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.pathways < 1:

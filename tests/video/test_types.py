@@ -137,3 +137,15 @@ def test_categories_and_class_scores_must_fit_their_targets() -> None:
         FrameMasks(0, (1, 2), masks, scores, (0,))
     with pytest.raises(ValueError, match="3 class scores for 2 targets"):
         FrameMasks(0, (1, 2), masks, scores, (0, 1), torch.zeros(3, 5))
+
+
+def test_a_given_mask_inside_another_is_not_lost() -> None:
+    logits = torch.full((3, 6, 6), -10.0)
+    logits[0, :5, :5] = 10  # given
+    logits[1, 1:3, 1:3] = 10  # given, inside
+    logits[2, :, 2:] = 20  # tracked
+    scores = torch.ones(3)
+    alone = FrameMasks.from_logits(0, (1, 2, 3), logits, scores, given={1, 2})
+    assert alone.masks.flatten(1).sum(1).tolist() == [21, 4, 24 - 15]
+    assert alone.masks.sum(0).max() == 1
+    assert torch.equal(FrameMasks.from_logits(0, (1, 2, 3), logits, scores, overlap=True).masks, logits > 0)

@@ -195,6 +195,7 @@ class SAM2(nn.Module):
         labels: Tensor | None = None,
         mask: Tensor | None = None,
         multimask: bool = True,
+        presence: float = 0.0,
         dynamic_multimask: bool = False,
     ) -> Candidates:
         """Decode candidate masks.
@@ -208,6 +209,7 @@ class SAM2(nn.Module):
             labels: int64 (B, P): 1 on the object, 0 off it, 2 and 3 box corners, -1 padding.
             mask: logits (B, 1, S/4, S/4) of a mask prompt.
             multimask: decode three candidates, else one from the single-mask token.
+            presence: occlusion score above which an object has a mask and a pointer.
             dynamic_multimask: where one candidate is decoded and its mask is not stable (the masks at logits of 0.05
                 and -0.05 have an IoU below 0.98), take the mask and predicted IoU of the best of the three; the pointer
                 stays that of the single-mask token. Not in training mode.
@@ -233,19 +235,20 @@ class SAM2(nn.Module):
             ),
         )
         score = score[:, 0, 0]
-        return Candidates(logits[:, 0], ious[:, 0], score, self._pointers(tokens[:, 0], score > 0))
+        return Candidates(logits[:, 0], ious[:, 0], score, self._pointers(tokens[:, 0], score > presence), presence)
 
     def _pointers(self, tokens: Tensor, present: Tensor) -> Tensor:
         """Project mask tokens to object pointers (B, K, C); an absent object gets the no-object pointer."""
         keep = present.view(-1, 1, 1)
         return torch.where(keep, self.net.object_pointer_proj(tokens), self.net.no_object_pointer.to(tokens.dtype))
 
-    def take_mask(self, features: FrameFeatures, masks: Tensor) -> Candidates:
+    def take_mask(self, features: FrameFeatures, masks: Tensor, presence: float = 0.0) -> Candidates:
         """Return a mask prompt as the prediction; the decoder provides the object pointer only.
 
         Args:
             features: of one frame, or of B frames.
             masks: float (B, 1, S, S) in {0, 1}.
+            presence: occlusion score above which the decoder provides a pointer.
 
         Returns:
             K = 1; logits are 10 inside and -10 outside of the mask.
@@ -255,13 +258,15 @@ class SAM2(nn.Module):
         )
         batch = len(masks)
         frame = features.expand(batch) if len(features.embedding) == 1 else features
-        decoded = self.decode(frame.embedding, frame, mask=self.net.mask_downsample(masks), multimask=False)
+        decoded = self.decode(
+            frame.embedding, frame, mask=self.net.mask_downsample(masks), multimask=False, presence=presence
+        )
         present = masks.flatten(1).any(1)
         pointers = torch.where(
             present.view(-1, 1, 1), decoded.pointers, self.net.no_object_pointer.to(decoded.pointers.dtype)
         )
         score = torch.where(present, 10.0, -10.0)
-        return Candidates(logits, torch.ones_like(logits[:, :, 0, 0]), score, pointers)
+        return Candidates(logits, torch.ones_like(logits[:, :, 0, 0]), score, pointers, presence)
 
     def encode_memory(self, features: FrameFeatures, candidates: Candidates, binarize: bool = False) -> Tensor:
         """Encode a frame and its chosen masks as memory.

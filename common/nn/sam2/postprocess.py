@@ -29,6 +29,9 @@ class PostProcessing:
             instead; see ``SAM2.decode``. Package: true.
         binarize_clicks: memorise the masks of prompted frames thresholded instead of as probabilities. Package: true.
         clear_around_input: when a frame is prompted, forget the memories of the 7 tracked frames on either side.
+        corrections_as_prompts: a tracked frame that is corrected counts as prompted from then on, read by all later
+            frames, as in the package with ``add_all_frames_to_correct_as_cond``; otherwise its new memory stays among
+            those of tracked frames. Sessions only. Package: false.
         max_prompted_frames: number of prompted frames that a frame reads, the closest ones; at least 2; -1 = all.
 
     Raises:
@@ -40,6 +43,7 @@ class PostProcessing:
     dynamic_multimask: bool = False
     binarize_clicks: bool = False
     clear_around_input: bool = False
+    corrections_as_prompts: bool = False
     max_prompted_frames: int = -1
 
     def __post_init__(self) -> None:

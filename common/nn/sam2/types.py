@@ -50,17 +50,19 @@ class Candidates:
         ious: predicted IoU (B, K) in (0, 1).
         score: occlusion score (B,), > 0 = the object is visible.
         pointers: object pointers (B, K, C); the learned no-object pointer where the object is absent.
+        presence: occlusion score above which an object has a mask and a pointer; 0 in SAM 2.
     """
 
     logits: Tensor
     ious: Tensor
     score: Tensor
     pointers: Tensor
+    presence: float = 0.0
 
     @property
     def visible_logits(self) -> Tensor:
         """SAM 2's mask logits float32 (B, K, S/4, S/4): ``NO_OBJECT_LOGIT`` everywhere for an absent object."""
-        present = (self.score > 0)[:, None, None, None]
+        present = (self.score > self.presence)[:, None, None, None]
         return torch.where(present, self.logits.float(), NO_OBJECT_LOGIT)
 
     def pick(self, index: Tensor) -> Candidates:
@@ -68,11 +70,11 @@ class Candidates:
         rows = torch.arange(len(index), device=index.device)
         chosen = (x[rows, index][:, None] for x in (self.logits, self.ious, self.pointers))
         logits, ious, pointers = chosen
-        return Candidates(logits, ious, self.score, pointers)
+        return Candidates(logits, ious, self.score, pointers, self.presence)
 
     def rows(self, index: Tensor) -> Candidates:
         """Select rows of the batch by ``index`` int64 (n,)."""
-        return Candidates(self.logits[index], self.ious[index], self.score[index], self.pointers[index])
+        return Candidates(self.logits[index], self.ious[index], self.score[index], self.pointers[index], self.presence)
 
     def best(self) -> Candidates:
         """Select the candidate of highest predicted IoU of each object, the first on ties: K = 1."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import time
 import weakref
 from dataclasses import replace
 
@@ -13,9 +14,10 @@ import torch.nn.functional as F
 
 from common.nn.sam2 import Bank, Candidates
 from common.synthetic import SyntheticClips
+from methods.sam2long.pathways import WAITING_ON_DEVICE, Branch, Node, Pathway, Prediction
 from methods.sam2long.picks import LOG_EPSILON, TreeSettings, pick_candidates, rank_weights
 from methods.sam2long.session import SAM2LongSession
-from methods.sam2long.tree import MemoryTree, Node, Pathway
+from methods.sam2long.tree import MemoryTree
 from tests.support.lively import lively_sam2
 
 CODE, PAPER = TreeSettings(), TreeSettings(equation_variant="paper")
@@ -105,9 +107,15 @@ def planted(settings: TreeSettings, max_pointers: int = 16, frame: int = 0) -> M
     return tree
 
 
+def choose(tree: MemoryTree, said: dict[Node, tuple[list[float], float]]) -> list[Branch]:
+    """Predicted IoUs and occlusion score of every leaf; the masks do not matter to the tree."""
+    logits = torch.zeros(3, 2, 2)
+    return tree.choose({node: Prediction(ious, score, logits) for node, (ious, score) in said.items()}, (8, 8))
+
+
 def advance(tree: MemoryTree, frame: int, iou: float = 0.9, score: float = 5.0) -> None:
     """One certain frame on which every leaf says the same."""
-    branches = tree.choose({node: ([iou, 0.1, 0.05], score) for node in tree.nodes})
+    branches = choose(tree, {node: ([iou, 0.1, 0.05], score) for node in tree.nodes})
     maps = [torch.zeros(1, 64, 1, 1)] * len(branches)
     tree.grow(frame, branches, [answer(iou, score)] * len(branches), maps)
 
@@ -132,7 +140,7 @@ def grown(settings: TreeSettings, steps: list[tuple[float, float]], max_pointers
 def test_first_tracked_frame_is_neither_scored_nor_branched_in_the_code(equation_variant):
     tree = planted(TreeSettings(equation_variant=equation_variant))
     (root,) = tree.nodes
-    branches = tree.choose({root: ([0.5, 0.9, 0.2], 1.0)})  # uncertain
+    branches = choose(tree, {root: ([0.5, 0.9, 0.2], 1.0)})  # uncertain
     if equation_variant == "code":
         assert [(b.parent, b.candidate, b.totals) for b in branches] == [(root, 1, {0: 0.0, 1: 0.0, 2: 0.0})]
     else:
@@ -142,7 +150,7 @@ def test_first_tracked_frame_is_neither_scored_nor_branched_in_the_code(equation
 
 def test_best_candidate_of_the_first_tracked_frame_is_the_first_on_ties():
     tree = planted(CODE)
-    assert tree.choose({tree.nodes[0]: ([0.2, 0.7, 0.7], 1.0)})[0].candidate == 1
+    assert choose(tree, {tree.nodes[0]: ([0.2, 0.7, 0.7], 1.0)})[0].candidate == 1
 
 
 def test_certain_frames_keep_one_node_and_add_up_logarithms():
@@ -155,7 +163,7 @@ def test_certain_frames_keep_one_node_and_add_up_logarithms():
 def test_uncertain_frame_branches_in_pick_order():
     tree = grown(CODE, [(0.9, 5.0)])
     (leaf,) = tree.nodes
-    branches = tree.choose({leaf: ([0.3, 0.9, 0.6], 1.0)})
+    branches = choose(tree, {leaf: ([0.3, 0.9, 0.6], 1.0)})
     assert [(b.candidate, list(b.totals)) for b in branches] == [(1, [0]), (2, [1]), (0, [2])]
     tree.grow(2, branches, [answer(), answer(0.6), answer(0.3)], [torch.zeros(1, 64, 1, 1)] * 3)
     assert len(tree.nodes) == 3
@@ -172,7 +180,7 @@ def scripted(settings: TreeSettings) -> list[int]:
         said = {
             leaf: ([0.9, 0.8, 0.6] if frame == 2 else [third[candidate_of[leaf]], 0.1, 0.1], 1.0) for leaf in tree.nodes
         }
-        branches = tree.choose(said)
+        branches = choose(tree, said)
         tree.grow(frame, branches, [answer(0.9, 1.0)] * len(branches), [torch.zeros(1, 64, 1, 1)] * len(branches))
         for branch in branches:
             (stands,) = {tree.pathways[slot].node for slot in branch.totals}
@@ -316,7 +324,7 @@ def node(frame: int, parent: Node | None = None) -> Node:
 
 
 def stand(tree: MemoryTree, *leaves: Node) -> None:
-    tree.pathways = [Pathway(leaf) for leaf in leaves]
+    tree.advance([Pathway(leaf) for leaf in leaves])
 
 
 def test_a_frame_is_final_as_soon_as_all_pathways_share_it():
@@ -422,7 +430,7 @@ def test_an_undecided_frame_keeps_its_logits_and_nothing_else():
     """All later memory hangs on leaves: waiting frames must not hold maps (512 KB each at full size)."""
     tree = grown(CODE, [(0.9, 5.0)])
     for frame in range(2, 30):
-        branches = tree.choose({leaf: ([0.9, 0.6, 0.3], 1.0) for leaf in tree.nodes})
+        branches = choose(tree, {leaf: ([0.9, 0.6, 0.3], 1.0) for leaf in tree.nodes})
         tree.grow(frame, branches, [answer()] * len(branches), [torch.zeros(1, 64, 1, 1)] * len(branches))
     inner = tree.nodes[0].parent
     count = 0
@@ -431,6 +439,58 @@ def test_an_undecided_frame_keeps_its_logits_and_nothing_else():
         assert inner.recent == ()
         inner, count = inner.parent, count + 1
     assert count == 29
+
+
+def test_a_frame_costs_the_same_however_many_frames_wait():
+    """Three pathways that never agree: 4,000 frames took 25 s when each step walked back to the first of them."""
+    tree = planted(CODE)
+    tree.pop_final()
+    logits = torch.zeros(1, 1, 2, 2)
+    leaves = [Node(1, tree.nodes[0], logits, 1.0, None) for _ in range(3)]
+    start = time.process_time()
+    for frame in range(2, 4002):
+        tree.advance([Pathway(leaf) for leaf in leaves])
+        assert tree.pop_final() == []
+        leaves = [Node(frame, leaf, logits, 1.0, None) for leaf in leaves]
+    assert time.process_time() - start < 1
+    tree.advance([Pathway(node(4001, leaves[0].parent))] * 3)
+    assert [n.frame for n in tree.pop_final()] == list(range(1, 4002))
+
+
+def test_a_short_branch_that_dies_does_not_cost_the_long_one():
+    """A branch that starts and dies on every frame: its nodes are removed once, and the rest stays."""
+    tree = planted(CODE)
+    tree.pop_final()
+    a, b = node(1, tree.nodes[0]), node(1, tree.nodes[0])
+    stand(tree, a, b, b)
+    for frame in range(2, 200):
+        a, b, dead = node(frame, a), node(frame, b), node(frame, b)
+        stand(tree, a, b, dead)
+        assert tree.pop_final() == []
+        assert len(tree.nodes) == 3
+    a = node(200, a)
+    stand(tree, a, a, a)
+    assert len(tree.pop_final()) == 200
+
+
+def test_logits_of_frames_that_wait_long_leave_the_device():
+    class Logits:
+        """Stands for logits on a device."""
+
+        def __init__(self, device: str = "gpu") -> None:
+            self.device = device
+
+        def cpu(self) -> Logits:
+            return Logits("cpu")
+
+    tree = planted(CODE)
+    tree.pop_final()
+    leaves = [tree.nodes[0]] * 2
+    for frame in range(1, 100):
+        leaves = [Node(frame, leaf, Logits(), 1.0, None) for leaf in leaves]
+        stand(tree, *leaves)
+    devices = [n.logits.device for n in tree.pop_final(0)]
+    assert devices == ["cpu"] * (99 - WAITING_ON_DEVICE) + ["gpu"] * WAITING_ON_DEVICE
 
 
 @pytest.mark.parametrize("settings", [CODE, PAPER, GREEDY])
@@ -443,7 +503,7 @@ def test_maps_are_let_go_when_only_their_pointer_can_be_read(settings):
 def test_maps_of_a_batch_are_not_kept_alive_by_one_of_them():
     tree = planted(CODE)
     batch = torch.zeros(50, 64, 1, 1)
-    branches = tree.choose({tree.nodes[0]: ([0.9, 0.1, 0.1], 5.0)})
+    branches = choose(tree, {tree.nodes[0]: ([0.9, 0.1, 0.1], 5.0)})
     tree.grow(1, branches, [answer()], [batch[7:8]])
     memory = tree.nodes[0].memory
     assert memory is not None
