@@ -26,6 +26,8 @@ class Session(ABC):
         correction_kinds: prompts accepted by ``correct``.
         overlap: whether masks may overlap; otherwise a pixel belongs to one target. May be set before the first frame
             where the method can tell; ``reset`` keeps it.
+        keep_logits: whether answers have ``FrameMasks.logits``, where the method can give them.
+        keep_candidates: whether answers have ``FrameMasks.candidates``, where the method can give them.
         frame: index of the last frame taken, -1 before the first.
         size: (H, W) of the video, None before the first frame.
     """
@@ -34,6 +36,8 @@ class Session(ABC):
     outside_kinds: tuple[str, ...] = ()
     correction_kinds: tuple[str, ...] = ()
     overlap: bool = False
+    keep_logits: bool = False
+    keep_candidates: bool = False
     frame: int
     size: tuple[int, int] | None
 

@@ -15,7 +15,7 @@ from common.video.masks import (
     write_label_map,
 )
 from common.video.readers import ImageFolder, IteratorFrames, TensorFrames, open_video
-from common.video.types import FrameMasks, Prompt
+from common.video.types import FrameMasks, MaskCandidates, Prompt
 from common.video.video import Annotations, Frames, Video
 from common.video.video_file import VideoFile
 from common.video.writers import contact_sheet, overlay, write_video
@@ -24,6 +24,7 @@ __all__ = [
     "VOID",
     "Annotations",
     "FrameMasks",
+    "MaskCandidates",
     "Frames",
     "ImageFolder",
     "IteratorFrames",

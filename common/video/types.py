@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -106,6 +107,19 @@ class Prompt:
 
 
 @dataclass(frozen=True, eq=False)
+class MaskCandidates:
+    """What the network offers for an ambiguous prompt.
+
+    Attributes:
+        masks: bool (K, H, W) at video resolution; each as if it were alone on the frame.
+        ious: predicted IoU float32 (K,) in (0, 1). The answer is the candidate of the largest.
+    """
+
+    masks: Tensor
+    ious: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class FrameMasks:
     """Prediction for one frame.
 
@@ -117,6 +131,10 @@ class FrameMasks:
         categories: N indices in the vocabulary, from 0, if the prompt has one.
         class_scores: float32 (N, C), confidence for each of the vocabulary's C names. Instance segmentation (VIS)
             averages them over a target's frames and counts every pair of target and name as a detection.
+        logits: float32 (N, H, W), mask logits at video resolution before any rule of overlap, where the session was
+            asked for them (``keep_logits``); a target's mask alone is where they are above 0.
+        candidates: by target, the candidate masks of an ambiguous prompt (one point) on this frame, where the session
+            was asked for them (``keep_candidates``).
 
     Raises:
         ValueError: masks, categories or class scores do not match the targets.
@@ -128,6 +146,8 @@ class FrameMasks:
     scores: Tensor
     categories: tuple[int, ...] | None = None
     class_scores: Tensor | None = None
+    logits: Tensor | None = None
+    candidates: Mapping[int, MaskCandidates] | None = None
 
     def __post_init__(self) -> None:
         if self.masks.dtype != torch.bool or self.masks.ndim != 3 or len(self.masks) != len(self.targets):
@@ -135,13 +155,20 @@ class FrameMasks:
                 f"frame {self.frame}: masks must be boolean (N, H, W) with N = {len(self.targets)}, "
                 f"not {self.masks.dtype} {tuple(self.masks.shape)}"
             )
-        for name, values in (("categories", self.categories), ("class scores", self.class_scores)):
+        rows = {"categories": self.categories, "class scores": self.class_scores, "logits": self.logits}
+        for name, values in rows.items():
             if values is not None and len(values) != len(self.targets):
                 raise ValueError(f"frame {self.frame}: {len(values)} {name} for {len(self.targets)} targets")
 
     @classmethod
     def from_logits(
-        cls, frame: int, targets: tuple[int, ...], logits: Tensor, scores: Tensor, overlap: bool = False
+        cls,
+        frame: int,
+        targets: tuple[int, ...],
+        logits: Tensor,
+        scores: Tensor,
+        overlap: bool = False,
+        given: Collection[int] = (),
     ) -> FrameMasks:
         """Threshold logits at 0.
 
@@ -151,11 +178,16 @@ class FrameMasks:
             logits: float (N, H, W).
             scores: float32 (N,).
             overlap: allow overlapping masks. Otherwise a pixel goes to the target with the largest logit, the first of
-                equals, as in the non-overlap rule of the ``sam2`` predictor.
+                equals, as in the non-overlap rule of the ``sam2`` predictor, but for ``given``.
+            given: targets whose mask on this frame is the user's. Their pixels are theirs whatever the other logits;
+                where two given masks overlap, a pixel belongs to the smaller one, so that a nested one is not lost.
         """
         masks = logits > 0
         if not overlap and len(targets) > 1:
-            first = logits.argmax(0, keepdim=True)
+            rows = torch.tensor([target in given for target in targets], device=logits.device)
+            owned = torch.where(masks & rows[:, None, None], torch.inf, logits)
+            order = masks.flatten(1).sum(1).argsort(stable=True) if rows.any() else torch.arange(len(targets))
+            first = order.to(logits.device)[owned[order].argmax(0, keepdim=True)]
             masks &= first == torch.arange(len(targets), device=logits.device)[:, None, None]
         return cls(frame, targets, masks, scores)
 

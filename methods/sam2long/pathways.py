@@ -15,6 +15,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from common.nn.sam2 import Bank, Candidates
+from common.nn.sam2.postprocess import closest_prompted
 
 TRACKED_MAPS = 6  # SAM 2's num_maskmem 7, less the prompted frame
 PROMPT_SLOT = 6  # row of the temporal table for prompted frames
@@ -118,14 +119,74 @@ class TargetMemory(ABC):
 
     Attributes:
         prompted: memories of prompted frames and query images, which all pathways read.
+        max_prompted: number of prompted frames that a frame reads, see ``PostProcessing``; -1 = all.
         pathways: the P pathways.
     """
 
     def __init__(self, count: int, max_pointers: int) -> None:
         self.count, self.max_pointers = count, max_pointers
         self.prompted: list[Memory] = []
+        self.max_prompted = -1
         self.pathways: list[Pathway] = []
         self._waiting: deque[list[Node]] = deque()  # distinct nodes of each frame that is not final, oldest frame first
+
+    def readable(self, frame: int) -> tuple[list[Memory], list[Memory], list[Memory]]:
+        """Select the prompted memories that a frame reads, by ``max_prompted``.
+
+        Args:
+            frame: index of the frame.
+
+        Returns:
+            Memories whose maps are read; those among them that are not in the future, whose pointers are read too; the
+            others, which SAM 2 reads as tracked frames where they are near enough.
+        """
+        chosen = set(closest_prompted(frame, dict.fromkeys(m.frame for m in self.prompted), self.max_prompted))
+        maps = [m for m in self.prompted if m.frame in chosen]
+        return maps, [m for m in maps if m.frame <= frame], [m for m in self.prompted if m.frame not in chosen]
+
+    def correct(self, frame: int, candidates: Candidates, memory: Tensor) -> None:
+        """Replace the answer and the memory of the last frame, on all pathways.
+
+        The memory of a prompted frame stays one that all frames read; that of a tracked frame stays among the tracked
+        ones, as in the ``sam2`` package, and is read even where the selection had left the frame out.
+
+        Args:
+            frame: index of the last frame.
+            candidates: the corrected prediction, B = 1, K = 1.
+            memory: memory map bfloat16 (1, 64, S/16, S/16).
+        """
+        logits, score = candidates.visible_logits, float(candidates.score)
+        new = Memory(frame, candidates.pointers[:, 0], score, memory)
+        places = [place for place, m in enumerate(self.prompted) if m.frame == frame]
+        for place in places:
+            self.prompted[place] = new
+        for node in self.nodes:
+            node.logits, node.score = logits, score
+            if not places:
+                node.memory = new
+                node.recent = (*(m for m in node.recent if m.frame != frame), new)
+
+    def clear(self, frame: int) -> None:
+        """Make a prompted last frame one that was tracked: its answer stays, its memory is no longer read by all.
+
+        Args:
+            frame: index of the last frame.
+        """
+        cleared = [m for m in self.prompted if m.frame == frame]
+        self.prompted = [m for m in self.prompted if m.frame != frame]
+        for node in self.nodes if cleared else []:
+            node.memory = cleared[-1]
+            node.recent = (*(m for m in node.recent if m.frame != frame), cleared[-1])
+
+    def forget_around(self, frame: int, reach: int) -> None:
+        """Forget the memories of tracked frames around a frame, which itself is kept.
+
+        Args:
+            frame: its index.
+            reach: number of frames.
+        """
+        for node in self.nodes:
+            node.recent = tuple(m for m in node.recent if m.frame == frame or abs(m.frame - frame) > reach)
 
     @property
     def nodes(self) -> list[Node]:
@@ -140,8 +201,17 @@ class TargetMemory(ABC):
             candidates: the prediction from the prompt, B = 1, K = 1.
             memory: memory map bfloat16 (1, 64, S/16, S/16).
         """
+        self.prompted.append(Memory(frame, candidates.pointers[:, 0], float(candidates.score), memory))
+        self.answer(frame, candidates)
+
+    def answer(self, frame: int, candidates: Candidates) -> None:
+        """Continue every pathway by one answer, whose memory is among ``prompted``.
+
+        Args:
+            frame: index of the frame.
+            candidates: the prediction, B = 1, K = 1.
+        """
         logits, score = candidates.visible_logits, float(candidates.score)
-        self.prompted.append(Memory(frame, candidates.pointers[:, 0], score, memory))
         if not self.pathways:
             root = Node(frame, None, logits, score, None)
             self.advance([Pathway(root) for _ in range(self.count)])

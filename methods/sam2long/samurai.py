@@ -122,12 +122,13 @@ class SamuraiMemory(TargetMemory):
     def bank(self, node: Node, frame: int) -> Bank:
         """Return the memories that the next frame reads."""
         maps = [m for m in node.recent if m.map is not None and (m.selected or m is node.memory)][-TRACKED_MAPS:]
+        prompted, past, _ = self.readable(frame)
         pointers = [m for m in reversed(node.recent) if frame - m.frame < self.max_pointers]
         return Bank(
-            maps=[m.map for m in self.prompted + maps if m.map is not None],
-            slots=[PROMPT_SLOT] * len(self.prompted) + list(range(len(maps) - 1, -1, -1)),
-            pointers=[m.pointer for m in self.prompted + pointers],
-            offsets=[float(frame - m.frame) for m in self.prompted + pointers],
+            maps=[m.map for m in prompted + maps if m.map is not None],
+            slots=[PROMPT_SLOT] * len(prompted) + list(range(len(maps) - 1, -1, -1)),
+            pointers=[m.pointer for m in past + pointers],
+            offsets=[float(frame - m.frame) for m in past + pointers],
             max_pointers=self.max_pointers,
         )
 

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from common.errors import InputError
 from common.inference.session import check_tracked
 from common.nn.sam2 import SAM2, Candidates, FrameFeatures
+from common.nn.sam2.postprocess import PLAIN, PostProcessing
 from common.nn.sam2.session import SAM2Session
 from common.video import FrameMasks, Prompt
 from methods.sam2long.dam4sam import DAM4SAMSettings, DistractorAwareMemory
-from methods.sam2long.pathways import Branch, Prediction, TargetMemory
+from methods.sam2long.pathways import Branch, Memory, Node, Prediction, TargetMemory
 from methods.sam2long.picks import TreeSettings
 from methods.sam2long.samurai import SamuraiMemory, SamuraiSettings
 from methods.sam2long.tree import MemoryTree
 
 MAX_POINTERS = 16
+CLEARED = 7  # tracked frames on either side of an input that are forgotten, for ``clear_around_input``
 
 MemorySettings = TreeSettings | SamuraiSettings | DAM4SAMSettings
 """Hyper-parameters of a memory rule; their class says which."""
@@ -30,6 +34,40 @@ def new_memory(settings: MemorySettings, max_pointers: int) -> TargetMemory:
     if isinstance(settings, DAM4SAMSettings):
         return DistractorAwareMemory(settings, max_pointers)
     return MemoryTree(settings, max_pointers)
+
+
+@dataclass
+class AheadPrompt:
+    """A prompt on a frame that has not been taken.
+
+    Attributes:
+        prompt: as given.
+        decoded: B = 1, K = 3 where the prompt is one point, else K = 1.
+        answer: the prediction, B = 1, K = 1.
+        memory: of the frame.
+    """
+
+    prompt: Prompt
+    decoded: Candidates
+    answer: Candidates
+    memory: Memory
+
+
+@dataclass
+class LastFrame:
+    """What corrections of the last frame need.
+
+    Attributes:
+        features: of the frame.
+        embeddings: by tracked target, the features conditioned on the memory of its best pathway, (1, C, h, w).
+        points: by target, the points that it has been given on the frame, (1, P, 2), with labels (1, P).
+        answers: the leaf of the best pathway of every target on the frame.
+    """
+
+    features: FrameFeatures
+    embeddings: dict[int, Tensor] = field(default_factory=dict)
+    points: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    answers: dict[int, Node] = field(default_factory=dict)
 
 
 class SAM2LongSession(SAM2Session):
@@ -49,19 +87,29 @@ class SAM2LongSession(SAM2Session):
         settings: of the memory; they say which rule.
         max_lag: return a frame at most this many frames late, by the best pathway then; 0 = at once; None = when final.
         length: number of frames, where known; SAM 2 divides pointer distances by min(length, 16) - 1.
+        options: post-processing.
     """
 
+    correction_kinds = ("mask", "box", "points")
+
     def __init__(
-        self, sam2: SAM2, settings: MemorySettings, max_lag: int | None = None, length: int | None = None
+        self,
+        sam2: SAM2,
+        settings: MemorySettings,
+        max_lag: int | None = None,
+        length: int | None = None,
+        options: PostProcessing = PLAIN,
     ) -> None:
         self.settings, self.max_lag = settings, max_lag
         self.max_pointers = min(max(length or MAX_POINTERS, 2), MAX_POINTERS)
-        super().__init__(sam2)
+        super().__init__(sam2, options)
 
     def reset(self) -> None:
         """Forget everything: the session is as new."""
         super().reset()
         self.trees: dict[int, TargetMemory] = {}
+        self._ahead: dict[int, dict[int, AheadPrompt]] = {}  # frame not yet taken -> target -> its prompt there
+        self._last: LastFrame | None = None  # what corrections of the last frame need
 
     @torch.inference_mode()
     def step(self, frame: Tensor, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
@@ -75,14 +123,118 @@ class SAM2LongSession(SAM2Session):
         for prompt in prompts:
             if prompt.image is not None:
                 self._prompt(self._encode(prompt.image.to(frame.device)), prompt)
-        frame_prompts = {prompt.target: prompt for prompt in prompts if prompt.image is None}
-        if self.trees or frame_prompts:
-            features = self._encode(frame)
-            self._track(features, [tree for target, tree in self.trees.items() if target not in frame_prompts])
-            for prompt in frame_prompts.values():
+        on_frame = [prompt for prompt in prompts if prompt.image is None]
+        ahead = self._ahead.pop(self.frame, {})
+        self._last = None
+        if self.trees or on_frame or ahead:
+            self._last = LastFrame(features := self._encode(frame))
+            corrected = [p for p in on_frame if p.mask is None and (p.target in self.trees or p.target in ahead)]
+            fresh = [p for p in on_frame if p not in corrected]
+            prompted = {prompt.target for prompt in fresh} | ahead.keys()
+            self._track(features, {target: tree for target, tree in self.trees.items() if target not in prompted})
+            for target, given in ahead.items():
+                self._start(target).answer(self.frame, given.answer)
+                self._remember_prompt(given.prompt, given.decoded)
+            for prompt in fresh:
                 self._prompt(features, prompt)
+            for prompt in corrected:
+                self._correct(self._last, prompt)
+            self._last.answers = {target: tree.pathways[0].node for target, tree in self.trees.items()}
         self._pending[self.frame] = tuple(sorted(self.trees))
         return self._answers(self.max_lag)
+
+    @torch.inference_mode()
+    def correct(self, prompts: Sequence[Prompt]) -> FrameMasks:
+        """Correct the answer for the last frame; see ``Session.correct``.
+
+        As in the ``sam2`` package: points are added to the earlier points of the target on this frame and decoded with
+        the memory that the frame was read with, none on a frame where the target was prompted; a box takes the place of
+        earlier points. The earlier logits are fed back, clamped to +-32. A mask is the answer. With several pathways
+        the memory and the logits are those of the best one, and the answer is that of all.
+
+        Raises:
+            InputError: see ``Session.check_correction``; the session is unchanged.
+        """
+        last = self._last
+        self.check_correction(prompts, last.answers if last else ())
+        assert last is not None
+        for prompt in prompts:
+            check_tracked(prompt.target, self.trees)  # it may have been dropped since
+        for prompt in prompts:
+            self._correct(last, prompt)
+            last.answers[prompt.target] = self.trees[prompt.target].pathways[0].node
+        return self._last_masks(last)
+
+    @torch.inference_mode()
+    def clear(self, target: int) -> FrameMasks:
+        """Forget what the user said about a target on the last frame; the answer stays as it is.
+
+        As in the ``sam2`` package: the memory of a prompted frame becomes that of a tracked one. On the first frame of
+        the target nothing else is known about it, so that it is to be dropped or prompted anew instead.
+
+        Args:
+            target: its id.
+
+        Returns:
+            The answer for the last frame, with all its targets.
+
+        Raises:
+            InputError: the target is not on the last frame, or no other prompt of it is left.
+        """
+        last = self._last
+        check_tracked(target, last.answers if last else ())
+        check_tracked(target, self.trees)
+        assert last is not None
+        tree = self.trees[target]
+        if all(memory.frame == self.frame for memory in tree.prompted):
+            raise InputError(
+                f"target {target} has no prompt but those on frame {self.frame}; drop it, or prompt it there anew"
+            )
+        tree.clear(self.frame)
+        last.points.pop(target, None)
+        self._given[self.frame].discard(target)
+        self._candidates[self.frame].pop(target, None)
+        return self._last_masks(last)
+
+    @torch.inference_mode()
+    def prompt_ahead(self, index: int, frame: Tensor, prompts: Sequence[Prompt]) -> None:
+        """Give the prompts of a later frame in advance, so that earlier frames read them.
+
+        As in the ``sam2`` package where prompts on several frames are given before tracking: the later frame is decoded
+        without memory, and all frames from the target's first prompt on read its map, those after it its pointer too.
+        A target starts on the first frame on which it is prompted.
+
+        Args:
+            index: of the frame, which has not been taken.
+            frame: uint8 RGB (H, W, 3), on the device of the method.
+            prompts: on the frame, none of them on an outside image.
+
+        Raises:
+            InputError: the frame has been taken, a prompt of the target on it has been given, a prompt lies on an outside
+                image, the memory is DAM4SAM's, or see ``Session.check``; the session is unchanged.
+        """
+        if isinstance(self.settings, DAM4SAMSettings):
+            raise InputError("the memory of DAM4SAM reads prompted frames of the past only; give prompts in time")
+        if index <= self.frame:
+            raise InputError(f"frame {index} has been taken; give its prompts with it, or correct the last frame")
+        size = (frame.shape[0], frame.shape[1])
+        if self.size not in (None, size):
+            raise InputError(f"frame {index} is {size[0]}x{size[1]}, the video is {self.size[0]}x{self.size[1]}")
+        self._check_prompts(prompts, index, size, self.kinds, ())
+        for prompt in prompts:
+            if prompt.target in self._ahead.get(index, {}):
+                raise InputError(f"frame {index}: target {prompt.target} has a prompt there already")
+        self.size = size
+        features = self._encode(frame)
+        for prompt in prompts:
+            decoded = self._decode_prompt(features, prompt)
+            answer = self._clean(decoded.best())
+            memory = Memory(
+                index, answer.pointers[:, 0], float(answer.score), self._encode_memory(features, answer, prompted=True)
+            )
+            self._ahead.setdefault(index, {})[prompt.target] = AheadPrompt(prompt, decoded, answer, memory)
+            if prompt.target in self.trees:
+                self.trees[prompt.target].prompted.append(memory)
 
     def finish(self) -> list[FrameMasks]:
         """Return the remaining frames, by the best pathway."""
@@ -96,14 +248,17 @@ class SAM2LongSession(SAM2Session):
         """
         check_tracked(target, self.trees)
         self._collect_final(target, self.trees.pop(target), 0)
+        for given in self._ahead.values():
+            given.pop(target, None)
 
-    def _track(self, features: FrameFeatures, trees: list[TargetMemory]) -> None:
+    def _track(self, features: FrameFeatures, tracked: dict[int, TargetMemory]) -> None:
         """Track targets on a frame; every distinct pathway of every target is a row of one batch.
 
         Args:
             features: of the frame.
-            trees: of the targets.
+            tracked: of the targets, by id.
         """
+        trees = list(tracked.values())
         rows = [(tree, node) for tree in trees for node in tree.nodes]
         if not rows:
             return
@@ -122,22 +277,77 @@ class SAM2LongSession(SAM2Session):
         choice = torch.tensor([branch.candidate for _, branch in branches], device=embedding.device)
         picked = candidates.rows(index).pick(choice)
         maps = self._encode_memory(features, picked)
+        picked = self._clean(picked)
         for tree in trees:
             of_tree = [i for i, (owner, _) in enumerate(branches) if owner is tree]
             chosen = [picked.rows(torch.tensor([i], device=index.device)) for i in of_tree]
             tree.grow(self.frame, [branches[i][1] for i in of_tree], chosen, [maps[i : i + 1] for i in of_tree])
+        assert self._last is not None
+        for target, tree in tracked.items():
+            row = next(row_of[b.parent] for owner, b in branches if owner is tree and 0 in b.totals)
+            self._last.embeddings[target] = embedding[row : row + 1].clone()
 
-    def _encode_memory(self, features: FrameFeatures, picked: Candidates) -> Tensor:
+    def _encode_memory(self, features: FrameFeatures, picked: Candidates, prompted: bool = False) -> Tensor:
         """Encode memory maps and store them in bfloat16, as SAM 2 does."""
-        return self.sam2.encode_memory(features, picked).bfloat16()
+        binarize = prompted and self.options.binarize_clicks
+        return self.sam2.encode_memory(features, picked, binarize).bfloat16()
+
+    def _start(self, target: int) -> TargetMemory:
+        """Return the memory of a target; a new one holds what was given ahead."""
+        if target not in self.trees:
+            tree = new_memory(self.settings, self.max_pointers)
+            tree.max_prompted = self.options.max_prompted_frames
+            ahead = (given[target] for given in self._ahead.values() if target in given)
+            tree.prompted += [given.memory for given in ahead]
+            self.trees[target] = tree
+        return self.trees[target]
+
+    def _remember_prompt(self, prompt: Prompt, decoded: Candidates) -> None:
+        """Keep what corrections of a frame of the video need to know about its prompt."""
+        self._note(prompt, decoded)
+        assert self._last is not None
+        if prompt.mask is None:
+            self._last.points[prompt.target] = self._points(prompt)
+        if self.options.clear_around_input:
+            self.trees[prompt.target].forget_around(self.frame, CLEARED)
+
+    def _correct(self, last: LastFrame, prompt: Prompt) -> None:
+        """Correct a target on the last frame."""
+        target, features = prompt.target, last.features
+        tree = self.trees[target]
+        if prompt.mask is not None:
+            last.points.pop(target, None)
+            decoded = self._decode_prompt(features, prompt)
+        else:
+            points, labels = self._points(prompt)
+            if prompt.box is None and target in last.points:
+                before = last.points[target]
+                points, labels = torch.cat([before[0], points], 1), torch.cat([before[1], labels], 1)
+            embedding = last.embeddings.get(target)
+            if embedding is None:
+                embedding = self.sam2.without_memory(features)
+            decoded = self._decode_points(embedding, features, points, labels, tree.pathways[0].node.logits)
+            last.points[target] = points, labels
+        answer = self._clean(decoded.best())
+        self._note(prompt, decoded)
+        tree.correct(self.frame, answer, self._encode_memory(features, answer, prompted=True))
+        if self.options.clear_around_input:
+            tree.forget_around(self.frame, CLEARED)
+
+    def _last_masks(self, last: LastFrame) -> FrameMasks:
+        """Return the answer for the last frame."""
+        targets = tuple(sorted(last.answers))
+        return self._masks(self.frame, targets, [last.answers[target] for target in targets])
 
     def _prompt(self, features: FrameFeatures, prompt: Prompt) -> None:
         """Add a prompted frame or query image to the tree of its target."""
-        answer = self._prompt_prediction(features, prompt)
-        tree = self.trees.setdefault(prompt.target, new_memory(self.settings, self.max_pointers))
-        memory = self._encode_memory(features, answer)
+        decoded = self._decode_prompt(features, prompt)
+        answer = self._clean(decoded.best())
+        tree = self._start(prompt.target)
+        memory = self._encode_memory(features, answer, prompted=True)
         if prompt.image is None:
             tree.prompt(self.frame, answer, memory)
+            self._remember_prompt(prompt, decoded)
         else:
             tree.query(self.frame, answer, memory)
 

@@ -36,22 +36,24 @@ class MemoryTree(TargetMemory):
 
     def bank(self, node: Node, frame: int) -> Bank:
         """Return the memories that the lineage of a leaf reads on the next frame."""
+        prompted, past, others = self.readable(frame)
         if self.settings.selection:
             maps, map_slots, pointers, offsets = self._selected(node)
         else:
-            maps = [m for m in node.recent if frame - m.frame <= TRACKED_MAPS]
+            before = sorted((m for m in (*node.recent, *others) if m.frame < frame), key=lambda m: m.frame)
+            maps = [m for m in before if frame - m.frame <= TRACKED_MAPS and m.map is not None]
             map_slots = [frame - m.frame - 1 for m in maps]
-            pointers = [m for m in reversed(node.recent) if frame - m.frame < self.max_pointers]
+            pointers = [m for m in reversed(before) if frame - m.frame < self.max_pointers]
             offsets = [frame - m.frame for m in pointers]
         bank = Bank(
-            maps=[m.map for m in self.prompted + maps if m.map is not None],
-            slots=[PROMPT_SLOT] * len(self.prompted) + map_slots,
-            pointers=[m.pointer for m in self.prompted + pointers],
-            offsets=[float(frame - m.frame) for m in self.prompted] + [float(d) for d in offsets],
+            maps=[m.map for m in prompted + maps if m.map is not None],
+            slots=[PROMPT_SLOT] * len(prompted) + map_slots,
+            pointers=[m.pointer for m in past + pointers],
+            offsets=[float(frame - m.frame) for m in past] + [float(d) for d in offsets],
             max_pointers=self.max_pointers,
         )
         if self.settings.modulation and len(bank.maps) > 1:
-            self._modulate(bank, maps, pointers)
+            self._modulate(bank, prompted + maps, past + pointers)
         return bank
 
     def _selected(self, node: Node) -> tuple[list[Memory], list[int], list[Memory], list[int]]:
@@ -80,13 +82,16 @@ class MemoryTree(TargetMemory):
         """
         assert self.settings.modulation is not None
         low, high = self.settings.modulation
-        prompted = [PROMPT_SCORE] * len(self.prompted)
         device = bank.maps[0].device
-        bank.map_weights = rank_weights(prompted + [m.score for m in maps], low, high)[None].to(device)
-        weights = rank_weights(prompted + [m.score for m in pointers], low, high)
+        bank.map_weights = rank_weights(self._scores(maps), low, high)[None].to(device)
+        weights = rank_weights(self._scores(pointers), low, high)
         if self.settings.equation_variant == "paper":
             weights = torch.ones_like(weights)
         bank.pointer_weights = weights[None].to(device)
+
+    def _scores(self, memories: list[Memory]) -> list[float]:
+        """Return the occlusion scores that the modulation ranks."""
+        return [PROMPT_SCORE if m in self.prompted else m.score for m in memories]
 
     def choose(self, predictions: Mapping[Node, Prediction], size: tuple[int, int]) -> list[Branch]:
         """Choose the P candidates that continue the pathways on a frame (equations 2 to 4)."""

@@ -60,12 +60,12 @@ class VQSAMSession(SAM2Session):
     Args:
         network: VQ-SAM's network, in eval mode.
         clip_length: frames of a clip.
-        overlap: frames that two consecutive clips share. Of their two predictions the more confident is returned, by
+        clip_overlap: frames that two consecutive clips share. Of their two predictions the more confident is returned, by
             the size of the occlusion score, the earlier on ties.
     """
 
-    def __init__(self, network: VQSAMNetwork, clip_length: int = 7, overlap: int = 0) -> None:
-        self.network, self.clip_length, self.overlap = network, clip_length, overlap
+    def __init__(self, network: VQSAMNetwork, clip_length: int = 7, clip_overlap: int = 0) -> None:
+        self.network, self.clip_length, self.clip_overlap = network, clip_length, clip_overlap
         super().__init__(network.sam2)
 
     def reset(self) -> None:
@@ -92,7 +92,7 @@ class VQSAMSession(SAM2Session):
             if target not in by_target or by_target[target].image is not None:
                 state.clip.append(self.frame)
                 if len(state.clip) == self.clip_length:
-                    self._segment(target, state, self.overlap)
+                    self._segment(target, state, self.clip_overlap)
         self._pending[self.frame] = tuple(sorted(self.targets))
         return self._answers()
 
@@ -129,6 +129,8 @@ class VQSAMSession(SAM2Session):
         self.targets[target] = Target(self.network.encode_query(features, mask))
         if prompt.image is None:
             answer = self.sam2.take_mask(features, mask)
+            if prompt.mask is not None:
+                self._given[self.frame].add(target)
             self._final[self.frame][target] = Answer(answer.visible_logits[0, 0], float(answer.score))
 
     def _segment(self, target: int, state: Target, keep: int) -> None:

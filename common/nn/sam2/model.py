@@ -20,6 +20,7 @@ from transformers.models.sam2_video.modeling_sam2_video import get_1d_sine_pe
 from common.nn.preprocessing import normalise, resize_logits
 from common.nn.sam2.attention import read_memory
 from common.nn.sam2.config import sam2_config
+from common.nn.sam2.postprocess import PACKAGE, PostProcessing
 from common.nn.sam2.trunk import encode_trunk
 from common.nn.sam2.types import Bank, Candidates, FrameFeatures
 
@@ -33,8 +34,12 @@ class SAM2(nn.Module):
         size: ``tiny``, ``small``, ``base_plus``, ``large`` or ``nano``.
         version: ``"2"`` or ``"2.1"``.
         image_size: side of the square input, divisible by 32; default 1024 (nano 128).
+
+    Attributes:
+        predictor_options: post-processing of the predictors on this network; sessions have their own.
     """
 
+    predictor_options: PostProcessing = PACKAGE
     net: Any  # transformers' Sam2VideoModel; its attributes are not typed
     position: Tensor
     memory_position: Tensor
@@ -191,23 +196,34 @@ class SAM2(nn.Module):
         mask: Tensor | None = None,
         multimask: bool = True,
         presence: float = 0.0,
+        dynamic_multimask: bool = False,
     ) -> Candidates:
         """Decode candidate masks.
 
         Args:
             embedding: from ``read`` or ``without_memory``, (B, C, h, w).
             features: of the frame, for the fine maps.
-            points: (B, P, 2) in pixels of the input; a box is two points, labelled 2 and 3, ahead of the others.
+            points: (B, P, 2) in pixels of the input; a box is two points, labelled 2 and 3, ahead of the others. None
+                is one padding point, as in tracking; P = 0 is no point at all, as in the package's image predictor with
+                a mask alone.
             labels: int64 (B, P): 1 on the object, 0 off it, 2 and 3 box corners, -1 padding.
             mask: logits (B, 1, S/4, S/4) of a mask prompt.
             multimask: decode three candidates, else one from the single-mask token.
             presence: occlusion score above which an object has a mask and a pointer.
+            dynamic_multimask: where one candidate is decoded and its mask is not stable (the masks at logits of 0.05
+                and -0.05 have an IoU below 0.98), take the mask and predicted IoU of the best of the three; the pointer
+                stays that of the single-mask token. Not in training mode.
         """
         net, batch = self.net, len(embedding)
         if points is None or labels is None:
             points = embedding.new_zeros(batch, 1, 2)
             labels = torch.full((batch, 1), -1, device=embedding.device)
-        sparse, dense = net.prompt_encoder(points[:, None], labels[:, None], None, mask)
+        if points.shape[1]:
+            sparse, dense = net.prompt_encoder(points[:, None], labels[:, None], None, mask)
+        else:
+            _, dense = net.prompt_encoder(None, None, None, mask)
+            sparse = dense.new_zeros(batch, 1, 0, dense.shape[1])
+        net.mask_decoder.dynamic_multimask_via_stability = dynamic_multimask
         logits, ious, tokens, score = net.mask_decoder(
             image_embeddings=embedding,
             image_positional_embeddings=net.get_image_wide_positional_embeddings().expand(batch, -1, -1, -1),
@@ -252,12 +268,13 @@ class SAM2(nn.Module):
         score = torch.where(present, 10.0, -10.0)
         return Candidates(logits, torch.ones_like(logits[:, :, 0, 0]), score, pointers, presence)
 
-    def encode_memory(self, features: FrameFeatures, candidates: Candidates) -> Tensor:
+    def encode_memory(self, features: FrameFeatures, candidates: Candidates, binarize: bool = False) -> Tensor:
         """Encode a frame and its chosen masks as memory.
 
         Args:
             features: of one frame, or of B frames.
             candidates: the chosen masks, K = 1.
+            binarize: encode the masks thresholded at 0 instead of as probabilities.
 
         Returns:
             Memory maps (B, 64, S/16, S/16).
@@ -265,7 +282,8 @@ class SAM2(nn.Module):
         net, config = self.net, self.net.config
         side = (self.image_size, self.image_size)
         logits = resize_logits(candidates.visible_logits, side)
-        mask = logits.sigmoid() * config.sigmoid_scale_for_mem_enc + config.sigmoid_bias_for_mem_enc
+        probabilities = (logits > 0).float() if binarize else logits.sigmoid()
+        mask = probabilities * config.sigmoid_scale_for_mem_enc + config.sigmoid_bias_for_mem_enc
         memory: Tensor = net.memory_encoder(features.embedding, mask.to(features.embedding.dtype))[0]
         if net.occlusion_spatial_embedding_parameter is not None:
             absent = (candidates.score <= 0).view(-1, 1, 1, 1)

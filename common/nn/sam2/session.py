@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -11,9 +12,12 @@ from torch import Tensor
 from common.inference.session import Session
 from common.nn.preprocessing import resize_logits
 from common.nn.sam2.model import SAM2
+from common.nn.sam2.postprocess import PLAIN, PostProcessing
 from common.nn.sam2.prompts import prompt_points, resize_mask_prompts
 from common.nn.sam2.types import Candidates, FrameFeatures
-from common.video import FrameMasks, Prompt
+from common.video import FrameMasks, MaskCandidates, Prompt
+
+FED_BACK = 32.0  # logits that are fed back are clamped to this, as in the sam2 package
 
 
 class Answer(Protocol):
@@ -36,13 +40,14 @@ class SAM2Session(Session):
 
     Args:
         sam2: the network, in eval mode.
+        options: post-processing of the masks.
     """
 
     kinds = ("mask", "box", "points")
     outside_kinds: tuple[str, ...] = ("mask", "box")
 
-    def __init__(self, sam2: SAM2) -> None:
-        self.sam2 = sam2
+    def __init__(self, sam2: SAM2, options: PostProcessing = PLAIN) -> None:
+        self.sam2, self.options = sam2, options
         self.reset()
 
     def reset(self) -> None:
@@ -51,32 +56,89 @@ class SAM2Session(Session):
         self.size: tuple[int, int] | None = None
         self._pending: dict[int, tuple[int, ...]] = {}  # frames not yet returned -> their targets
         self._final: dict[int, dict[int, Answer]] = defaultdict(dict)  # frame -> target -> prediction
+        # of the frames that are pending, and of the last one
+        self._given: dict[int, set[int]] = defaultdict(set)  # frame -> targets whose mask the user gave
+        self._candidates: dict[int, dict[int, Candidates]] = defaultdict(dict)  # frame -> target -> of one point
 
     def _encode(self, image: Tensor) -> FrameFeatures:
         """Encode an image uint8 (H, W, 3)."""
         return self.sam2.encode(self.sam2.preprocess(image.permute(2, 0, 1)[None]))
 
-    def _prompt_prediction(self, features: FrameFeatures, prompt: Prompt) -> Candidates:
+    def _clean(self, answer: Candidates) -> Candidates:
+        """Fill holes and remove sprinkles of an answer, as the options say."""
+        return replace(answer, logits=self.options.clean(answer.logits.float()))
+
+    def _note(self, prompt: Prompt, decoded: Candidates) -> None:
+        """Note what ``_masks`` has to know about a prompt on the last frame.
+
+        Args:
+            prompt: on a frame of the video.
+            decoded: B = 1, K = 3 where the prompt was ambiguous.
+        """
+        at, target = self.frame, prompt.target
+        self._candidates[at].pop(target, None)
+        self._given[at].discard(target)
+        if prompt.mask is not None:
+            self._given[at].add(target)
+        elif self.keep_candidates and decoded.logits.shape[1] > 1:
+            self._candidates[at][target] = decoded
+
+    def _decode_prompt(self, features: FrameFeatures, prompt: Prompt) -> Candidates:
         """Predict the target's mask on the frame or query image that carries its prompt.
 
-        A mask prompt is the prediction; points and boxes are decoded without memory. One point is ambiguous: of its
-        three candidates the one of largest predicted IoU is taken, as in SAM 2.
+        A mask prompt is the prediction; points and boxes are decoded without memory. One point is ambiguous and has
+        three candidates, of which SAM 2 takes the one of largest predicted IoU.
 
         Args:
             features: of the prompted image.
             prompt: its pixels are those of that image.
 
         Returns:
-            B = 1, K = 1.
+            B = 1, K = 3 for one point, else K = 1.
         """
         side, device = self.sam2.image_size, features.embedding.device
-        assert self.size is not None
-        height, width = self.size if prompt.image is None else prompt.image.shape[:2]
         if prompt.mask is not None:
             return self.sam2.take_mask(features, resize_mask_prompts(prompt.mask.to(device)[None], side).float())
-        points, labels = (x.to(device) for x in prompt_points(prompt, (height, width), side))
-        embedding = self.sam2.without_memory(features)
-        return self.sam2.decode(embedding, features, points, labels, multimask=points.shape[1] == 1).best()
+        return self._decode_points(self.sam2.without_memory(features), features, *self._points(prompt))
+
+    def _prompt_prediction(self, features: FrameFeatures, prompt: Prompt) -> Candidates:
+        """Return the answer to a prompt, B = 1, K = 1: the best of ``_decode_prompt``, cleaned."""
+        return self._clean(self._decode_prompt(features, prompt).best())
+
+    def _points(self, prompt: Prompt) -> tuple[Tensor, Tensor]:
+        """Return the points (1, P, 2) and labels (1, P) of a box and / or points, see ``prompt_points``."""
+        assert self.size is not None
+        height, width = self.size if prompt.image is None else prompt.image.shape[:2]
+        points, labels = prompt_points(prompt, (height, width), self.sam2.image_size)
+        device = self.sam2.position.device
+        return points.to(device), labels.to(device)
+
+    def _decode_points(
+        self,
+        embedding: Tensor,
+        features: FrameFeatures,
+        points: Tensor,
+        labels: Tensor,
+        logits: Tensor | None = None,
+    ) -> Candidates:
+        """Decode points: three candidates of a single one, else one candidate.
+
+        Args:
+            embedding: (1, C, h, w), with or without memory.
+            features: of the frame.
+            points: (1, P, 2).
+            labels: (1, P).
+            logits: float32 (1, 1, S/4, S/4) of the answer that they correct; clamped to +-32.
+        """
+        return self.sam2.decode(
+            embedding,
+            features,
+            points,
+            labels,
+            mask=None if logits is None else logits.clamp(-FED_BACK, FED_BACK),
+            multimask=points.shape[1] == 1,
+            dynamic_multimask=self.options.dynamic_multimask,
+        )
 
     def _pop_final(self) -> list[FrameMasks]:
         """Remove and return the oldest pending frames, in order, up to the first with a target that is not final."""
@@ -88,6 +150,12 @@ class SAM2Session(Session):
             del self._pending[frame]
             answers = self._final.pop(frame)
             out.append(self._masks(frame, targets, [answers[target] for target in targets]))
+            if frame < self.frame:
+                self._given.pop(frame, None)
+                self._candidates.pop(frame, None)
+        for notes in (self._given, self._candidates):  # of the frames before, which were kept for a correction
+            for frame in [at for at in notes if at < self.frame and at not in self._pending]:
+                del notes[frame]
         return out
 
     def _masks(self, frame: int, targets: tuple[int, ...], answers: list[Answer]) -> FrameMasks:
@@ -98,4 +166,16 @@ class SAM2Session(Session):
         device = self.sam2.position.device
         stacked = torch.stack([answer.logits.to(device).view(1, *answer.logits.shape[-2:]) for answer in answers])
         logits = resize_logits(stacked, self.size)[:, 0]
-        return FrameMasks.from_logits(frame, targets, logits, torch.tensor([answer.score for answer in answers]))
+        scores = torch.tensor([answer.score for answer in answers])
+        given = self._given.get(frame, set())
+        masks = FrameMasks.from_logits(frame, targets, logits, scores, self.overlap, given)
+        if not (self.keep_logits or self.keep_candidates):
+            return masks
+        candidates = None
+        if self.keep_candidates:
+            candidates = {
+                target: MaskCandidates(resize_logits(offered.visible_logits, self.size)[0] > 0, offered.ious[0].float())
+                for target, offered in self._candidates.get(frame, {}).items()
+                if target in targets
+            }
+        return replace(masks, logits=logits if self.keep_logits else None, candidates=candidates)

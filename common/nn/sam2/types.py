@@ -74,9 +74,7 @@ class Candidates:
 
     def rows(self, index: Tensor) -> Candidates:
         """Select rows of the batch by ``index`` int64 (n,)."""
-        return Candidates(
-            self.logits[index], self.ious[index], self.score[index], self.pointers[index], self.presence
-        )
+        return Candidates(self.logits[index], self.ious[index], self.score[index], self.pointers[index], self.presence)
 
     def best(self) -> Candidates:
         """Select the candidate of highest predicted IoU of each object, the first on ties: K = 1."""

@@ -242,7 +242,7 @@ def test_a_rows_name_tells_what_is_not_the_papers():
 
 def test_session_has_the_settings():
     session = VQSAM(image_size=SIDE, clip_length=5, overlap=2).session(9)
-    assert (session.clip_length, session.overlap) == (5, 2)
+    assert (session.clip_length, session.clip_overlap) == (5, 2)
 
 
 # Weights.

@@ -239,7 +239,7 @@ def test_occurrences_run_on_over_the_border_of_two_clips():
 def test_overlapping_clips_that_disagree_make_one_run_of_what_the_surer_saw():
     # clips 0-2, 2-4, 4-6; frame 2: seen by 1, denied by 4; frame 4: denied by 1, seen by 3
     fake = Fake(build().network.sam2, [[-1.0, 2.0, 1.0], [-4.0, 1.0, -1.0], [3.0, 1.0, -1.0]])
-    answers = flat(run(VQSAMSession(fake, 3, overlap=1), frames(7), [query()]))  # type: ignore[arg-type]
+    answers = flat(run(VQSAMSession(fake, 3, clip_overlap=1), frames(7), [query()]))  # type: ignore[arg-type]
     assert occurrences([bool(answer.masks.any()) for answer in answers]) == [(1, 1), (3, 5)]
 
 

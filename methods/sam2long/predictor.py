@@ -1,0 +1,24 @@
+"""Predictors with the names, arguments and results of the ``sam2`` package; see docs/predictors.md.
+
+A script written for the package runs with its import lines changed::
+
+    from methods.sam2long.predictor import build_sam2, build_sam2_video_predictor
+    from methods.sam2long.predictor import ImagePredictor as SAM2ImagePredictor
+    from methods.sam2long.predictor import AutomaticMaskGenerator as SAM2AutomaticMaskGenerator
+"""
+
+from methods.sam2long.predictors import (
+    AutomaticMaskGenerator,
+    ImagePredictor,
+    VideoPredictor,
+    build_sam2,
+    build_sam2_video_predictor,
+)
+
+__all__ = [
+    "AutomaticMaskGenerator",
+    "ImagePredictor",
+    "VideoPredictor",
+    "build_sam2",
+    "build_sam2_video_predictor",
+]
