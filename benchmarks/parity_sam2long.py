@@ -124,7 +124,9 @@ def main() -> int:
         case = CASES[name]
         predictor = build(case)
         with tempfile.TemporaryDirectory() as folder:
-            for index, frame in enumerate(case_video(case)):  # PNG data under the name the loader wants: nothing is lost
+            for index, frame in enumerate(
+                case_video(case)
+            ):  # PNG data under the name the loader wants: nothing is lost
                 Image.fromarray(frame.numpy()).save(f"{folder}/{index:05d}.jpg", format="PNG")
             theirs = [official_run(predictor, folder, case, prompt) for prompt in case_prompts(case)]
         targets = tuple(range(1, len(theirs) + 1))

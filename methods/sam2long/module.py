@@ -144,7 +144,9 @@ def _memory_settings(
         raise InputError(f"memory is {memory!r}; choose one of {', '.join(given)}")
     for rule, settings in given.items():
         if settings is not None and rule != memory:
-            raise InputError(f"memory is {memory}, but settings of {rule} are given; remove them, or give memory: {rule}")
+            raise InputError(
+                f"memory is {memory}, but settings of {rule} are given; remove them, or give memory: {rule}"
+            )
     if memory == "samurai":
         return samurai or SamuraiSettings()
     if memory == "dam4sam":

@@ -17,7 +17,10 @@ from common.nn.sam2 import SAM2
 from common.nn.sam2.weights import from_official
 from common.synthetic import SyntheticClips
 from common.video import Prompt, Video
+from methods.sam2long.dam4sam import DAM4SAMSettings
 from methods.sam2long.picks import TreeSettings
+from methods.sam2long.samurai import SamuraiSettings
+from methods.sam2long.session import MemorySettings
 
 PAPER = TreeSettings()
 FOURIER = "shared_image_embedding.positional_embedding"
@@ -35,7 +38,7 @@ class Case:
         visible: bias of the occlusion score: how sure the network is.
         iou: bias of the predicted IoU's logit, so that some frames pass δ_IoU and some do not.
         frames: of the clip.
-        settings: of the tree.
+        settings: of the memory.
         version: of SAM 2.
         side: of the network's input.
         start: frame on which the targets are prompted.
@@ -48,7 +51,7 @@ class Case:
     visible: float
     iou: float
     frames: int = 16
-    settings: TreeSettings = PAPER
+    settings: MemorySettings = PAPER
     version: str = "2.1"
     side: int = 1024
     start: int = 0
@@ -60,13 +63,18 @@ CASES = {
     "uncertain": Case("occlusion", 1, 1, 1.0, -1.2),
     "mixed": Case("reappear", 2, 2, 1.6, -0.6, settings=TreeSettings(confidence=1.8)),
     "long": Case("occlusion", 1, 1, 1.0, -1.2, 32, side=256),
-    "two pathways": Case(
-        "reappear", 2, 2, 1.6, -0.6, 32, TreeSettings(pathways=2, confidence=1.8), side=256
-    ),
+    "two pathways": Case("reappear", 2, 2, 1.6, -0.6, 32, TreeSettings(pathways=2, confidence=1.8), side=256),
     "four pathways": Case(
         "occlusion", 1, 3, 1.0, -0.5, 32, TreeSettings(pathways=4, iou_threshold=0.1), version="2", side=256, start=4
     ),
     "two targets": Case("occlusion", 3, 4, 1.0, -0.5, 24, side=256, targets=2),
+}
+
+FAMILY_CASES = {
+    "samurai": Case("occlusion", 1, 1, 2.0, 0.5, 32, SamuraiSettings(motion_weight=0.25), side=256),
+    "samurai uncertain": Case("reappear", 2, 2, 0.3, 0.0, 28, SamuraiSettings(motion_weight=0.25), side=256),
+    "dam4sam": Case("distractor", 1, 1, 2.0, 2.0, 32, DAM4SAMSettings(), side=256),
+    "dam4sam two targets": Case("occlusion", 3, 4, 0.5, 2.0, 28, DAM4SAMSettings(), side=256, targets=2),
 }
 
 
@@ -111,9 +119,7 @@ def seed_official(state: Mapping[str, Tensor], case: Case) -> dict[str, Tensor]:
 
 def case_video(case: Case) -> Video:
     """The generated clip of a case."""
-    clips = SyntheticClips(
-        case.preset, length=8, frames=case.frames, size=(120, 200), seed=11, objects=case.targets
-    )
+    clips = SyntheticClips(case.preset, length=8, frames=case.frames, size=(120, 200), seed=11, objects=case.targets)
     return clips[case.index]
 
 
