@@ -141,9 +141,9 @@ def main() -> int:
         score = max(abs(a - b) for mine, run in pairs for a, b in zip(mine, run["scores"], strict=True))
         certain = sum(abs(s) > case.settings.confidence for run in theirs for s in run["scores"])
         print(
-            f"{name}: {case.frames} frames, {len(targets)} targets, pixels that differ {differ} of {int(official.sum())} "
-            f"in masks, S differs by {drift:.1e}, occlusion score by {score:.1e}, distinct pathways {ours['distinct']}, "
-            f"certain frames {certain}, seconds a frame {sum(run['seconds'] for run in theirs):.2f} official, "
+            f"{name}: {case.frames} frames, {len(targets)} targets, pixels that differ {differ} of "
+            f"{int(official.sum())} in masks, S differs by {drift:.1e}, occlusion score by {score:.1e}, distinct pathways "
+            f"{ours['distinct']}, certain frames {certain}, seconds a frame {sum(run['seconds'] for run in theirs):.2f} official, "
             f"{ours['seconds']:.2f} ours",
             flush=True,
         )
