@@ -142,8 +142,10 @@ def main() -> int:
         certain = sum(abs(s) > case.settings.confidence for run in theirs for s in run["scores"])
         print(
             f"{name}: {case.frames} frames, {len(targets)} targets, pixels that differ {differ} of "
-            f"{int(official.sum())} in masks, S differs by {drift:.1e}, occlusion score by {score:.1e}, distinct pathways "
-            f"{ours['distinct']}, certain frames {certain}, seconds a frame {sum(run['seconds'] for run in theirs):.2f} official, "
+            f"{int(official.sum())} in masks, S differs by {drift:.1e}, "
+            f"occlusion score by {score:.1e}, distinct pathways "
+            f"{ours['distinct']}, certain frames {certain}, "
+            f"seconds a frame {sum(run['seconds'] for run in theirs):.2f} official, "
             f"{ours['seconds']:.2f} ours",
             flush=True,
         )

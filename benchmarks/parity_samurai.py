@@ -4,9 +4,9 @@
     python benchmarks/parity_samurai.py --method dam4sam --official PATH/TO/DAM4SAM [--record FILE]
 
 The official codes (github.com/yangchris11/samurai, Apache-2.0; github.com/jovanavidenovic/DAM4SAM, no licence) are
-not part of this project: unpack a checkout and give its path. SAMURAI also needs loguru, DAM4SAM vot-toolkit 0.7.1. They run
-on the CPU in float32 at 256 pixels, one target at a time, without post-processing; DAM4SAM's tracker, which is written
-for a GPU, is given the CPU in its place and frames that are resized as SAM 2 does.
+not part of this project: unpack a checkout and give its path. SAMURAI also needs loguru, DAM4SAM vot-toolkit 0.7.1.
+They run on the CPU in float32 at 256 pixels, one target at a time, without post-processing; DAM4SAM's tracker, which
+is written for a GPU, is given the CPU in its place and frames that are resized as SAM 2 does.
 """
 
 from __future__ import annotations
