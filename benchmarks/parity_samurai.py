@@ -73,7 +73,7 @@ def run_dam4sam(root: Path, case: Case) -> list[torch.Tensor]:
 
     official.torch = OnCPU(device=lambda name: torch.device("cpu"))
     torch.Tensor.cuda = lambda tensor, *args, **how: tensor
-    build = official.build_sam2_video_predictor
+    build = sys.modules["sam2.build_sam"].build_sam2_video_predictor  # as it is, also for the second case
     ours = SAM2("tiny", case.version, case.side)
 
     def seeded_predictor(config, checkpoint, device):
