@@ -122,8 +122,9 @@ class DistractorAwareMemory(TargetMemory):
     def bank(self, node: Node, frame: int) -> Bank:
         """Return the memories that the next frame reads.
 
-        Pointers of frames on which the target was not visible are not read. SAM 2 divides their distances in time by the
-        number of frames, at most 16, less one; the released tracker counts the frames seen so far, and so does this.
+        Pointers of frames on which the target was not visible are not read. SAM 2 divides their distances in time by
+        the number of frames, at most 16, less one; the released tracker counts the frames seen so far, and so does
+        this.
         """
         first = self.prompted[0]
         older = [m for m in self.prompted[1:] if m.frame < frame - 1]

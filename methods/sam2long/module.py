@@ -10,6 +10,7 @@ from torch import Tensor
 
 from common import optim
 from common.data.clip import Clip
+from common.errors import InputError
 from common.nn.sam2 import SAM2
 from common.nn.sam2.config import TRUNK_NAMES
 from common.nn.sam2.postprocess import PLAIN, PostProcessing
@@ -20,9 +21,11 @@ from common.nn.sam2.weights import PUBLISHED, sam2_state
 from common.segmenter import VideoSegmenter
 from common.settings import changed, restore
 from common.video.masks import rle_decode
+from methods.sam2long.dam4sam import DAM4SAMSettings
 from methods.sam2long.picks import TreeSettings
 from methods.sam2long.predictors.generator import AutomaticMaskGenerator
-from methods.sam2long.session import SAM2LongSession
+from methods.sam2long.samurai import SamuraiSettings
+from methods.sam2long.session import MemorySettings, SAM2LongSession
 
 NANO_PROPOSALS = {"points_per_side": 16, "pred_iou_thresh": 0.6, "stability_score_thresh": 0.7}
 """Settings of the mask generator for nano."""
@@ -31,10 +34,16 @@ NANO_PROPOSALS = {"points_per_side": 16, "pred_iou_thresh": 0.6, "stability_scor
 class SAM2Long(VideoSegmenter):
     """SAM2Long (arXiv 2410.16268), a training-free memory tree on SAM 2; with one pathway and no extras SAM 2 itself.
 
+    With another ``memory`` it is SAMURAI (arXiv 2411.11922) or DAM4SAM (arXiv 2411.17576), both training-free too.
+
     Args:
         size: ``tiny``, ``small``, ``base_plus``, ``large`` as published, or our ``nano``.
         version: ``"2"`` or ``"2.1"``.
         image_size: side of the square input, divisible by 32; default 1024 (nano 128).
+        memory: rule by which masks and memories are chosen: ``sam2long``, ``samurai`` or ``dam4sam``; the settings from
+            ``pathways`` to ``equation_variant`` belong to ``sam2long``.
+        samurai: settings of ``samurai``; null = its defaults.
+        dam4sam: settings of ``dam4sam``; null = its defaults.
         pathways: P (Table 5).
         iou_threshold: δ_IoU (Table 6).
         confidence: δ_conf (Table 7).
@@ -64,6 +73,9 @@ class SAM2Long(VideoSegmenter):
         size: Literal["tiny", "small", "base_plus", "large", "nano"] = "nano",
         version: Literal["2", "2.1"] = "2.1",
         image_size: int | None = None,
+        memory: Literal["sam2long", "samurai", "dam4sam"] = "sam2long",
+        samurai: SamuraiSettings | None = None,
+        dam4sam: DAM4SAMSettings | None = None,
         pathways: int = 3,
         iou_threshold: float = 0.3,
         confidence: float = 2.0,
@@ -87,6 +99,9 @@ class SAM2Long(VideoSegmenter):
         self.network = SAM2(size, version, image_size)
         pair = None if modulation is None else (modulation[0], modulation[1])
         self.tree = TreeSettings(pathways, iou_threshold, confidence, pair, selection, equation_variant)
+        self.memory_settings = _memory_settings(
+            memory, self.tree, restore(SamuraiSettings, samurai), restore(DAM4SAMSettings, dam4sam)
+        )
         self.prompting = restore(PromptSampling, prompting) or PromptSampling()
         self.max_lag = max_lag
         self.postprocessing = restore(PostProcessing, postprocessing) or PLAIN
@@ -98,7 +113,7 @@ class SAM2Long(VideoSegmenter):
         self.encoder_lr, self.layer_decay = encoder_lr, layer_decay
         if encoder_lr == 0:
             self.network.net.vision_encoder.requires_grad_(False)
-        self.method_name, self.variant = _row(size, version, self.tree)
+        self.method_name, self.variant = _row(size, version, self.memory_settings)
         self.load_weights()
         self.network.checkpoint_activations = checkpoint_activations
         if compile:
@@ -113,8 +128,8 @@ class SAM2Long(VideoSegmenter):
         return {f"net.{key}": value for key, value in sam2_state(state).items()}
 
     def session(self, length: int | None = None) -> SAM2LongSession:
-        """A session with this module's tree settings."""
-        return SAM2LongSession(self.network, self.tree, self.max_lag, length, self.postprocessing)
+        """A session with this module's memory."""
+        return SAM2LongSession(self.network, self.memory_settings, self.max_lag, length, self.postprocessing)
 
     def propose_masks(self, frame: Tensor) -> Tensor:
         """Find masks on a frame by ``AutomaticMaskGenerator``, for ``track --everything``.
@@ -141,10 +156,39 @@ class SAM2Long(VideoSegmenter):
         return optim.parameter_groups(self, self.lr, self.weight_decay, rates)
 
 
-def _row(size: str, version: str, tree: TreeSettings) -> tuple[str, str]:
+def _memory_settings(
+    memory: str, tree: TreeSettings, samurai: SamuraiSettings | None, dam4sam: DAM4SAMSettings | None
+) -> MemorySettings:
+    """Return the settings of the rule that is used.
+
+    Raises:
+        InputError: the rule is unknown, or settings of another rule are given.
+    """
+    given = {"sam2long": None if tree == TreeSettings() else tree, "samurai": samurai, "dam4sam": dam4sam}
+    if memory not in given:
+        raise InputError(f"memory is {memory!r}; choose one of {', '.join(given)}")
+    for rule, settings in given.items():
+        if settings is not None and rule != memory:
+            raise InputError(
+                f"memory is {memory}, but settings of {rule} are given; remove them, or give memory: {rule}"
+            )
+    if memory == "samurai":
+        return samurai or SamuraiSettings()
+    if memory == "dam4sam":
+        return dam4sam or DAM4SAMSettings()
+    return tree
+
+
+def _row(size: str, version: str, settings: MemorySettings) -> tuple[str, str]:
     """Return method and variant of a table's row: the paper's names, and the settings that are not its defaults."""
     trunk, base = TRUNK_NAMES.get(size, size), "SAM2.1" if version == "2.1" else "SAM2"
-    if tree == TreeSettings(pathways=1, modulation=None, selection=False):
+    if not isinstance(settings, TreeSettings):  # both papers have 2.1, and name the trunk alone
+        weights = [] if version == "2.1" else ["SAM2"]
+        method, defaults = (
+            ("SAMURAI", SamuraiSettings()) if isinstance(settings, SamuraiSettings) else ("DAM4SAM", DAM4SAMSettings())
+        )
+        return method, ", ".join([trunk, *weights, *changed(settings, defaults)])
+    if settings == TreeSettings(pathways=1, modulation=None, selection=False):
         return base, trunk
     labels = {"pathways": "P", "iou_threshold": "δ_IoU", "confidence": "δ_conf", "modulation": "w"}
-    return f"{base}Long", ", ".join([trunk, *changed(tree, TreeSettings(), labels)])
+    return f"{base}Long", ", ".join([trunk, *changed(settings, TreeSettings(), labels)])

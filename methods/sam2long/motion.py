@@ -1,4 +1,4 @@
-"""Boxes of masks, and the Kalman filter of a box with constant velocity, by which SAMURAI predicts where a target is."""
+"""Boxes of masks, and the Kalman filter of a box by which SAMURAI predicts where a target is."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """The pathways of one target through the frames, and which of their nodes are final.
 
-A node is one prediction on one frame. P pathways grow through the video; those that share their last node are the same
-pathway until they branch, so the network runs once for each distinct node. A tracker with one pathway is the case P = 1.
+A node is one prediction on one frame. P pathways grow through the video; those that share their last node are the
+same pathway until they branch, so the network runs once for each distinct node. A tracker with one pathway is the
+case P = 1.
 """
 
 from __future__ import annotations

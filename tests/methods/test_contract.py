@@ -129,6 +129,8 @@ METHODS = {
     "sam2long": Method(sam2(), trainable=True, kinds=KINDS),
     "sam2long-uncertain": Method(sam2(visible=1.0), trainable=True, kinds=KINDS),
     "sam2long-lag": Method(sam2(visible=1.0, max_lag=2), trainable=True, kinds=KINDS),
+    "samurai": Method(sam2(memory="samurai"), kinds=KINDS, online=True),
+    "dam4sam": Method(sam2(memory="dam4sam"), kinds=KINDS, online=True),
     "vqsam": Method(vqsam(), trainable=True, kinds=KINDS),
     "vqsam-overlap": Method(vqsam(overlap=3), trainable=True, kinds=KINDS),
     "sslvos": Method(sslvos(), trainable=True, online=True, separate=False),

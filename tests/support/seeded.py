@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,8 +16,11 @@ from torch import Tensor
 from common.nn.sam2 import SAM2
 from common.nn.sam2.weights import from_official
 from common.synthetic import SyntheticClips
-from common.video import Video
+from common.video import Prompt, Video
+from methods.sam2long.dam4sam import DAM4SAMSettings
 from methods.sam2long.picks import TreeSettings
+from methods.sam2long.samurai import SamuraiSettings
+from methods.sam2long.session import MemorySettings
 
 PAPER = TreeSettings()
 FOURIER = "shared_image_embedding.positional_embedding"
@@ -26,7 +29,7 @@ POINTS = "prompt_encoder.point_embed.weight"
 
 @dataclass(frozen=True)
 class Case:
-    """One parity run: SAM 2.1 tiny at 1024 pixels.
+    """One parity run of Hiera tiny.
 
     Attributes:
         preset: of the generated clip.
@@ -35,7 +38,11 @@ class Case:
         visible: bias of the occlusion score: how sure the network is.
         iou: bias of the predicted IoU's logit, so that some frames pass δ_IoU and some do not.
         frames: of the clip.
-        settings: of the tree.
+        settings: of the memory.
+        version: of SAM 2.
+        side: of the network's input.
+        start: frame on which the targets are prompted.
+        targets: number of them.
     """
 
     preset: str
@@ -44,13 +51,30 @@ class Case:
     visible: float
     iou: float
     frames: int = 16
-    settings: TreeSettings = PAPER
+    settings: MemorySettings = PAPER
+    version: str = "2.1"
+    side: int = 1024
+    start: int = 0
+    targets: int = 1
 
 
 CASES = {
     "certain": Case("occlusion", 0, 0, 5.0, 0.0),
     "uncertain": Case("occlusion", 1, 1, 1.0, -1.2),
     "mixed": Case("reappear", 2, 2, 1.6, -0.6, settings=TreeSettings(confidence=1.8)),
+    "long": Case("occlusion", 1, 1, 1.0, -1.2, 32, side=256),
+    "two pathways": Case("reappear", 2, 2, 1.6, -0.6, 32, TreeSettings(pathways=2, confidence=1.8), side=256),
+    "four pathways": Case(
+        "occlusion", 1, 3, 1.0, -0.5, 32, TreeSettings(pathways=4, iou_threshold=0.1), version="2", side=256, start=4
+    ),
+    "two targets": Case("occlusion", 3, 4, 1.0, -0.5, 24, side=256, targets=2),
+}
+
+FAMILY_CASES = {
+    "samurai": Case("occlusion", 1, 1, 2.0, 0.5, 32, SamuraiSettings(motion_weight=0.25), side=256),
+    "samurai uncertain": Case("reappear", 2, 2, 0.3, 0.0, 28, SamuraiSettings(motion_weight=0.25), side=256),
+    "dam4sam": Case("distractor", 1, 1, 2.0, 2.0, 32, DAM4SAMSettings(), side=256),
+    "dam4sam two targets": Case("occlusion", 3, 4, 0.5, 2.0, 28, DAM4SAMSettings(), side=256, targets=2),
 }
 
 
@@ -94,5 +118,11 @@ def seed_official(state: Mapping[str, Tensor], case: Case) -> dict[str, Tensor]:
 
 
 def case_video(case: Case) -> Video:
-    """The generated clip of a case, one target."""
-    return SyntheticClips(case.preset, length=8, frames=case.frames, size=(120, 200), seed=11, objects=1)[case.index]
+    """The generated clip of a case."""
+    clips = SyntheticClips(case.preset, length=8, frames=case.frames, size=(120, 200), seed=11, objects=case.targets)
+    return clips[case.index]
+
+
+def case_prompts(case: Case) -> list[Prompt]:
+    """The masks of the first frame, given on the frame on which the case starts."""
+    return [replace(prompt, frame=case.start) for prompt in case_video(case).prompts]
