@@ -62,8 +62,9 @@ def raw_frames(pipe: BinaryIO, size: tuple[int, int]) -> Iterator[Tensor]:
 
 
 def piped_frames(pipe: BinaryIO) -> Iterator[Tensor]:
-    """Yield frames uint8 RGB (H, W, 3) from a container that can be streamed: MJPEG, MPEG-TS, Matroska, MP4 with its index
-    ahead. They are rotated according to the stream's metadata.
+    """Yield frames uint8 RGB (H, W, 3) from a container that can be streamed, rotated according to its metadata.
+
+    Such are MJPEG, MPEG-TS, Matroska, and MP4 whose index comes first.
 
     Args:
         pipe: binary stream.
