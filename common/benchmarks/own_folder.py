@@ -30,6 +30,7 @@ class Folder(FolderVOS):
         single_object: merge all labels into one object, e.g. for masks drawn in 0 and 255.
         sparse: allow frames without annotation. Otherwise they are an error.
         skip_first_and_last: do not score the first and the last annotated frame.
+        gaps: allow gaps in the numbering of the frames.
         videos: names of the videos to use, in this order; default: all.
 
     Raises:
@@ -50,9 +51,11 @@ class Folder(FolderVOS):
         single_object: bool = False,
         sparse: bool = False,
         skip_first_and_last: bool = True,
+        gaps: bool = False,
         videos: Sequence[str] | None = None,
     ) -> None:
         super().__init__(root, "all", videos)
+        self.gaps = gaps
         if rule not in RULES:
             raise InputError(f"rule {rule}: which objects count is one of {', '.join(RULES)}")
         self.first_sight, self.single_object = rule == "first_sight", single_object
@@ -78,7 +81,7 @@ class Folder(FolderVOS):
 
     def starts(self, id: str, truth: MaskFolder) -> dict[int, int]:
         """Return the frame index of each target's prompt, by ascending target id. See ``rule``."""
-        starts = first_appearances(truth) if self.first_sight else super().starts(id, truth)
+        starts = first_appearances(truth, None if self.first_sight else truth.annotated[:1])
         path = truth.path(truth.annotated[0])
         if not starts and (read_label_map(path) == VOID).any():
             raise InputError(

@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from common.cli.targets import prompts
     from common.inference.resumable import Tracking
 
-    video = _open(args.video, args.raw, args.fps)
+    video = _open(args.video, args.raw, args.fps, args.gaps)
     video.prompts = prompts(args.mask, args.box, args.point, args.text, args.query, args.query_mask, args.vocabulary)
     device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     configs, weights = (args.config, args.weights) if args.config or args.weights else track_defaults(args.method)
@@ -75,7 +75,7 @@ def _key(args: argparse.Namespace, segmenter: Any) -> str:
     return digest({name: getattr(args, name) for name in KEY}, weights)
 
 
-def _open(source: str, raw: str | None, fps: float | None) -> Any:
+def _open(source: str, raw: str | None, fps: float | None, gaps: bool) -> Any:
     from common.video import open_video
     from common.video.streams import camera_frames, piped_frames, raw_frames
 
@@ -87,7 +87,7 @@ def _open(source: str, raw: str | None, fps: float | None) -> Any:
     if source == "-":
         pipe = sys.stdin.buffer
         return open_video(raw_frames(pipe, _size(raw)) if raw else piped_frames(pipe), "pipe", fps)
-    return open_video(source, fps=fps)
+    return open_video(source, fps=fps, gaps=gaps)
 
 
 def _size(raw: str) -> tuple[int, int]:
@@ -162,6 +162,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--output", type=Path, metavar="DIR", help=f"default: below {OUTPUT}")
     add("--resume", action="store_true", help="continue this command where it was interrupted")
     add("--fps", type=float, help="frames per second of the overlay, where the video does not have it")
+    add("--gaps", action="store_true", help="allow gaps in the numbering of a folder's images")
     add("--raw", metavar="WIDTHxHEIGHT", help="size of raw RGB frames on the pipe")
     add("--device", help="default: cuda where available")
     return parser
