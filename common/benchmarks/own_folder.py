@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from unicodedata import normalize
 
 from common.benchmarks.layouts.per_video import FolderVOS, MaskFolder, first_appearances
 from common.errors import InputError
@@ -124,7 +125,7 @@ def list_video_folders(root: Path) -> list[str]:
         InputError: there are none.
     """
     paths = [path for kind in ("JPEGImages", "Annotations") for path in (root / kind).glob("*")]
-    names = sorted({path.name for path in paths if path.is_dir() and path.name[0] != "."})
+    names = sorted({normalize("NFC", path.name) for path in paths if path.is_dir() and path.name[0] != "."})
     if not names:
         raise InputError(f"{root}: no folders of videos in its JPEGImages and Annotations; check root")
     return names
