@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 from common.errors import InputError
 
@@ -33,6 +34,20 @@ def digest(*parts: object) -> str:
         parts: JSON-serialisable values; the order of dictionary keys does not matter.
     """
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def find_child(folder: Path, name: str) -> Path:
+    """Return ``folder / name``, or the entry of that name in another Unicode form (macOS decomposes umlauts).
+
+    Args:
+        folder: the folder, which need not exist.
+        name: of the file or folder.
+    """
+    path = folder / name
+    if name.isascii() or path.exists() or not folder.is_dir():
+        return path
+    same = [entry for entry in folder.iterdir() if normalize("NFC", entry.name) == normalize("NFC", name)]
+    return same[0] if same else path
 
 
 @contextmanager

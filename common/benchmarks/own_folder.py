@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from unicodedata import normalize
 
 from common.benchmarks.layouts.per_video import FolderVOS, MaskFolder, first_appearances
 from common.errors import InputError
@@ -30,6 +31,7 @@ class Folder(FolderVOS):
         single_object: merge all labels into one object, e.g. for masks drawn in 0 and 255.
         sparse: allow frames without annotation. Otherwise they are an error.
         skip_first_and_last: do not score the first and the last annotated frame.
+        gaps: allow gaps in the numbering of the frames.
         videos: names of the videos to use, in this order; default: all.
 
     Raises:
@@ -50,9 +52,11 @@ class Folder(FolderVOS):
         single_object: bool = False,
         sparse: bool = False,
         skip_first_and_last: bool = True,
+        gaps: bool = False,
         videos: Sequence[str] | None = None,
     ) -> None:
         super().__init__(root, "all", videos)
+        self.gaps = gaps
         if rule not in RULES:
             raise InputError(f"rule {rule}: which objects count is one of {', '.join(RULES)}")
         self.first_sight, self.single_object = rule == "first_sight", single_object
@@ -78,7 +82,7 @@ class Folder(FolderVOS):
 
     def starts(self, id: str, truth: MaskFolder) -> dict[int, int]:
         """Return the frame index of each target's prompt, by ascending target id. See ``rule``."""
-        starts = first_appearances(truth) if self.first_sight else super().starts(id, truth)
+        starts = first_appearances(truth, None if self.first_sight else truth.annotated[:1])
         path = truth.path(truth.annotated[0])
         if not starts and (read_label_map(path) == VOID).any():
             raise InputError(
@@ -121,7 +125,7 @@ def list_video_folders(root: Path) -> list[str]:
         InputError: there are none.
     """
     paths = [path for kind in ("JPEGImages", "Annotations") for path in (root / kind).glob("*")]
-    names = sorted({path.name for path in paths if path.is_dir() and path.name[0] != "."})
+    names = sorted({normalize("NFC", path.name) for path in paths if path.is_dir() and path.name[0] != "."})
     if not names:
         raise InputError(f"{root}: no folders of videos in its JPEGImages and Annotations; check root")
     return names

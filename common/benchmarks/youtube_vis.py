@@ -6,7 +6,7 @@ Benchmark", IJCV 2022.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -125,6 +125,11 @@ class YouTubeVIS(VISBenchmark):
             truth=video.truth if self.part.annotations.get("annotations") is not None else None,
             attributes={**video.attributes, **extra},
         )
+
+    @property
+    def video_ids(self) -> Collection[int]:
+        """The ids of all videos of the JSON file."""
+        return {entry["id"] for entry in self.part.annotations["videos"]}
 
     def category_ids(self, video: Video) -> list[int]:
         """Return the category ids of the JSON file."""

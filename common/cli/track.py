@@ -48,10 +48,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     from common.inference.resumable import Tracking
     from common.nn.sam2.postprocess import PACKAGE
 
+<<<<<<< HEAD
     video = _open(args.video, args.raw, args.fps)
     asked = [getattr(args, name) for name in PROMPTS]
     if any(asked) or args.everything is None:
         video.prompts = prompts(*asked)
+=======
+    video = _open(args.video, args.raw, args.fps, args.gaps)
+    video.prompts = prompts(args.mask, args.box, args.point, args.text, args.query, args.query_mask, args.vocabulary)
+>>>>>>> e7db97598fa461d33e39059f7e46f5fb7a2a0a55
     device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     configs, weights = (args.config, args.weights) if args.config or args.weights else track_defaults(args.method)
     segmenter = build_method(args.method, weights, configs).to(device)
@@ -95,7 +100,7 @@ def _key(args: argparse.Namespace, segmenter: Any) -> str:
     return digest({name: getattr(args, name) for name in KEY}, weights)
 
 
-def _open(source: str, raw: str | None, fps: float | None) -> Any:
+def _open(source: str, raw: str | None, fps: float | None, gaps: bool) -> Any:
     from common.video import open_video
     from common.video.streams import camera_frames, piped_frames, raw_frames
 
@@ -107,7 +112,7 @@ def _open(source: str, raw: str | None, fps: float | None) -> Any:
     if source == "-":
         pipe = sys.stdin.buffer
         return open_video(raw_frames(pipe, _size(raw)) if raw else piped_frames(pipe), "pipe", fps)
-    return open_video(source, fps=fps)
+    return open_video(source, fps=fps, gaps=gaps)
 
 
 def _size(raw: str) -> tuple[int, int]:
@@ -193,6 +198,7 @@ def _parser() -> argparse.ArgumentParser:
     ways.add_argument("--both", action="store_true", help="track from the first prompted frame in both directions")
     add("--resume", action="store_true", help="continue this command where it was interrupted")
     add("--fps", type=float, help="frames per second of the overlay, where the video does not have it")
+    add("--gaps", action="store_true", help="allow gaps in the numbering of a folder's images")
     add("--raw", metavar="WIDTHxHEIGHT", help="size of raw RGB frames on the pipe")
     add("--device", help="default: cuda where available")
     return parser

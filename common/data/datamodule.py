@@ -33,6 +33,7 @@ class VideoDataModule(L.LightningDataModule):
         val: benchmarks of ``validate`` and of validation during ``fit``.
         test: benchmarks of ``test``.
         predict: video files, image folders, or data sets.
+        gaps: allow gaps in the numbering of the images in folders to predict.
         weights: sampling weight of each training set; default: equal.
         batch_size: clips per batch and process.
         frames: frames per clip.
@@ -80,11 +81,12 @@ class VideoDataModule(L.LightningDataModule):
         negatives: float = 0.0,
         num_workers: int = 0,
         seed: int = 0,
+        gaps: bool = False,
     ) -> None:
         super().__init__()
         self.val_benchmarks: list[Benchmark] = val or []
         self.test_benchmarks: list[Benchmark] = test or []
-        self.predict_sets = _open_sets(predict or [])
+        self.predict_sets = _open_sets(predict or [], gaps)
         self.batch_size, self.num_workers = batch_size, num_workers
         if clips_per_epoch < batch_size:
             raise InputError(f"clips_per_epoch {clips_per_epoch} does not fill one batch of {batch_size}")
@@ -195,22 +197,41 @@ class _LazyVideos:
 
 
 class _PathVideos:
-    """Video files and image folders, opened on access."""
+    """Video files and image folders, opened on access. Videos of one name are told apart by their folders' names."""
 
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self.paths = paths
+    def __init__(self, paths: Sequence[Path], gaps: bool) -> None:
+        self.paths, self.gaps = paths, gaps
+        self.names = _unique_names([path.resolve() for path in paths])
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> Video:
-        return open_video(self.paths[index])
+        return open_video(self.paths[index], self.names[index], gaps=self.gaps)
 
 
-def _open_sets(predict: Sequence[str | VideoSet]) -> list[VideoSet]:
+def _unique_names(paths: Sequence[Path]) -> list[str]:
+    """Return the stem of each absolute path, with as many folder names before it as tell it from the others.
+
+    Raises:
+        InputError: two are the same, or differ in their suffix only.
+    """
+    parts = [(*path.parent.parts[1:], path.name if path.is_dir() else path.stem) for path in paths]
+    names = []
+    for own in parts:
+        same = [other for other in parts if other[-1] == own[-1]]
+        depths = (depth for depth in range(1, len(own) + 1) if sum(o[-depth:] == own[-depth:] for o in same) == 1)
+        depth = next(depths, None)
+        if depth is None:
+            raise InputError(f"{Path(*own)}: data.predict names two videos of this name; rename one of them")
+        names.append("_".join(own[-depth:]))
+    return names
+
+
+def _open_sets(predict: Sequence[str | VideoSet], gaps: bool) -> list[VideoSet]:
     paths = [Path(entry) for entry in predict if isinstance(entry, str)]
     for path in paths:
         if not path.exists():
             raise InputError(f"{path}: no such video file or image folder")
-    sets: list[VideoSet] = [_PathVideos(paths)] if paths else []
+    sets: list[VideoSet] = [_PathVideos(paths, gaps)] if paths else []
     return sets + [entry for entry in predict if not isinstance(entry, str)]

@@ -73,7 +73,7 @@ class CatalogueSet:
         files = [Path(file) for file in entry.get("file_names") or [entry["file_name"]]]
         id = files[0].parent.name if "file_names" in entry else files[0].stem
         all_names, things, stuff = self.names
-        panoptic = "pan_seg_file_name" in entry
+        panoptic, size = "pan_seg_file_name" in entry, (entry["height"], entry["width"])
         vocabulary = all_names if panoptic else things
         stuff_offset = len(all_names) - len(stuff) if all_names != things else 0
         categories = {
@@ -83,12 +83,12 @@ class CatalogueSet:
         if max(categories.values()) >= len(vocabulary):
             raise InputError(f"{self.name}, {id}: category {max(categories.values())} of {len(vocabulary)} names")
         if panoptic:
-            truth: Any = SegmentMap(Path(entry["pan_seg_file_name"]), list(targets))
+            truth: Any = SegmentMap(Path(entry["pan_seg_file_name"]), list(targets), size)
         else:
-            truth = InstanceTracks(instances_by_frame(entry), list(targets), (entry["height"], entry["width"]), id)
+            truth = InstanceTracks(instances_by_frame(entry), list(targets), size, id)
         return Video(
             id=id,
-            frames=ImageFiles(files),
+            frames=ImageFiles(files, size),
             prompts=(Prompt(1, vocabulary=vocabulary, stuff=stuff if panoptic else ()),),
             targets=tuple(categories),
             truth=truth,

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from shutil import rmtree
+from time import monotonic
 from typing import IO, Any
 
 import torch
@@ -39,6 +41,7 @@ from common.video.occurrences import occurrences
 from common.video.types import FrameMasks
 
 RESULT, LINES, STATE = "masks.json", "masks.jsonl.part", "session.part"
+SAVE_EVERY = 60.0  # seconds
 SHEET = (3, 4)  # rows and columns of the contact sheet
 # A saved session may hold classes of this suite and these; everything else in a file is refused.
 SUITE = ("common.", "methods.")
@@ -60,7 +63,9 @@ class Tracking:
     Frames of a stream, which can be read only once, are stored in ``frames/``.
 
     Ctrl-C ends the run after the current frame and leaves ``session.part``, from which a later run continues to exactly
-    the answers of an uninterrupted run. A stream ends there instead.
+    the answers of an uninterrupted run. So does a frame that cannot be read; a run that is killed continues from the
+    last ``session.part``, which is written every minute. A stream ends there instead. The folder is made with the first
+    answer, so a run that is refused leaves none.
 
     Args:
         method: opens the session.
@@ -99,6 +104,7 @@ class Tracking:
             evaluation_mode(self.method.networks().values()),
             torch.inference_mode(),
         ):
+<<<<<<< HEAD
             total = sum(len(leg.frames) for leg in route)
             for number, leg in enumerate(route):
                 before = sum(len(done_leg.frames) for done_leg in route[:number])
@@ -123,6 +129,30 @@ class Tracking:
                 self._write(unanswered(self.video, route))
             else:
                 yield from self._stream(session, interrupted)
+=======
+            done, saved = start, monotonic()
+            answered = steps(session, self._frames(start), prompts, self.method.device, start)
+            try:
+                for done, answers in enumerate(answered, start + 1):
+                    self._write(answers)
+                    yield done
+                    if interrupted.is_set():
+                        break
+                    if self.video.length is not None and monotonic() - saved > SAVE_EVERY:
+                        self._save(session, done)
+                        saved = monotonic()
+            except (InputError, OSError):
+                # the frame was refused or cannot be read: the session is as it was after the frame before
+                if self.video.length is not None and done:
+                    self._save(session, done)
+                elif not done:
+                    rmtree(self.folder / "frames", ignore_errors=True)  # of a stream whose first frame was refused
+                raise
+            if interrupted.is_set() and self.video.length not in (None, done):
+                self._save(session, done)
+                return
+            self._write(session.finish())
+>>>>>>> e7db97598fa461d33e39059f7e46f5fb7a2a0a55
         self._finish()
         self.finished = True
 
@@ -149,8 +179,16 @@ class Tracking:
                 Image.fromarray(frame.numpy()).save(part, "JPEG", quality=95)
             yield frame
 
+<<<<<<< HEAD
     def _write(self, answers: Iterable[FrameMasks]) -> None:
         if not (answers := list(answers)):
+=======
+    def _write(self, answers: Sequence[FrameMasks]) -> None:
+        if not self._labels.is_dir():
+            self._labels.mkdir(parents=True)
+            (self.folder / LINES).touch()
+        if not answers:
+>>>>>>> e7db97598fa461d33e39059f7e46f5fb7a2a0a55
             return
         with (self.folder / LINES).open("a", encoding="utf-8") as lines:
             for answer in answers:
@@ -193,9 +231,13 @@ class Tracking:
             stopped = (self.folder / STATE).is_file()
             what = "a stopped run; continue it with --resume" if stopped else "files already"
             raise InputError(f"{self.folder}: there is {what}; or give another --output, or remove it")
+<<<<<<< HEAD
         self._labels.mkdir(parents=True)
         (self.folder / LINES).touch()
         return self.method.session(length)
+=======
+        return self.method.session(self.video.length)
+>>>>>>> e7db97598fa461d33e39059f7e46f5fb7a2a0a55
 
     def _save(self, session: Session, taken: int) -> None:
         state = {"key": self.key, "taken": taken, "written": (self.folder / LINES).stat().st_size, "session": session}

@@ -14,7 +14,7 @@ from common.errors import InputError
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
-def read_image(path: str | Path) -> Tensor:
+def read_image(path: str | Path, page: int | None = None) -> Tensor:
     """Read an image as a frame.
 
     Grey, palette and transparent images are converted to RGB (transparency is dropped). 16-bit images keep their high
@@ -22,19 +22,33 @@ def read_image(path: str | Path) -> Tensor:
 
     Args:
         path: the file.
+        page: index of the page of a TIFF file, which may have one only if this is None.
 
     Returns:
         uint8 RGB (H, W, 3).
 
     Raises:
-        InputError: the file is missing, truncated or not an image.
+        InputError: the file is missing, truncated or not an image, or a TIFF file of several pages.
     """
     try:
         data = Path(path).read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot read the image ({error.strerror}); is a frame missing?") from error
     pixels = _decode_jpeg(data) if data[:2] == b"\xff\xd8" else None
-    return torch.from_numpy(_decode(data, path) if pixels is None else pixels)
+    return torch.from_numpy(_decode(data, path, page) if pixels is None else pixels)
+
+
+def page_count(path: str | Path) -> int:
+    """Return the number of pages of a TIFF file.
+
+    Raises:
+        InputError: the file is not a TIFF file.
+    """
+    try:
+        with Image.open(path, formats=["TIFF"]) as image:
+            return int(getattr(image, "n_frames", 1))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(f"{path}: corrupt or unreadable TIFF file; replace it") from error
 
 
 def _decode_jpeg(data: bytes) -> np.ndarray | None:
@@ -54,11 +68,18 @@ def _decode_jpeg(data: bytes) -> np.ndarray | None:
     return None if pixels is None else cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB)
 
 
-def _decode(data: bytes, path: str | Path) -> np.ndarray:
+def _decode(data: bytes, path: str | Path, page: int | None) -> np.ndarray:
     import io
 
     try:
         with Image.open(io.BytesIO(data)) as image:
+            if image.format == "TIFF":
+                pages = getattr(image, "n_frames", 1)
+                if page is None and pages > 1:
+                    raise InputError(
+                        f"{path}: it has {pages} pages; give the file as a video, or save one image a file"
+                    )
+                image.seek(page or 0)
             image = ImageOps.exif_transpose(image)
             if image.mode.startswith("I;16") or image.mode == "I":
                 return _grey16(np.array(image), path)

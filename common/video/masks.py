@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,11 @@ from torch import Tensor
 from common.errors import InputError
 from common.files import atomic_path
 
+logger = logging.getLogger(__name__)
+
 RLE = dict[str, Any]
 VOID = 255
+MAX_PIXELS = 1 << 28  # of a mask, 16384 x 16384
 
 
 def palette() -> Tensor:
@@ -33,7 +37,8 @@ def palette() -> Tensor:
 def read_label_map(path: str | Path) -> Tensor:
     """Read a label map from a palette, 8-bit grey or 1-bit image, whose pixel values are the labels.
 
-    A grey mask drawn in 0 and 255 is therefore read as background and void.
+    A grey mask drawn in 0 and 255 is therefore read as background and void. Grey values between them, at smooth edges
+    or from lossy compression, are no labels: such a mask is read with a threshold of 128, and a warning is logged.
 
     Args:
         path: the file.
@@ -42,20 +47,34 @@ def read_label_map(path: str | Path) -> Tensor:
         uint8 (H, W).
 
     Raises:
-        InputError: the file is missing or corrupt, or an RGB or 16-bit image.
+        InputError: the file is missing or corrupt, an RGB or 16-bit image, or a lossy image of labels.
     """
     try:
         with Image.open(path) as image:
             if image.mode not in ("P", "L", "1"):
                 kind = "an RGB image, not a palette image" if image.mode.startswith("RGB") else f"of mode {image.mode}"
                 raise InputError(f"{path}: the label map is {kind}; save it as an 8-bit palette or grey PNG")
-            return torch.from_numpy(np.array(image, dtype=np.uint8))
+            labels = np.array(image, dtype=np.uint8)
+            grey, lossy = image.mode == "L", image.format == "JPEG"
     except InputError:
         raise
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such label map; is a frame's annotation missing?") from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"{path}: corrupt or unreadable label map; replace the file") from error
+    if grey and (lossy or _has_smooth_edges(labels)):
+        between = np.count_nonzero((labels > 32) & (labels < 223))
+        if lossy and (between * 10 > labels.size or labels.max() < 223):
+            raise InputError(f"{path}: JPEG changes the labels of its objects; save the label map as PNG")
+        logger.warning("%s: grey values between 0 and 255 are no labels; read as one mask, threshold 128", path)
+        labels = np.where(labels >= 128, np.uint8(VOID), np.uint8(0))
+    return torch.from_numpy(labels)
+
+
+def _has_smooth_edges(labels: np.ndarray) -> bool:
+    """Return whether grey values are a mask drawn in 0 and 255 with anti-aliased edges, not labels."""
+    counts = np.bincount(labels.ravel(), minlength=256)
+    return bool(counts[33:223].any() and counts[1:VOID].sum() <= counts[VOID])
 
 
 def write_label_map(path: str | Path, label_map: Tensor) -> None:
@@ -181,10 +200,15 @@ def rle_decode(rles: Sequence[RLE]) -> Tensor:
     if not rles:
         return torch.zeros(0, 0, 0, dtype=torch.bool)
     for row, rle in enumerate(rles):
-        if list(rle["size"]) != list(rles[0]["size"]):
+        size = rle.get("size") if isinstance(rle, dict) else None
+        if not isinstance(size, list | tuple) or [type(side) for side in size] != [int, int] or min(size) < 0:
+            raise InputError(f"RLE {row}: it must be an object with size [height, width] and counts")
+        if size[0] * size[1] > MAX_PIXELS:
+            raise InputError(f"RLE {row}: its size {list(size)} has more than {MAX_PIXELS} pixels; it is damaged")
+        if list(size) != list(rles[0]["size"]):
             raise InputError(f"RLE {row}: its size {rle['size']} is not {rles[0]['size']} like the first's")
         # pycocotools leaves memory unset where counts are too short.
-        if _count_pixels(rle["counts"]) != rle["size"][0] * rle["size"][1]:
+        if _count_pixels(rle.get("counts")) != rle["size"][0] * rle["size"][1]:
             raise InputError(f"RLE {row}: its counts do not fill {rle['size']}; it is damaged or not compressed RLE")
     return torch.from_numpy(coco.decode(list(rles)).transpose(2, 0, 1).astype(bool))
 
@@ -199,7 +223,7 @@ def _count_pixels(counts: object) -> int | None:
         return None
     runs: list[int] = []
     value = shift = 0
-    for byte in counts.encode() if isinstance(counts, str) else counts:
+    for byte in counts.encode(errors="replace") if isinstance(counts, str) else counts:
         group = byte - 48
         if not 0 <= group < 64:
             return None

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from common.errors import InputError
+from common.video.video_file import rgb
 
 
 def camera_frames(number: int) -> Iterator[Tensor]:
@@ -61,7 +62,9 @@ def raw_frames(pipe: BinaryIO, size: tuple[int, int]) -> Iterator[Tensor]:
 
 
 def piped_frames(pipe: BinaryIO) -> Iterator[Tensor]:
-    """Yield frames uint8 RGB (H, W, 3) from a container that can be streamed: MJPEG, MPEG-TS, Matroska.
+    """Yield frames uint8 RGB (H, W, 3) from a container that can be streamed, rotated according to its metadata.
+
+    Such are MJPEG, MPEG-TS, Matroska, and MP4 whose index comes first.
 
     Args:
         pipe: binary stream.
@@ -75,7 +78,7 @@ def piped_frames(pipe: BinaryIO) -> Iterator[Tensor]:
     try:
         with av.open(pipe) as container:
             for frame in container.decode(video=0):
-                yield torch.from_numpy(frame.to_ndarray(format="rgb24"))
+                yield rgb(frame)
                 number += 1
     except (av.FFmpegError, IndexError, OSError) as error:
         what = "not a video that can be read from a pipe" if number == 0 else f"breaks off at frame {number}"

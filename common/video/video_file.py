@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from av.packet import Packet
     from av.video.stream import VideoStream
 
+# Containers that store a time stamp for every displayed frame; the frames of others are counted by decoding them once.
+INDEXED = {"mov", "mp4", "matroska", "webm"}
 # A file that ends this many seconds before the duration in its header is truncated; less may be due to rounding.
 MISSING_SECONDS = 0.5
 
@@ -31,7 +34,9 @@ class VideoFile:
 
     Iteration streams through the file in constant memory. ``frames[i]`` returns exactly frame i: it decodes from the
     preceding keyframe, or continues from the last accessed frame if that is closer. ``len`` and ``frames[i]`` first
-    read the list of packets, without decoding.
+    read the list of packets, without decoding. Where packets do not tell which frames will be displayed (AVI, MPEG-TS,
+    VP8, recordings that begin between keyframes), they decode the file once instead; if its time stamps do not ascend
+    (B-frames in AVI), every access that goes back decodes from the beginning.
 
     A truncated or damaged file yields the frames that can be decoded, then raises. Truncation cannot be detected in
     containers without duration (MPEG-TS, raw H.264), nor in the last half second of Matroska.
@@ -56,7 +61,7 @@ class VideoFile:
         return len(self._index.stamps)
 
     def __iter__(self) -> Iterator[Tensor]:
-        return map(_rgb, self._decode())
+        return map(rgb, self._decode())
 
     def __getitem__(self, index: int) -> Tensor:
         index = range(len(self))[index]
@@ -66,7 +71,7 @@ class VideoFile:
                 cursor.next_frame = number + 1
                 if number == index:
                     self._cursor = cursor
-                    return _rgb(frame)
+                    return rgb(frame)
                 if number > index:
                     break
         raise InputError(f"{self.path}: frame {index} does not decode; re-encode the file")
@@ -88,7 +93,7 @@ class VideoFile:
     def _decode(self, first: int = 0, dts: int | None = None) -> Iterator[VideoFrame]:
         """Yield frames in display order, from frame ``first``, a keyframe whose packet has this ``dts``.
 
-        A single thread is used, here and in ``_rgb``: a forked worker cannot close a decoder with several threads, and
+        A single thread is used, here and in ``rgb``: a forked worker cannot close a decoder with several threads, and
         at 854x480 a second thread gives no speed-up.
         """
         import av
@@ -122,7 +127,8 @@ class VideoFile:
         if not self.path.is_file():
             raise InputError(f"{self.path}: no such video file")
         try:
-            container = av.open(str(self.path))
+            # "file:", since FFmpeg takes what is before a colon for a protocol
+            container = av.open(f"file:{self.path}")
         except (av.FFmpegError, OSError) as error:
             raise InputError(f"{self.path}: not a readable video ({error.strerror}); is it truncated?") from error
         if container.streams.best("video") is None:
@@ -130,27 +136,37 @@ class VideoFile:
             raise InputError(f"{self.path}: there is no video in this file")
         return container
 
-    def _count(self) -> int:
-        number = 0
-        with suppress(InputError):  # count the frames that decode; reading beyond them reports the error
-            for _ in self._decode():
-                number += 1
-        return number
-
     @cached_property
     def _index(self) -> _Index:
         packets = []
         with self._open() as container:
             stream = _stream(container)
-            hides_packets = stream.codec_context.name == "vp8"  # not every packet is a displayed frame
+            # not every packet of VP8 is a displayed frame
+            indexed = bool(INDEXED & set(container.format.name.split(","))) and stream.codec_context.name != "vp8"
             with suppress(_TruncatedError):
                 for packet in _packets(container, stream):
                     if not packet.is_discard:
                         packets.append((packet.pts, packet.dts, packet.is_keyframe))
         stamps = sorted({pts for pts, _, _ in packets if pts is not None})
-        if hides_packets or len(stamps) < len(packets):
-            return _Index(range(self._count()), [])
-        return _Index(stamps, sorted((p, d) for p, d, key in packets if key and p is not None and d is not None))
+        keys = sorted((p, d) for p, d, key in packets if key and p is not None and d is not None)
+        # otherwise the file begins with frames whose references are missing
+        starts_at_key = bool(keys) and packets[0][2] and packets[0][0] == stamps[0]
+        if indexed and starts_at_key and len(stamps) == len(packets):
+            return _Index(stamps, keys)
+        shown = self._decoded_stamps()
+        ascending = all(a is not None and b is not None and a < b for a, b in pairwise([-(2**63), *shown]))
+        if not ascending or not set(shown) <= set(stamps):
+            return _Index(range(len(shown)), [])
+        places = set(shown)
+        return _Index([stamp for stamp in shown if stamp is not None], [key for key in keys if key[0] in places])
+
+    def _decoded_stamps(self) -> list[int | None]:
+        """Return the time stamps of the frames that decode; reading beyond them reports the error."""
+        stamps = []
+        with suppress(InputError):
+            for frame in self._decode():
+                stamps.append(frame.pts)
+        return stamps
 
 
 @dataclass
@@ -223,7 +239,8 @@ def _packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet[
                 yield cast("Packet[VideoStream]", packet)
     except av.FFmpegError as error:
         raise _TruncatedError(error.strerror) from error
-    end -= (container.start_time or 0) / av.time_base
+    if "matroska" not in container.format.name:  # whose duration is counted from time 0
+        end -= (container.start_time or 0) / av.time_base
     stated = (container.duration or 0) / av.time_base
     last = float(1 / stream.average_rate) if stream.average_rate else 0.0  # the last frame's duration may be missing
     if end < stated - last - MISSING_SECONDS:
@@ -248,6 +265,7 @@ def _frames(container: InputContainer, stream: VideoStream) -> Iterator[VideoFra
         raise truncation
 
 
-def _rgb(frame: VideoFrame) -> Tensor:
+def rgb(frame: VideoFrame) -> Tensor:
+    """Convert a decoded frame to uint8 RGB (H, W, 3), rotated according to its metadata."""
     pixels = torch.from_numpy(frame.to_ndarray(format="rgb24", threads=1))
     return torch.rot90(pixels, round(frame.rotation / 90)).contiguous()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from common.benchmarks.own_folder import Folder, annotated_frames
 from common.benchmarks.submissions.errors import SubmissionErrors
 from common.benchmarks.tasks.vos import VOSBenchmark
 from common.errors import InputError
+from common.evaluation.submission import evaluate
 from common.video import FrameMasks, TensorFrames, Video
 from common.video.masks import write_label_map
 from tests.support.miniatures.davis import SIZE, squares
@@ -208,3 +211,34 @@ def test_a_late_object_may_come_with_an_id_of_its_own_number(tmp_path: Path) -> 
     assert video.targets == (7, 200)
     assert [prompt.frame for prompt in video.prompts] == [2, 0]
     assert not video.truth[4].any()
+
+
+def test_ids_with_holes_are_the_objects_there_are(tmp_path: Path) -> None:
+    maps = squares(6, (1, 2)).to(torch.int64)
+    maps = (maps == 1) * 38 + (maps == 2) * 75
+    write(tmp_path, "a", maps.to(torch.uint8))
+    benchmark = Folder(tmp_path)
+    video = benchmark[0]
+    assert video.targets == (38, 75)
+    empty = benchmark.measure(video, answers(torch.zeros_like(maps), (38, 75)))
+    assert float(empty["j"].max()) == float(empty["f"].max()) == 0
+
+
+def test_gaps_in_the_numbering_are_allowed_on_request(tmp_path: Path) -> None:
+    write(tmp_path, "a", squares(6, (1,)))
+    for kind in ("JPEGImages", "Annotations"):
+        next((tmp_path / kind / "a").glob("00002.*")).unlink()
+    with pytest.raises(InputError, match="frame 00002 is missing"):
+        Folder(tmp_path)[0]
+    assert len(Folder(tmp_path, gaps=True)[0]) == 5
+
+
+def test_names_in_two_unicode_forms_are_one(tmp_path: Path) -> None:
+    composed, decomposed = "vid\u00e9o", normalize("NFD", "vid\u00e9o")
+    write(tmp_path, composed, squares(4, (1,)))
+    shutil.copytree(tmp_path / "Annotations" / composed, tmp_path / "predictions" / decomposed)
+    (tmp_path / "Annotations" / composed).rename(tmp_path / "Annotations" / decomposed)
+    assert Folder(tmp_path).ids == [composed]
+    evaluation = evaluate(Folder(tmp_path), tmp_path / "predictions")
+    assert evaluation.numbers["J&F"] == 1
+    assert not evaluation.surplus

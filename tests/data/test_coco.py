@@ -112,3 +112,55 @@ def test_damaged(instances: COCOInstances, change, word: str) -> None:
 def test_missing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none\.json: no such annotation file"):
         len(COCOInstances(tmp_path, tmp_path / "none.json"))
+
+
+def with_changes(instances: COCOInstances, image: dict | None = None, annotation: dict | None = None) -> COCOInstances:
+    """The data set with changes to the first image and annotation."""
+    content = json.loads(instances.annotations.read_text())
+    content["images"][0] |= image or {}
+    content["annotations"][0] |= annotation or {}
+    instances.annotations.write_text(json.dumps(content))
+    return COCOInstances(instances.images, instances.annotations)
+
+
+def test_image_turned_by_its_exif_orientation_is_named(instances: COCOInstances) -> None:
+    exif = Image.Exif()
+    exif[0x112] = 6
+    Image.new("RGB", SIZE[::-1], (90, 0, 0)).save(instances.images / "a.png", exif=exif)
+    with pytest.raises(InputError, match=r"a.png: the image is 30x20 but .* 20x30 .*EXIF"):
+        instances[0][0]
+
+
+def test_size_is_that_of_the_image_where_the_file_has_none(instances: COCOInstances) -> None:
+    content = json.loads(instances.annotations.read_text())
+    del content["images"][0]["height"], content["images"][0]["width"]
+    instances.annotations.write_text(json.dumps(content))
+    assert COCOInstances(instances.images, instances.annotations)[0].truth[0].shape == (2, *SIZE)  # type: ignore[index]
+
+
+@pytest.mark.parametrize("height", [None, 0, "20", 1.5])
+def test_height_that_is_none(instances: COCOInstances, height: object) -> None:
+    with pytest.raises(InputError, match="image 7: height and width are"):
+        with_changes(instances, image={"height": height})[0]
+
+
+def test_category_that_is_not_listed_is_named(instances: COCOInstances) -> None:
+    with pytest.raises(InputError, match="category_id 5 is not among"):
+        with_changes(instances, annotation={"category_id": 5})[0]
+
+
+def test_run_lengths_of_another_size(instances: COCOInstances) -> None:
+    runs = {"size": [30, 20], "counts": [5, 10, 585]}
+    with pytest.raises(InputError, match="image 7: a mask is damaged"):
+        with_changes(instances, annotation={"segmentation": runs})[0].truth[0]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), 1e9, -1e308, float("inf"), "3"])
+def test_coordinate_with_which_pycocotools_does_not_return(instances: COCOInstances, value: object) -> None:
+    polygon = [[1, 1, 10, value, 10, 10]]
+    with pytest.raises(InputError, match="a mask is damaged"):
+        with_changes(instances, annotation={"segmentation": polygon})[0].truth[0]  # type: ignore[index]
+
+
+def test_annotation_without_a_polygon_is_left_out(instances: COCOInstances) -> None:
+    assert with_changes(instances, annotation={"segmentation": [[]]})[0].targets == (1,)

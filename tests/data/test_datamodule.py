@@ -6,6 +6,7 @@ import lightning as L
 import pytest
 import torch
 from jsonargparse import ArgumentParser
+from PIL import Image
 
 from common.benchmarks.tiny.videos import Tiny
 from common.data import Augmentation, VideoDataModule
@@ -173,3 +174,14 @@ def test_from_yaml():
     assert first.schedule == [(0, 1), (5, 3)]
     assert first.augment.flip == 0.0
     assert module.test_benchmarks[0].name == "tiny-reappear"
+
+
+def test_videos_of_one_name_to_predict_are_told_apart(tmp_path):
+    names = ["a/clip", "b/clip", "b/other"]
+    for name in names:
+        (tmp_path / name).mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / name / "0.png")
+    (loader,) = VideoDataModule(predict=[str(tmp_path / name) for name in names]).predict_dataloader()
+    assert [video.id for video in loader] == ["a_clip", "b_clip", "other"]
+    with pytest.raises(InputError, match="two videos of this name"):
+        VideoDataModule(predict=[str(tmp_path / "a/clip")] * 2)

@@ -6,10 +6,12 @@ import json
 import os
 import pickle
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 
 from common.errors import InputError
 from common.files import write_text
@@ -163,3 +165,42 @@ def test_a_prompt_after_the_end(video: Video, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
         list(CopyFirstMask().track(video))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_frame_that_cannot_be_read_keeps_the_frames_before_it(nano: VideoSegmenter, tmp_path: Path) -> None:
+    made = SyntheticClips("easy", 1, frames=LENGTH, size=SIZE, seed=5, objects=1)[0]
+    (tmp_path / "clip").mkdir()
+    for index, frame in enumerate(made):
+        Image.fromarray(frame.numpy()).save(tmp_path / "clip" / f"{index}.png")
+    video = replace(open_video(tmp_path / "clip"), prompts=made.prompts)
+    list(Tracking(nano, video, tmp_path / "whole", "key").run())
+    last = tmp_path / "clip" / f"{LENGTH - 1}.png"
+    data = last.read_bytes()
+    last.write_bytes(data[:40])
+    with pytest.raises(InputError, match=last.name):
+        list(Tracking(nano, video, tmp_path / "parts", "key").run())
+    last.write_bytes(data)
+    assert list(Tracking(nano, video, tmp_path / "parts", "key").run(resume=True)) == [LENGTH]
+    assert (tmp_path / "parts" / "masks.json").read_text() == (tmp_path / "whole" / "masks.json").read_text()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_refused_run_leaves_no_folder(nano: VideoSegmenter, video: Video, stream: bool, tmp_path: Path) -> None:
+    wrong = replace(video, prompts=(Prompt(1, mask=torch.ones(5, 5, dtype=torch.bool)),))
+    if stream:
+        wrong = replace(open_video(frame for frame in video), prompts=wrong.prompts)
+    with pytest.raises(InputError, match="the mask is"):
+        list(Tracking(nano, wrong, tmp_path / "out", "key").run())
+    list(Tracking(nano, video, tmp_path / "out", "key").run())
+
+
+def test_a_killed_run_goes_on_from_the_last_save(
+    nano: VideoSegmenter, video: Video, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("common.inference.resumable.SAVE_EVERY", 0.0)
+    list(Tracking(nano, video, tmp_path / "whole", "key").run())
+    for taken in Tracking(nano, video, tmp_path / "parts", "key").run():
+        if taken == 5:
+            break  # as by kill -9: nothing more is written
+    assert list(Tracking(nano, video, tmp_path / "parts", "key").run(resume=True)) == list(range(5, LENGTH + 1))
+    assert (tmp_path / "parts" / "masks.json").read_text() == (tmp_path / "whole" / "masks.json").read_text()

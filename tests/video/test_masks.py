@@ -168,3 +168,59 @@ def test_boxes_hold_their_masks_tightly(masks: Tensor) -> None:
 
 def test_no_masks_have_no_boxes() -> None:
     assert boxes_from_masks(torch.zeros(0, 5, 6, dtype=torch.bool)).shape == (0, 4)
+
+
+def drawn(values: tuple[int, ...] = (255,)) -> np.ndarray:
+    """A grey mask of one square for each value."""
+    mask = np.zeros((48, 64), np.uint8)
+    for number, value in enumerate(values):
+        mask[10:26, 4 + 20 * number : 20 + 20 * number] = value
+    return mask
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_grey_values_at_the_edges_of_a_mask_are_no_labels(tmp_path: Path, suffix: str, caplog) -> None:
+    image = Image.fromarray(drawn())
+    if suffix == "png":
+        image = image.resize((128, 96), Image.Resampling.BICUBIC).resize((64, 48), Image.Resampling.BICUBIC)
+    image.save(tmp_path / f"mask.{suffix}", quality=85)
+    assert len(np.unique(np.array(Image.open(tmp_path / f"mask.{suffix}")))) > 2
+    labels = read_label_map(tmp_path / f"mask.{suffix}")
+    assert labels.unique().tolist() == [0, 255]
+    assert (labels.numpy() != drawn()).sum() <= 2
+    assert f"mask.{suffix}" in caplog.text
+    assert "threshold 128" in caplog.text
+
+
+def test_labels_in_jpeg_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(drawn((1, 2))).save(tmp_path / "labels.jpg", quality=95)
+    with pytest.raises(InputError, match="JPEG changes the labels"):
+        read_label_map(tmp_path / "labels.jpg")
+
+
+@pytest.mark.parametrize("values", [(1, 2), (1, 255), (38, 75, 120), (255,)])
+def test_grey_labels_with_void_are_labels(tmp_path: Path, values: tuple[int, ...], caplog) -> None:
+    Image.fromarray(drawn(values)).save(tmp_path / "labels.png")
+    assert read_label_map(tmp_path / "labels.png").unique().tolist() == [0, *values]
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    "rle",
+    [
+        {"size": [24, 1 << 31], "counts": "1"},
+        {"size": [2, -2], "counts": "1"},
+        {"size": [2], "counts": "1"},
+        {"size": [True, 2], "counts": "1"},
+        {"size": "22", "counts": "1"},
+        {"counts": "1"},
+        {"size": [2, 2]},
+        {"size": [2, 2], "counts": "\udc80"},
+        {"size": [2, 2], "counts": [4]},
+        None,
+        "1",
+    ],
+)
+def test_what_is_no_rle(rle: object) -> None:
+    with pytest.raises(InputError, match="RLE 0"):
+        rle_decode([rle])  # type: ignore[list-item]

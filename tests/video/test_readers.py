@@ -68,6 +68,48 @@ def test_every_fifth_frame_is_no_hole(tmp_path: Path, pixels: np.ndarray) -> Non
     assert len(ImageFolder(tmp_path)) == 3
 
 
+def test_time_stamps_are_no_numbering(tmp_path: Path, pixels: np.ndarray) -> None:
+    names = [str(1_700_000_000_000 + 33 * index + (index % 3 == 1)) for index in range(5)]
+    for name in reversed(names):
+        save(tmp_path / f"{name}.png", pixels)
+    assert open_video(tmp_path).names == names
+
+
+def test_numbers_longer_than_others_come_last(tmp_path: Path, pixels: np.ndarray) -> None:
+    names = ["9999999999999", "10000000000000", "10000000000001"]
+    for name in reversed(names):
+        save(tmp_path / f"{name}.png", pixels)
+    assert open_video(tmp_path, gaps=True).names == names
+
+
+def test_files_that_macos_adds_are_skipped(tmp_path: Path, pixels: np.ndarray) -> None:
+    save(tmp_path / "0.png", pixels)
+    (tmp_path / "._0.png").write_bytes(b"litter")
+    (tmp_path / ".DS_Store").write_bytes(b"litter")
+    assert len(open_video(tmp_path)) == 1
+
+
+def test_pages_of_a_tiff_file_are_frames(tmp_path: Path, pixels: np.ndarray, refuses) -> None:
+    pages = [np.roll(pixels, shift, 0) for shift in range(4)]
+    path = tmp_path / "stack.tif"
+    Image.fromarray(pages[0]).save(path, save_all=True, append_images=[Image.fromarray(page) for page in pages[1:]])
+    video = open_video(path)
+    assert len(video) == 4
+    assert np.array_equal(torch.stack(list(video)).numpy(), np.stack(pages))
+    assert np.array_equal(video[2].numpy(), pages[2])
+    with refuses(path, "4 pages"):
+        read_image(path)
+    Image.fromarray(pages[0]).save(path, save_all=True, append_images=[Image.fromarray(pages[1][:20])])
+    with refuses(path, "page 1 is 20x47"):
+        list(open_video(path))
+
+
+@pytest.mark.parametrize("fps", [-5.0, 0.0, float("nan"), float("inf")])
+def test_frame_rate_that_is_none(folder: Path, fps: float, refuses) -> None:
+    with refuses("fps", "positive"):
+        open_video(folder, fps=fps)
+
+
 def test_one_frame_is_a_video(tmp_path: Path, pixels: np.ndarray) -> None:
     save(tmp_path / "0.jpg", pixels)
     video = open_video(tmp_path)

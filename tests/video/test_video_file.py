@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from common.video import VideoFile, open_video
+from common.video.streams import piped_frames
 
 CODECS = {
     "b_frames.mp4": ("libx264", "yuv420p", {"g": "8", "x264-params": "bframes=3:b-adapt=0"}),
@@ -23,6 +24,8 @@ CODECS = {
     "a.h264": ("libx264", "yuv420p", {"g": "8"}),  # no time stamps at all
     "vp8.webm": ("libvpx", "yuv420p", {"g": "8", "b": "8M"}),
     "a.avi": ("mpeg4", "yuv420p", {"g": "8", "b": "8M"}),
+    "b_frames.avi": ("libx264", "yuv420p", {"g": "8", "bf": "3"}),  # whose time stamps do not ascend
+    "12:30:00.mp4": ("libx264", "yuv420p", {"g": "8"}),
 }
 
 
@@ -62,6 +65,34 @@ def test_random_access_gives_the_frame_of_the_stream(tmp_path: Path, clip: Tenso
         assert torch.equal(video[index], stream[index]), index
     with pytest.raises(IndexError):
         video[30]
+
+
+@pytest.mark.parametrize("name", ["a.ts", "a.mkv"])
+def test_recording_that_begins_between_keyframes(tmp_path: Path, clip: Tensor, name: str) -> None:
+    whole = write(tmp_path / f"whole{Path(name).suffix}", clip, "libx264", "yuv420p", {"g": "8", "bf": "3"})
+    with av.open(str(whole)) as source, av.open(str(tmp_path / name), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for number, packet in enumerate(source.demux(video=0)):
+            if number >= 5 and packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    video, every = open_video(tmp_path / name), list(open_video(tmp_path / name))
+    assert 15 < len(every) < 30
+    assert len(video) == len(every)
+    for index in (0, len(every) - 1, 7, 3):
+        assert torch.equal(video[index], every[index]), index
+
+
+def test_matroska_that_starts_late(tmp_path: Path, clip: Tensor) -> None:
+    whole = write(tmp_path / "whole.mkv", clip, "libx264", "yuv420p", {"g": "8", "bf": "0"})
+    with av.open(str(whole)) as source, av.open(str(tmp_path / "late.mkv"), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.pts, packet.dts, packet.stream = packet.pts + 50_000, packet.dts + 50_000, stream
+                target.mux(packet)
+    assert all(map(torch.equal, open_video(tmp_path / "late.mkv"), open_video(whole)))
+    assert torch.equal(open_video(tmp_path / "late.mkv")[20], open_video(whole)[20])
 
 
 def test_reading_on_decodes_every_frame_once(tmp_path: Path, clip: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,6 +148,8 @@ def test_phone_video_is_turned_upright(tmp_path: Path, clip: Tensor) -> None:
     path.write_bytes(data[:track] + turned + data[track + len(turned) :])
     for frame, expected in zip(VideoFile(path), flat, strict=True):
         assert torch.equal(frame, torch.rot90(expected, -1))
+    with path.open("rb") as pipe:
+        assert all(map(torch.equal, piped_frames(pipe), VideoFile(path)))
 
 
 @pytest.mark.parametrize("name", ["b_frames.mp4", "a.mkv", "vp8.webm", "a.avi"])

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from unicodedata import normalize
 
 import torch
 from torch import Tensor
 
 from common.benchmarks.tasks.vos import VOSBenchmark
 from common.errors import InputError
+from common.files import find_child
 from common.video import Prompt, Video
 from common.video.masks import VOID, check_annotation, masks_from_labels, read_label_map, unique_ids
-from common.video.readers import ImageFolder
+from common.video.readers import ImageFolder, natural_order
 
 
 class FolderVOS(VOSBenchmark):
@@ -41,7 +43,7 @@ class FolderVOS(VOSBenchmark):
         Args:
             id: name of the video.
         """
-        return self.root / "JPEGImages" / id
+        return find_child(self.root / "JPEGImages", id)
 
     def masks_folder(self, id: str) -> Path:
         """Return the folder of a video's label maps.
@@ -49,7 +51,7 @@ class FolderVOS(VOSBenchmark):
         Args:
             id: name of the video.
         """
-        return self.root / "Annotations" / id
+        return find_child(self.root / "Annotations", id)
 
     def starts(self, id: str, truth: MaskFolder) -> dict[int, int]:
         """Return the frame index of each target's prompt, by ascending target id.
@@ -104,7 +106,9 @@ class FolderVOS(VOSBenchmark):
         folder = self.frames_folder(id)
         if folder.parent.is_dir():
             return ImageFolder(folder, gaps=self.gaps)
-        return AbsentFrames(folder, sorted(path.stem for path in self.masks_folder(id).glob("*.png")))
+        return AbsentFrames(
+            folder, sorted((path.stem for path in self.masks_folder(id).glob("[!.]*.png")), key=natural_order)
+        )
 
 
 class AbsentFrames:
@@ -167,8 +171,8 @@ class MaskFolder:
             raise InputError(f"{folder}: no such folder of annotations")
         self.folder, self.names, self.single_object, self.sparse = folder, names, single_object, sparse
         self.frame_size = size
-        files = {path.stem for path in folder.glob("*.png")}
-        self.annotated = [frame for frame, name in enumerate(names) if name in files]
+        files = {normalize("NFC", path.stem) for path in folder.glob("*.png")}
+        self.annotated = [frame for frame, name in enumerate(names) if normalize("NFC", name) in files]
         if not self.annotated:
             raise InputError(f"{folder}: no annotation (.png) has the name of a frame, such as {names[0]}.png")
         self.targets: tuple[int, ...] = ()
@@ -225,7 +229,7 @@ class MaskFolder:
         Args:
             frame: frame index.
         """
-        return self.folder / f"{self.names[frame]}.png"
+        return find_child(self.folder, f"{self.names[frame]}.png")
 
 
 def first_appearances(truth: MaskFolder, frames: Iterable[int] | None = None) -> dict[int, int]:

@@ -11,11 +11,13 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from unicodedata import normalize
 
 from common.benchmarks.submissions.masks import list_visible
 from common.errors import InputError
 
 DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError, ValueError)
+MAX_RATIO, MIN_SUSPECT = 100, 1 << 30  # unpacked size of an archive, in its packed size and in bytes
 MAX_DEPTH = 5  # VOT: results/<tracker>/baseline/<sequence>, in an enclosing folder
 
 
@@ -84,17 +86,17 @@ def open_submission(path: str | Path, ids: Collection[str]) -> Iterator[Submissi
 
 def _locate_videos(path: Path, top: Path, ids: Collection[str], skipped: Sequence[tuple[str, ...]] = ()) -> Submission:
     """Descend to the folder that contains the videos."""
-    videos = set(ids)
+    videos = {normalize("NFC", id) for id in ids}
     folder, names = top, list(dict.fromkeys(parts[-2] for parts in skipped if len(parts) > 1))
     for _ in range(MAX_DEPTH):
         entries = list_visible(folder)
-        stems = {entry.name if entry.is_dir() else entry.name.removesuffix(".json") for entry in entries}
+        stems = {_name(entry).removesuffix("" if entry.is_dir() else ".json") for entry in entries}
         folders = [entry for entry in entries if entry.is_dir()]
         names = [entry.name for entry in folders] or names
-        parts = len(folders) > 1 and all({path.name for path in list_visible(part)} & videos for part in folders)
+        parts = len(folders) > 1 and all({_name(path) for path in list_visible(part)} & videos for part in folders)
         one_json = not folders and [entry.suffix for entry in entries].count(".json") == 1
         if stems & videos or parts or one_json:
-            unexpected = sorted(entry.name for entry in folders if entry.name not in videos and not parts)
+            unexpected = sorted(entry.name for entry in folders if _name(entry) not in videos and not parts)
             return Submission(path, folder, PurePosixPath(folder.relative_to(top).as_posix()), unexpected)
         if len(folders) != 1:
             break
@@ -107,6 +109,11 @@ def _locate_videos(path: Path, top: Path, ids: Collection[str], skipped: Sequenc
         f"{path}: none of the benchmark's videos is in it; it has {listing}, expected folders like "
         f"{', '.join(sorted(videos)[:3])}; check --benchmark, --split and the layout"
     )
+
+
+def _name(entry: Path) -> str:
+    """Return the name of a file or folder in composed Unicode form."""
+    return normalize("NFC", entry.name)
 
 
 def extract_zip(path: Path, top: Path, ids: Collection[str]) -> list[tuple[str, ...]]:
@@ -123,10 +130,11 @@ def extract_zip(path: Path, top: Path, ids: Collection[str]) -> list[tuple[str, 
     Raises:
         InputError: the archive is empty or damaged, or a member is encrypted, a link, or points outside the folder.
     """
-    videos = set(ids)
+    videos = {normalize("NFC", id) for id in ids}
     skipped = []
     try:
         with zipfile.ZipFile(path) as archive:
+            _check_size(path, archive)
             members = [(member, parts) for member in archive.infolist() if (parts := member_parts(path, member))]
             if not any(not member.is_dir() for member, _ in members):
                 raise InputError(f"{path}: the zip is empty")
@@ -146,6 +154,15 @@ def extract_zip(path: Path, top: Path, ids: Collection[str]) -> list[tuple[str, 
     return skipped
 
 
+def _check_size(path: Path, archive: zipfile.ZipFile) -> None:
+    """Refuse an archive that would fill the disk: images and RLE are not compressed to a hundredth by a zip."""
+    unpacked, packed = (sum(getattr(m, key) for m in archive.infolist()) for key in ("file_size", "compress_size"))
+    if unpacked > max(MAX_RATIO * packed, MIN_SUSPECT):
+        raise InputError(
+            f"{path}: {packed >> 20} MiB would become {unpacked >> 20} MiB; refused, give the folder instead"
+        )
+
+
 def member_parts(path: Path, member: zipfile.ZipInfo) -> tuple[str, ...]:
     """Return the path components of a zip member; empty for hidden files and files added by macOS.
 
@@ -157,7 +174,7 @@ def member_parts(path: Path, member: zipfile.ZipInfo) -> tuple[str, ...]:
         InputError: the member is encrypted, a link, or points outside the folder.
     """
     where, name = f"{path}: the member {member.orig_filename!r}", member.orig_filename
-    parts = tuple(part for part in name.split("/") if part not in ("", "."))
+    parts = tuple(normalize("NFC", part) for part in name.split("/") if part not in ("", "."))
     if name.startswith("/") or ".." in parts or "\\" in name or name[1:2] == ":" or "\0" in name:
         raise InputError(f"{where} leads out of the folder; refused, make the zip again with plain relative names")
     if stat.S_ISLNK(member.external_attr >> 16):

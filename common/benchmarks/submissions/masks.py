@@ -12,7 +12,7 @@ from torch import Tensor
 from common.benchmarks.submissions.errors import SubmissionErrors
 from common.benchmarks.submissions.rle import rle_masks
 from common.errors import InputError
-from common.files import atomic_path
+from common.files import atomic_path, find_child
 from common.video import FrameMasks, Video
 from common.video.masks import masks_from_labels, read_label_map, unique_ids, write_label_map
 
@@ -59,7 +59,7 @@ def read_masks(
         A prediction for every frame, in order, with all targets of the video.
     """
     size = annotation_size(video, frames)
-    video_folder, file = folder / video.id, find_json(video.id, folder)
+    video_folder, file = find_child(folder, video.id), find_json(video.id, folder)
     if video_folder.is_dir():
         by_object = not any(video_folder.glob("*.png")) and any(path.is_dir() for path in list_visible(video_folder))
         read = object_masks if by_object else label_masks
@@ -94,7 +94,7 @@ def label_masks(
         Masks bool (N, H, W) per frame; None counts as empty.
     """
     for frame in frames:
-        path = folder / f"{video.name(frame)}.png"
+        path = find_child(folder, f"{video.name(frame)}.png")
         labels = read_png(path, size, errors)
         if labels is None:
             yield None
@@ -142,7 +142,7 @@ def object_masks(
         name = f"{video.name(frame)}.png"
         masks = torch.zeros(len(video.targets), *size, dtype=torch.bool)
         for target, path in folders.items():
-            labels = read_png(path / name, size, errors)
+            labels = read_png(find_child(path, name), size, errors)
             if labels is not None:
                 masks[0 if single_object else video.targets.index(target)] |= labels > 0
         yield masks
@@ -198,8 +198,9 @@ def find_json(id: str, folder: Path) -> Path | None:
         id: name of the video.
         folder: folder of the submission.
     """
-    if (folder / f"{id}.json").is_file():
-        return folder / f"{id}.json"
+    own = find_child(folder, f"{id}.json")
+    if own.is_file():
+        return own
     paths = list_visible(folder)
     files = [path for path in paths if path.suffix == ".json"]
     return files[0] if len(files) == 1 and not any(path.is_dir() for path in paths) else None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,17 @@ from common.video import FrameMasks, Video
 FORM = '[{"video_id", "score", "category_id", "segmentations": [RLE or null for each frame]}, ...]'
 
 
-def read_entries(video: Video, folder: Path, errors: SubmissionErrors) -> list[tuple[str, Any]]:
+def read_entries(
+    video: Video, folder: Path, errors: SubmissionErrors, video_ids: Collection[int] = ()
+) -> list[tuple[str, Any]]:
     """Read the entries of one video, each with its location for error messages.
 
     Args:
         video: the video.
         folder: folder of the submission.
-        errors: collects the error if the file is missing or damaged; the result is then empty.
+        errors: collects the error if the file is missing or damaged, in which case the result is empty, and entries
+            whose ``video_id`` is no id of the benchmark.
+        video_ids: ids of all videos of the split; empty: not checked.
     """
     path = find_json(video.id, folder)
     if path is None:
@@ -37,6 +42,14 @@ def read_entries(video: Video, folder: Path, errors: SubmissionErrors) -> list[t
         errors.add(str(error))
         return []
     video_id = video.attributes["video_id"]
+    if video_ids:
+        for row, entry in enumerate(data):
+            named = entry.get("video_id") if isinstance(entry, dict) else video_id
+            if type(named) is not int or named not in video_ids:
+                errors.add(
+                    f"{path}: entry {row}: video_id {named!r} is no video of the split; its ids are integers such as "
+                    f"{min(video_ids)}"
+                )
     # Entries that are not objects belong to no video; they are kept so that the error is reported.
     return [
         (f"{path}: entry {row}", entry)
@@ -83,6 +96,8 @@ def _is_valid(where: str, entry: object, category_ids: Sequence[int], frames: in
         problem = f"a {type(entry).__name__} is no entry: write {FORM}"
     elif isinstance(entry.get("score"), bool) or not isinstance(entry.get("score"), (int, float)):
         problem = f"score {entry.get('score')!r} is not a number"
+    elif not math.isfinite(entry["score"]):
+        problem = f"score {entry['score']} is not finite"
     elif entry.get("category_id") not in category_ids:
         problem = f"category_id {entry.get('category_id')!r} is none of {min(category_ids)} to {max(category_ids)}"
     elif not isinstance(entry.get("segmentations"), list) or len(entry["segmentations"]) != frames:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -108,6 +108,11 @@ class VISBenchmark(Benchmark):
         """
         return list(range(1, len(video.vocabulary) + 1))
 
+    @property
+    def video_ids(self) -> Collection[int]:
+        """The ids that ``video_id`` of a submission may have; empty: not known."""
+        return ()
+
     def metric(self) -> VISMetrics:
         """Create the metric: AP of tracks."""
         return VISMetrics()
@@ -168,7 +173,10 @@ class VISBenchmark(Benchmark):
     def read(self, video: Video, folder: Path, errors: SubmissionErrors) -> Iterator[FrameMasks]:
         """Read all frames from ``<video>.json`` or the only JSON file; an entry is a target. See ``Benchmark.read``."""
         size = self.size(video)
-        return entry_predictions(video, read_entries(video, folder, errors), self.category_ids(video), size, errors)
+        # the entries of all videos are in one file; those of unknown videos are reported with the first one
+        known = self.video_ids if video.id == self.ids[0] else ()
+        entries = read_entries(video, folder, errors, known)
+        return entry_predictions(video, entries, self.category_ids(video), size, errors)
 
     def size(self, video: Video) -> tuple[int, int]:
         """Return the size (H, W) of a video's masks.
