@@ -48,15 +48,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     from common.inference.resumable import Tracking
     from common.nn.sam2.postprocess import PACKAGE
 
-<<<<<<< HEAD
-    video = _open(args.video, args.raw, args.fps)
+    video = _open(args.video, args.raw, args.fps, args.gaps)
     asked = [getattr(args, name) for name in PROMPTS]
     if any(asked) or args.everything is None:
         video.prompts = prompts(*asked)
-=======
-    video = _open(args.video, args.raw, args.fps, args.gaps)
-    video.prompts = prompts(args.mask, args.box, args.point, args.text, args.query, args.query_mask, args.vocabulary)
->>>>>>> e7db97598fa461d33e39059f7e46f5fb7a2a0a55
     device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     configs, weights = (args.config, args.weights) if args.config or args.weights else track_defaults(args.method)
     segmenter = build_method(args.method, weights, configs).to(device)

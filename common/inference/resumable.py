@@ -104,55 +104,40 @@ class Tracking:
             evaluation_mode(self.method.networks().values()),
             torch.inference_mode(),
         ):
-<<<<<<< HEAD
-            total = sum(len(leg.frames) for leg in route)
-            for number, leg in enumerate(route):
-                before = sum(len(done_leg.frames) for done_leg in route[:number])
-                if start > before + len(leg.frames):
-                    continue
-                if number and start <= before:
-                    session = self.method.session(len(leg.frames))
-                begun = start > before
-                first = start - before if begun else 0
-                leg = prompt_ahead(session, self.video, leg, self.method.device, begun)
-                frames = (self.video[index] for index in leg.frames[first:])
-                for done, answers in enumerate(
-                    steps(session, frames, leg.prompts, self.method.device, first), before + first + 1
-                ):
-                    self._write(placed(leg, answers))
-                    yield done
-                    if interrupted.is_set() and done < total:
-                        self._save(session, done)
-                        return
-                self._write(placed(leg, session.finish()))
-            if route:
-                self._write(unanswered(self.video, route))
-            else:
-                yield from self._stream(session, interrupted)
-=======
             done, saved = start, monotonic()
-            answered = steps(session, self._frames(start), prompts, self.method.device, start)
             try:
-                for done, answers in enumerate(answered, start + 1):
-                    self._write(answers)
-                    yield done
-                    if interrupted.is_set():
-                        break
-                    if self.video.length is not None and monotonic() - saved > SAVE_EVERY:
-                        self._save(session, done)
-                        saved = monotonic()
+                for number, leg in enumerate(route):
+                    before = sum(len(done_leg.frames) for done_leg in route[:number])
+                    if start > before + len(leg.frames):
+                        continue
+                    if number and start <= before:
+                        session = self.method.session(len(leg.frames))
+                    begun = start > before
+                    first = start - before if begun else 0
+                    leg = prompt_ahead(session, self.video, leg, self.method.device, begun)
+                    frames = (self.video[index] for index in leg.frames[first:])
+                    taken = steps(session, frames, leg.prompts, self.method.device, first)
+                    for done, answers in enumerate(taken, before + first + 1):
+                        self._write(placed(leg, answers))
+                        yield done
+                        if interrupted.is_set() and done < sum(len(leg.frames) for leg in route):
+                            self._save(session, done)
+                            return
+                        if monotonic() - saved > SAVE_EVERY:
+                            self._save(session, done)
+                            saved = monotonic()
+                    self._write(placed(leg, session.finish()))
+                if route:
+                    self._write(unanswered(self.video, route))
+                else:
+                    yield from self._stream(session, interrupted)
             except (InputError, OSError):
                 # the frame was refused or cannot be read: the session is as it was after the frame before
-                if self.video.length is not None and done:
+                if route and done:
                     self._save(session, done)
-                elif not done:
+                elif not self._labels.is_dir():
                     rmtree(self.folder / "frames", ignore_errors=True)  # of a stream whose first frame was refused
                 raise
-            if interrupted.is_set() and self.video.length not in (None, done):
-                self._save(session, done)
-                return
-            self._write(session.finish())
->>>>>>> e7db97598fa461d33e39059f7e46f5fb7a2a0a55
         self._finish()
         self.finished = True
 
@@ -179,16 +164,11 @@ class Tracking:
                 Image.fromarray(frame.numpy()).save(part, "JPEG", quality=95)
             yield frame
 
-<<<<<<< HEAD
     def _write(self, answers: Iterable[FrameMasks]) -> None:
-        if not (answers := list(answers)):
-=======
-    def _write(self, answers: Sequence[FrameMasks]) -> None:
         if not self._labels.is_dir():
             self._labels.mkdir(parents=True)
             (self.folder / LINES).touch()
-        if not answers:
->>>>>>> e7db97598fa461d33e39059f7e46f5fb7a2a0a55
+        if not (answers := list(answers)):
             return
         with (self.folder / LINES).open("a", encoding="utf-8") as lines:
             for answer in answers:
@@ -231,13 +211,7 @@ class Tracking:
             stopped = (self.folder / STATE).is_file()
             what = "a stopped run; continue it with --resume" if stopped else "files already"
             raise InputError(f"{self.folder}: there is {what}; or give another --output, or remove it")
-<<<<<<< HEAD
-        self._labels.mkdir(parents=True)
-        (self.folder / LINES).touch()
         return self.method.session(length)
-=======
-        return self.method.session(self.video.length)
->>>>>>> e7db97598fa461d33e39059f7e46f5fb7a2a0a55
 
     def _save(self, session: Session, taken: int) -> None:
         state = {"key": self.key, "taken": taken, "written": (self.folder / LINES).stat().st_size, "session": session}
