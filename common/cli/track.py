@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     configs, weights = (args.config, args.weights) if args.config or args.weights else track_defaults(args.method)
     segmenter = build_method(args.method, weights, configs).to(device)
     if not args.config and hasattr(segmenter, "postprocessing"):  # a config says itself what it wants
-        segmenter.postprocessing = PACKAGE
+        setattr(segmenter, "postprocessing", PACKAGE)  # noqa: B010
     _report_weights(args.method, segmenter)
     folder = args.output or OUTPUT / f"{video.id}-{args.method}"
     method = segmenter if args.everything is None else _everything(segmenter, args.everything, args.method)
