@@ -89,6 +89,9 @@ class PretrainedModule(L.LightningModule):
         self.weights_note = "trained here" if of_suite else "published"
         if not of_suite or not state.keys() & self.network.state_dict().keys():  # or of a network inside this one
             state = self.from_published(state, path)
+        broken = [key for key, value in state.items() if value.is_floating_point() and not value.isfinite().all()]
+        if broken:
+            raise InputError(f"{path}: {broken[0]} has values that are not finite; the training diverged, take another")
         _check(self.network, state, path, _differences(file.settings, self.architecture()))
         self.network.load_state_dict(state)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from common.checkpoints import state_digest
 from common.data.clip import Clip
 from common.errors import InputError
 from common.evaluation.scoring import Scoring, reason
-from common.files import file_sha256
+from common.files import file_sha256, write_text
 from common.inference.output import write_prediction
 from common.inference.playback import Direction, evaluation_mode, play, play_directed, prompts_by_frame
 from common.inference.session import Session
@@ -149,6 +150,8 @@ class VideoSegmenter(PretrainedModule):
         if unknown:
             raise InputError(f"loss_weights: no loss term {sorted(unknown)[0]!r}; the terms are {', '.join(terms)}")
         total = torch.stack([self.loss_weights.get(name, 1.0) * term for name, term in terms.items()]).sum()
+        if not total.isfinite():
+            self._stop_training(terms, batch_idx)
         if dist.is_available() and dist.is_initialized():
             # which parameters a batch uses depends on its prompts; every process must give every one a gradient
             total = total + 0.0 * torch.stack([p.sum() for p in self.parameters() if p.requires_grad]).sum()
@@ -156,6 +159,22 @@ class VideoSegmenter(PretrainedModule):
         self.log("train/loss", total, prog_bar=True, batch_size=batch)
         self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()}, batch_size=batch)
         return total
+
+    def _stop_training(self, terms: dict[str, Tensor], batch: int) -> None:
+        """Stop at a loss that is not finite, before it reaches the weights, and note which batch it was.
+
+        Raises:
+            InputError: names the terms; with the seed of the data, epoch and batch identify the clips.
+        """
+        where = {"step": self.global_step, "epoch": self.current_epoch, "batch": batch, "rank": self.global_rank}
+        values = {name: str(float(term.detach())) for name, term in terms.items()}
+        note = Path(self.trainer.default_root_dir) / "failed_batch.json"
+        write_text(note, json.dumps(where | {"terms": values}) + "\n")
+        bad = ", ".join(f"{name} {value}" for name, value in values.items() if not math.isfinite(float(value)))
+        raise InputError(
+            f"the loss is not finite at step {self.global_step} (epoch {self.current_epoch}, batch {batch}; {note}): "
+            f"{bad or 'the sum'}; lower lr, clip gradients, or train with precision 32-true"
+        )
 
     # Scoring: validation and testing are the same, on other splits.
 

@@ -212,6 +212,14 @@ class TestWeights:
         Toy(width=6, weights=str(file)).export(file, data="nothing")
         assert file.read_bytes() == first  # and so its checksum
 
+    def test_values_that_are_not_finite_are_refused(self, tmp_path: Path) -> None:
+        toy = Toy()
+        with torch.no_grad():
+            next(toy.network.parameters()).view(-1)[0] = float("nan")
+        toy.export(tmp_path / "toy.safetensors")
+        with pytest.raises(InputError, match="values that are not finite"):
+            Toy(weights=str(tmp_path / "toy.safetensors"))
+
     def test_a_mismatch_is_one_line_that_names_both(self, tmp_path: Path) -> None:
         Toy(width=6).export(file := tmp_path / "toy.safetensors")
         with pytest.raises(InputError, match="trained with width 6, but the model has width 4") as error:

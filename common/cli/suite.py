@@ -137,7 +137,7 @@ class SuiteCLI(LightningCLI):
         if not training:  # the config may be that of a training run; scoring saves no checkpoint
             callbacks = [callback for callback in callbacks if not isinstance(callback, Checkpoint)]
         elif settings.enable_checkpointing is not False and not _has(callbacks, Checkpoint):
-            callbacks.append(ModelCheckpoint(root / "checkpoints", save_last=True))
+            callbacks.append(ModelCheckpoint(root / "checkpoints", save_last=True, enable_version_counter=False))
         keep = training and settings.enable_checkpointing is not False
         bar = sys.stderr.isatty() if settings.enable_progress_bar is None else settings.enable_progress_bar
         if bar and not _has(callbacks, ProgressBar):

@@ -155,6 +155,24 @@ def test_a_second_run_into_the_same_folder_goes_on(config: Path, tmp_path: Path)
     assert yaml.safe_load((tmp_path / "test.yaml").read_text())["model"]["init_args"]["save_predictions"] is False
 
 
+def test_last_ckpt_is_that_of_the_last_run(config: Path, tmp_path: Path) -> None:
+    for lr in (0.5, 0.25):
+        flags = ["--model", "tests.support.toy.Toy", "--model.lr", str(lr)]
+        assert cli.main(["fit", "--config", str(config), *flags, *at(tmp_path)]) == 0
+    checkpoint = torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["hyper_parameters"]["lr"] == 0.25
+    assert not list((tmp_path / "checkpoints").glob("last-v*"))
+
+
+def test_a_loss_that_is_not_finite_stops_the_training(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--model", "tests.support.toy.Toy", "--model.lr", "1.0e+20", "--trainer.max_steps", "6"]
+    assert cli.main(["fit", "--config", str(config), *flags, *at(tmp_path)]) == 2
+    assert "the loss is not finite at step" in capsys.readouterr().err
+    assert json.loads((tmp_path / "failed_batch.json").read_text())["step"] > 0
+
+
 def test_callbacks_of_a_config_do_not_cost_the_checkpoint(config: Path, tmp_path: Path) -> None:
     extra = tmp_path / "extra.yaml"
     monitor = {"class_path": "lightning.pytorch.callbacks.LearningRateMonitor"}
