@@ -210,6 +210,8 @@ class VideoSegmenter(PretrainedModule):
         try:
             if isinstance(video, Exception):
                 raise video
+            if not video.prompts:
+                raise InputError(f"{video.id}: it has no prompt; predict a data set that has, or use the verb track")
             write_prediction(video, self.track(video), Path(self.trainer.default_root_dir) / "predictions")
         except (InputError, OSError) as error:
             self.failed[video.id if isinstance(video, Video) else f"video {batch_idx}"] = reason(error)

@@ -50,7 +50,7 @@ def build_method(name: str, weights: str | None = None, configs: Sequence[Path] 
             ``configs/<name>/nano.yaml``.
 
     Raises:
-        InputError: no such method, no such file, a wrong key, or weights that do not fit.
+        InputError: no such method, no such file, a wrong key, no weights, or weights that do not fit.
     """
     if name not in method_folders():
         raise InputError(f"--method {name}: unknown; choose from {', '.join(method_folders())}")
@@ -60,7 +60,13 @@ def build_method(name: str, weights: str | None = None, configs: Sequence[Path] 
     if not models:
         raise InputError(f"{configs[0]}: it has no model; give a config of the verbs fit and test")
     args = [word for model in models for word in ("--config", json.dumps({"model": model}))]
-    return _instantiate([*args, *(["--model.weights", weights] if weights else [])])
+    segmenter = _instantiate([*args, *(["--model.weights", weights] if weights else [])])
+    if segmenter.needs_weights and segmenter.weights is None:
+        raise InputError(
+            f"{name} has no weights, as the configs say none: give --weights FILE (random to run an untrained network "
+            "on purpose)"
+        )
+    return segmenter
 
 
 def _model(config: Path) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -71,6 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
+    if json.loads((folder / "occurrences.json").read_text(encoding="utf-8")) == {}:
+        print("nothing was found: every mask is empty; check the prompts and the weights", file=sys.stderr)
     print(f"{folder}/overlay.mp4  contact.png  masks.json  masks/")
     return 0
 

@@ -34,8 +34,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     segmenter = build_method(args.method, args.weights, args.config)
-    if segmenter.needs_weights and segmenter.weights is None:
-        raise InputError(f"{args.method} has no weights, as the configs say none: give --weights")
     serve(segmenter.to(device).eval().session, segmenter.method_name, device, trax)
     return 0
 

@@ -124,7 +124,14 @@ class Session(ABC):
             InputError: the frame differs in size from the first one; a prompt is of a kind that the method does not
                 accept, is the second one of its target, or has a mask of another size than the frame.
         """
-        size, index = (frame.shape[0], frame.shape[1]), self.frame + 1
+        index = self.frame + 1
+        if not isinstance(frame, Tensor) or frame.dtype != torch.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+            given = f"{type(frame).__name__} {getattr(frame, 'dtype', '')} {tuple(getattr(frame, 'shape', ()))}"
+            raise InputError(
+                f"frame {index}: it must be a torch tensor uint8 RGB (H, W, 3), not {given}; convert an array by "
+                "torch.from_numpy, and values in 0..1 by (255 * frame).round().byte()"
+            )
+        size = (frame.shape[0], frame.shape[1])
         if self.size not in (None, size):
             raise InputError(f"frame {index} is {size[0]}x{size[1]}, the video is {self.size[0]}x{self.size[1]}")
         self._check_prompts(prompts, index, size, self.kinds, self.outside_kinds)
@@ -168,6 +175,8 @@ class Session(ABC):
                 raise InputError(f"{where}: {self._name} takes {_in_words(kinds, outside_kinds)}; this is {given}")
             if prompt.image is None and prompt.mask is not None and prompt.mask.shape != size:
                 raise InputError(f"{where}: the mask is {tuple(prompt.mask.shape)}, the frame is {size}")
+            if prompt.image is None:
+                _check_inside(prompt, size, where)
             if prompt.target in targets:
                 raise InputError(
                     f"{where}: there is another one already; put everything about a target into one prompt"
@@ -177,6 +186,20 @@ class Session(ABC):
     @property
     def _name(self) -> str:
         return type(self).__name__.removesuffix("Session")
+
+
+def _check_inside(prompt: Prompt, size: tuple[int, int], where: str) -> None:
+    """Raise an error if a point, or the whole of a box, lies outside a frame of a size (H, W)."""
+    height, width = size
+    frame = f"the frame of {height}x{width} (height x width)"
+    if prompt.box is not None:
+        x0, y0, x1, y1 = prompt.box
+        if x0 >= width or y0 >= height or x1 <= 0 or y1 <= 0:
+            raise InputError(f"{where}: the box {prompt.box} lies outside {frame}; give x0,y0,x1,y1 in its pixels")
+    if prompt.points is not None:
+        for x, y in prompt.points.tolist():
+            if not (0 <= x <= width and 0 <= y <= height):
+                raise InputError(f"{where}: the point ({x:g}, {y:g}) lies outside {frame}; give x,y in its pixels")
 
 
 def _in_words(kinds: tuple[str, ...], outside_kinds: tuple[str, ...]) -> str:

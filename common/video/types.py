@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,7 +20,8 @@ class Prompt:
     """A prompt for one target on one frame.
 
     It has exactly one of these kinds: a mask; a box and / or points; a text; a vocabulary. With ``image`` the mask or
-    the box refers to that image instead of a frame of the video (visual queries).
+    the box refers to that image instead of a frame of the video (visual queries). Numpy arrays and lists are converted
+    to tensors, and a mask of bytes 0 and 1, or 0 and 255, to a boolean one.
 
     Attributes:
         target: id of the target, 1..254.
@@ -34,8 +38,9 @@ class Prompt:
         image: uint8 RGB (h, w, 3), the query image.
 
     Raises:
-        InputError: there is no kind or more than one, the id is out of range, the mask is empty, sizes do not match,
-            the box leaves its image, or a stuff class is not in the vocabulary.
+        InputError: there is no kind or more than one, the id is out of range, the mask is empty, sizes do not match, a
+            coordinate is not finite, a label is not 0 or 1, the box leaves its image, or a stuff class is not in the
+            vocabulary.
     """
 
     target: int
@@ -58,6 +63,7 @@ class Prompt:
 
     def __post_init__(self) -> None:
         where = f"prompt of target {self.target} at frame {self.frame}"
+        self._convert(where)
         if not 1 <= self.target <= 254:
             raise InputError(f"{where}: target ids are 1 to 254")
         if self.frame < 0:
@@ -80,6 +86,11 @@ class Prompt:
             raise InputError(f"{where}: points must be (K, 2) with K > 0, not {tuple(self.points.shape)}")
         if self.points is not None and (self.labels is None or len(self.labels) != len(self.points)):
             raise InputError(f"{where}: every point needs a label (1 on the target, 0 off it)")
+        if self.labels is not None and not ((self.labels == 0) | (self.labels == 1)).all():
+            raise InputError(f"{where}: labels are 1 on the target and 0 off it, not {self.labels.tolist()}")
+        numbers = [*(self.box or ()), *(self.points.flatten().tolist() if self.points is not None else ())]
+        if not all(math.isfinite(number) for number in numbers):
+            raise InputError(f"{where}: a coordinate is not finite")
         if self.box is not None and not (self.box[0] < self.box[2] and self.box[1] < self.box[3]):
             raise InputError(f"{where}: the box {self.box} must be (x0, y0, x1, y1) with x0 < x1 and y0 < y1")
         if self.text is not None and not self.text.strip():
@@ -104,6 +115,29 @@ class Prompt:
             raise InputError(
                 f"{where}: the query mask is {tuple(self.mask.shape)} but its image is {tuple(self.image.shape[:2])}"
             )
+
+    def _convert(self, where: str) -> None:
+        """Convert numpy arrays, lists and masks of bytes."""
+        set_field = functools.partial(object.__setattr__, self)
+        if isinstance(self.mask, np.ndarray):
+            set_field("mask", torch.from_numpy(np.ascontiguousarray(self.mask)))
+        if isinstance(self.mask, Tensor) and self.mask.dtype == torch.uint8:
+            values = set(torch.unique(self.mask).tolist())
+            if not (values <= {0, 1} or values <= {0, 255}):
+                raise InputError(f"{where}: a mask of bytes must be 0 and 1, or 0 and 255, not {sorted(values)[:5]}")
+            set_field("mask", self.mask > 0)
+        if isinstance(self.image, np.ndarray):
+            set_field("image", torch.from_numpy(np.ascontiguousarray(self.image)))
+        try:
+            if self.points is not None:
+                set_field("points", torch.as_tensor(self.points, dtype=torch.float32))
+            if self.labels is not None:
+                set_field("labels", torch.as_tensor(self.labels, dtype=torch.int64))
+            if self.box is not None:
+                x0, y0, x1, y1 = (float(side) for side in self.box)
+                set_field("box", (x0, y0, x1, y1))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{where}: points, labels or box are not numbers ({error})") from None
 
 
 @dataclass(frozen=True, eq=False)

@@ -85,6 +85,9 @@ def test_a_vocabulary() -> None:
         ({"boxes": ["1,1,2,2", "3,3,4,4"]}, "give another id, as in 2:3,3,4,4"),
         ({"points": ["a,b"]}, "a,b: cannot be read"),
         ({"queries": ["a.png"]}, "every query image needs its mask"),
+        ({"points": ["0:100,100", "1:30,30"]}, "target ids are 1 to 254 .*; write 1:100,100"),
+        ({"boxes": ["0:1,1,9,9"]}, "target ids are 1 to 254"),
+        ({"texts": ["255:a cup"]}, "target ids are 1 to 254"),
         ({"masks": ["none.png"]}, "none.png: no such label map"),
     ],
 )
@@ -133,6 +136,20 @@ def test_unknown_method_and_a_config_without_a_model(tmp_path: Path) -> None:
 def test_weights_of_another_method(repository: Path) -> None:
     with pytest.raises(InputError, match=r"^\S*univs_nano.safetensors: does not fit"):
         build_method("sslvos", str(repository / "weights" / "univs_nano.safetensors"))
+
+
+def test_a_config_without_weights_is_refused(repository: Path) -> None:
+    config = repository / "configs" / "sam2long" / "nano_scratch.yaml"
+    with pytest.raises(InputError, match="sam2long has no weights"):
+        build_method("sam2long", configs=[config])
+    assert build_method("sam2long", "random", [config]).weights == "random"
+
+
+def test_empty_masks_are_said(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "nothing.yaml").write_text("model: {class_path: methods.baselines.baselines.AnswerNothing}\n")
+    flags = ["--config", str(tmp_path / "nothing.yaml"), "--output", str(tmp_path / "out")]
+    assert cli.main(["track", str(files / "clip.mp4"), "--mask", str(files / "one.png"), *flags]) == 0
+    assert "every mask is empty" in capsys.readouterr().err
 
 
 def test_a_box_in_a_file(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

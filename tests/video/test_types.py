@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from common.errors import InputError
 from common.video import FrameMasks, Prompt
 
 MASK = torch.eye(4, dtype=torch.bool)
@@ -48,7 +50,7 @@ def test_each_kind_of_prompt(kind: dict[str, Any]) -> None:
         ({"points": POINTS[0], "labels": torch.tensor([1, 0])}, "(K, 2)"),
         ({"points": POINTS[:0], "labels": ONE[:0]}, "(K, 2)"),
         ({"box": (3, 0, 3, 4)}, "x0 < x1"),
-        ({"box": (0, 0, float("nan"), 4)}, "x0 < x1"),
+        ({"box": (0, 0, float("nan"), 4)}, "not finite"),
         ({"text": " "}, "text is empty"),
         ({"vocabulary": ()}, "vocabulary is empty"),
         ({"mask": MASK, "image": torch.zeros(4, 5, 3, dtype=torch.uint8)}, "(4, 5)"),
@@ -149,3 +151,31 @@ def test_a_given_mask_inside_another_is_not_lost() -> None:
     assert alone.masks.flatten(1).sum(1).tolist() == [21, 4, 24 - 15]
     assert alone.masks.sum(0).max() == 1
     assert torch.equal(FrameMasks.from_logits(0, (1, 2, 3), logits, scores, overlap=True).masks, logits > 0)
+
+
+def test_arrays_and_lists_are_taken_for_tensors() -> None:
+    mask = np.zeros((4, 6), np.uint8)
+    mask[1:3] = 255
+    assert Prompt(1, mask=mask).mask.dtype == torch.bool
+    assert Prompt(1, mask=mask // 255).mask.sum() == Prompt(1, mask=mask > 0).mask.sum() == 12
+    prompt = Prompt(1, points=[[1, 2], [3, 4]], labels=[1, 0])
+    assert prompt.points.tolist() == [[1, 2], [3, 4]]
+    assert prompt.labels.dtype == torch.int64
+    assert Prompt(1, points=np.array([[1.5, 2]]), labels=np.array([1])).points.dtype == torch.float32
+    assert Prompt(1, box=np.array([1, 2, 3, 4])).box == (1, 2, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"mask": np.full((4, 6), 7, np.uint8)}, "0 and 255"),
+        ({"points": [[1, 2]], "labels": [5]}, "labels are 1 on the target and 0 off it"),
+        ({"points": [[1, float("nan")]], "labels": [1]}, "not finite"),
+        ({"box": (1, 2, float("inf"), 4)}, "not finite"),
+        ({"points": "1,2", "labels": [1]}, "not numbers"),
+        ({"box": (1, 2, 3)}, "not numbers"),
+    ],
+)
+def test_coordinates_and_labels_that_are_none(fields: dict, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        Prompt(1, **fields)
