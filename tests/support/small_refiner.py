@@ -7,11 +7,12 @@ from typing import TypeVar
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import SamHQConfig, SamHQModel, ViTConfig, ViTModel
+from transformers import SamHQConfig, ViTConfig, ViTModel
 
 from methods.hqsmem import HQSMem
 from methods.hqsmem.refinement.dino import DINO
 from methods.hqsmem.refinement.gate import Refiner, RefineSettings
+from methods.hqsmem.refinement.mask_decoder import SAMHQNetwork
 from methods.hqsmem.refinement.sam_hq import SAMHQ
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -24,7 +25,7 @@ def small_sam() -> SAMHQ:
     decoder = {"hidden_size": 16, "mlp_dim": 16, "num_attention_heads": 2, "iou_head_hidden_dim": 16, "vit_dim": 16}
     prompts = {"hidden_size": 16, "image_size": 64}
     config = SamHQConfig(vision_config=trunk, prompt_encoder_config=prompts, mask_decoder_config=decoder)
-    return SAMHQ(randomize(SamHQModel(config))).eval()
+    return SAMHQ(randomize(SAMHQNetwork(config))).eval()
 
 
 def small_dino() -> DINO:

@@ -195,6 +195,7 @@ class SAM2(nn.Module):
         labels: Tensor | None = None,
         mask: Tensor | None = None,
         multimask: bool = True,
+        *,
         presence: float = 0.0,
         dynamic_multimask: bool = False,
     ) -> Candidates:

@@ -14,6 +14,8 @@ from transformers.models.sam_hq.configuration_sam_hq import (
     SamHQVisionConfig,
 )
 
+from methods.hqsmem.refinement.mask_decoder import SAMHQNetwork
+
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
 
@@ -118,7 +120,7 @@ def nano_sam_hq() -> SamHQModel:
     and query and key of the cross-attention start with equal projections, so that the corner of a box attends to the
     places near it. Without both, a small network needs long to learn what a box is.
     """
-    network = SamHQModel(
+    network: SamHQModel = SAMHQNetwork(
         SamHQConfig(
             vision_config=SamHQVisionConfig(
                 hidden_size=96,

@@ -25,6 +25,7 @@ from transformers.models.sam_hq.configuration_sam_hq import SamHQMaskDecoderConf
 from common.checkpoints import PROJECT, find_weights, load_state, load_strict, rename, weights_file
 from common.errors import InputError
 from common.nn.vit_weights import common_names
+from methods.hqsmem.refinement.mask_decoder import SAMHQNetwork
 
 NANO_SAM, NANO_DINO = PROJECT / "weights" / "sam_hq_nano", PROJECT / "weights" / "dino_nano"
 """Trained here on generated clips only, as transformers folders; their records lie next to them."""
@@ -87,6 +88,9 @@ def from_sam_hq(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def load_sam_hq(path: str | Path) -> SamHQModel:
     """SAM-HQ in eval mode from ``sam_hq_vit_{b,l,h}.pth`` or a transformers folder; every key and size must fit.
 
+    The mask decoder is that of ``mask_decoder.py``, or transformers' where ``config.json`` says ``upstream_decoder``,
+    as for our nano weights, which were trained with it.
+
     Raises:
         InputError: nothing there (with where the published ones come from), or keys and sizes that do not fit.
     """
@@ -94,7 +98,10 @@ def load_sam_hq(path: str | Path) -> SamHQModel:
     file = weights_file(path, SAM_HINT)
     state = load_state(file)
     if path.is_dir():
-        net = SamHQModel(_config(path, {"sam_hq": SamHQConfig}))
+        config = _config(path, {"sam_hq": SamHQConfig})
+        # weights that were trained through transformers' decoder are run with it (docs/upstream/transformers_sam_hq.md)
+        upstream = getattr(config, "upstream_decoder", False)
+        net: SamHQModel = SamHQModel(config) if upstream else SAMHQNetwork(config)
     else:
         width = _of(state, "image_encoder.patch_embed.proj.bias", file).shape[0]
         if width not in _TRUNKS:
@@ -103,7 +110,7 @@ def load_sam_hq(path: str | Path) -> SamHQModel:
         trunk = SamHQVisionConfig(
             hidden_size=width, num_hidden_layers=depth, num_attention_heads=heads, global_attn_indexes=whole
         )
-        net = SamHQModel(SamHQConfig(vision_config=trunk, mask_decoder_config=SamHQMaskDecoderConfig(vit_dim=width)))
+        net = SAMHQNetwork(SamHQConfig(vision_config=trunk, mask_decoder_config=SamHQMaskDecoderConfig(vit_dim=width)))
         state = from_sam_hq(state)
     shared = "prompt_encoder.shared_embedding.positional_embedding"
     if shared not in state and "shared_image_embedding.positional_embedding" in state:  # tied, written once

@@ -236,7 +236,7 @@ class ImagePredictor:
         embedding = self.model.without_memory(features).expand(batch, -1, -1, -1)
         dynamic = self.model.predictor_options.dynamic_multimask
         points, labels = points.expand(batch, -1, -1), labels.expand(batch, -1)
-        candidates = self.model.decode(embedding, features, points, labels, mask, multimask, dynamic)
+        candidates = self.model.decode(embedding, features, points, labels, mask, multimask, dynamic_multimask=dynamic)
         return candidates.logits.float(), candidates.ious
 
     def upsample(self, logits: Tensor, size: tuple[int, int]) -> Tensor:

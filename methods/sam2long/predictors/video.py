@@ -168,7 +168,13 @@ class VideoPredictor(nn.Module):
             bank = self._bank(inference_state, target, frame, target.backwards[frame])
             embedding = self.model.read(features, bank) if bank.maps else embedding
         decoded = self.model.decode(
-            embedding, features, coords, kinds, mask, coords.shape[1] <= 1, self.options.dynamic_multimask
+            embedding,
+            features,
+            coords,
+            kinds,
+            mask,
+            coords.shape[1] <= 1,
+            dynamic_multimask=self.options.dynamic_multimask,
         ).best()
         if is_new:
             inference_state.targets[obj_id] = target

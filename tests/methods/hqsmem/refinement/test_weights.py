@@ -21,6 +21,7 @@ from transformers import (
 from common.errors import InputError
 from methods.hqsmem.refinement import weights as module
 from methods.hqsmem.refinement.dino import DINO
+from methods.hqsmem.refinement.mask_decoder import SAMHQNetwork
 from methods.hqsmem.refinement.sam_hq import SAMHQ
 from methods.hqsmem.refinement.weights import load_dino, load_sam_hq
 from tests.support.small_refiner import randomize
@@ -80,7 +81,7 @@ def sam(monkeypatch: pytest.MonkeyPatch) -> SamHQModel:
     monkeypatch.setitem(module._TRUNKS, 32, (2, 2, (1,)))
     small = {"vision_config": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}}
     small["vision_config"] |= {"global_attn_indexes": (1,), "image_size": 64, "output_channels": 256}
-    net = SamHQModel(
+    net: SamHQModel = SAMHQNetwork(
         SamHQConfig(**small, prompt_encoder_config={"image_size": 64}, mask_decoder_config={"vit_dim": 32})
     )
     randomize(net)
