@@ -21,8 +21,7 @@ class Prompt:
 
     It has exactly one of these kinds: a mask; a box and / or points; a text; a vocabulary. With ``image`` the mask or
     the box refers to that image instead of a frame of the video (visual queries). Numpy arrays and lists are converted
-    to tensors, and a mask of bytes or of listed
-    integers, 0 and 1 or 0 and 255, to a boolean one.
+    to tensors, and a mask of bytes or of listed integers, 0 and 1 or 0 and 255, to a boolean one.
 
     Attributes:
         target: id of the target, 1..254.
