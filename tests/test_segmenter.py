@@ -305,6 +305,23 @@ class TestContracts:
             session.step(frame[:3])
 
 
+def test_predict_needs_prompts_and_weights(tmp_path: Path) -> None:
+    class NoPrompt(Tiny):
+        def __getitem__(self, index: int) -> Video:
+            video = super().__getitem__(index)
+            video.prompts = () if index == 0 else video.prompts
+            return video
+
+    method, data = CopyFirstMask(), VideoDataModule(predict=[NoPrompt(**SMALL)])
+    trainer(tmp_path).predict(method, datamodule=data)
+    ((failed, why),) = method.failed.items()
+    assert "it has no prompt" in why
+    assert "\n" not in why
+    assert not (tmp_path / "predictions" / failed).exists()
+    with pytest.raises(InputError, match="Toy has no weights"):
+        trainer(tmp_path).predict(Toy(), datamodule=data)
+
+
 def test_predict_writes_masks_and_an_overlay_and_goes_on_after_a_failure(tmp_path: Path) -> None:
     method, data = CopyFirstMask(), VideoDataModule(predict=[BrokenVideo(closed=True)])
     trainer(tmp_path).predict(method, datamodule=data)

@@ -121,10 +121,17 @@ class Session(ABC):
             The size (H, W) of the frame.
 
         Raises:
-            InputError: the frame differs in size from the first one; a prompt is of a kind that the method does not
-                accept, is the second one of its target, or has a mask of another size than the frame.
+            InputError: the frame is not uint8 RGB or differs in size from the first one; a prompt is of a kind that the
+                method does not accept, is the second one of its target, has a mask of another size than the frame, or
+                has a point or the whole of its box outside the frame.
         """
         index = self.frame + 1
+        size = self._check_frame(frame, index)
+        self._check_prompts(prompts, index, size, self.kinds, self.outside_kinds)
+        return size
+
+    def _check_frame(self, frame: Tensor, index: int) -> tuple[int, int]:
+        """Check the type and the size of a frame; return the size (H, W)."""
         if not isinstance(frame, Tensor) or frame.dtype != torch.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
             given = f"{type(frame).__name__} {getattr(frame, 'dtype', '')} {tuple(getattr(frame, 'shape', ()))}"
             raise InputError(
@@ -134,7 +141,6 @@ class Session(ABC):
         size = (frame.shape[0], frame.shape[1])
         if self.size not in (None, size):
             raise InputError(f"frame {index} is {size[0]}x{size[1]}, the video is {self.size[0]}x{self.size[1]}")
-        self._check_prompts(prompts, index, size, self.kinds, self.outside_kinds)
         return size
 
     def check_correction(self, prompts: Sequence[Prompt], tracked: Collection[int]) -> None:

@@ -21,7 +21,7 @@ class Prompt:
 
     It has exactly one of these kinds: a mask; a box and / or points; a text; a vocabulary. With ``image`` the mask or
     the box refers to that image instead of a frame of the video (visual queries). Numpy arrays and lists are converted
-    to tensors, and a mask of bytes 0 and 1, or 0 and 255, to a boolean one.
+    to tensors, and a mask of bytes or of listed integers, 0 and 1 or 0 and 255, to a boolean one.
 
     Attributes:
         target: id of the target, 1..254.
@@ -86,8 +86,6 @@ class Prompt:
             raise InputError(f"{where}: points must be (K, 2) with K > 0, not {tuple(self.points.shape)}")
         if self.points is not None and (self.labels is None or len(self.labels) != len(self.points)):
             raise InputError(f"{where}: every point needs a label (1 on the target, 0 off it)")
-        if self.labels is not None and not ((self.labels == 0) | (self.labels == 1)).all():
-            raise InputError(f"{where}: labels are 1 on the target and 0 off it, not {self.labels.tolist()}")
         numbers = [*(self.box or ()), *(self.points.flatten().tolist() if self.points is not None else ())]
         if not all(math.isfinite(number) for number in numbers):
             raise InputError(f"{where}: a coordinate is not finite")
@@ -119,8 +117,12 @@ class Prompt:
     def _convert(self, where: str) -> None:
         """Convert numpy arrays, lists and masks of bytes."""
         set_field = functools.partial(object.__setattr__, self)
-        if isinstance(self.mask, np.ndarray):
-            set_field("mask", torch.from_numpy(np.ascontiguousarray(self.mask)))
+        try:
+            if self.mask is not None and not isinstance(self.mask, Tensor):
+                array = isinstance(self.mask, np.ndarray)
+                set_field("mask", torch.from_numpy(np.ascontiguousarray(self.mask)) if array else _listed(self.mask))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{where}: the mask is not an array of numbers ({error})") from None
         if isinstance(self.mask, Tensor) and self.mask.dtype == torch.uint8:
             values = set(torch.unique(self.mask).tolist())
             if not (values <= {0, 1} or values <= {0, 255}):
@@ -132,12 +134,31 @@ class Prompt:
             if self.points is not None:
                 set_field("points", torch.as_tensor(self.points, dtype=torch.float32))
             if self.labels is not None:
-                set_field("labels", torch.as_tensor(self.labels, dtype=torch.int64))
+                labels = torch.as_tensor(self.labels)
+                if not ((labels == 0) | (labels == 1)).all():
+                    raise InputError(f"{where}: labels are 1 on the target and 0 off it, not {labels.tolist()}")
+                set_field("labels", labels.long())
             if self.box is not None:
                 x0, y0, x1, y1 = (float(side) for side in self.box)
                 set_field("box", (x0, y0, x1, y1))
+        except InputError:
+            raise
         except (TypeError, ValueError) as error:
             raise InputError(f"{where}: points, labels or box are not numbers ({error})") from None
+
+
+def _listed(rows: object) -> Tensor:
+    """Return a mask given as lists, as bytes where it has whole numbers.
+
+    Raises:
+        ValueError: a number does not fit into a byte, or the rows differ in length.
+    """
+    mask = torch.as_tensor(rows)
+    if mask.dtype != torch.int64:
+        return mask
+    if ((mask < 0) | (mask > 255)).any():
+        raise ValueError("bytes are 0 to 255")
+    return mask.byte()
 
 
 @dataclass(frozen=True, eq=False)

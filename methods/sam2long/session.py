@@ -218,9 +218,7 @@ class SAM2LongSession(SAM2Session):
             raise InputError("the memory of DAM4SAM reads prompted frames of the past only; give prompts in time")
         if index <= self.frame:
             raise InputError(f"frame {index} has been taken; give its prompts with it, or correct the last frame")
-        size = (frame.shape[0], frame.shape[1])
-        if self.size not in (None, size):
-            raise InputError(f"frame {index} is {size[0]}x{size[1]}, the video is {self.size[0]}x{self.size[1]}")
+        size = self._check_frame(frame, index)
         self._check_prompts(prompts, index, size, self.ahead_kinds, ())
         for prompt in prompts:
             if prompt.target in self._ahead.get(index, {}):

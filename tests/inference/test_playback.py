@@ -73,6 +73,12 @@ def test_earlier_frames_read_a_later_mask(nano: VideoSegmenter, clip: Video) -> 
         assert torch.equal(answer.masks, other.masks)
 
 
+def test_a_float_frame_takes_no_prompt_ahead(nano: VideoSegmenter, clip: Video) -> None:
+    session = nano.session(len(clip))
+    with pytest.raises(InputError, match=f"frame {MIDDLE}: .* not Tensor torch.float32"):
+        session.prompt_ahead(MIDDLE, clip[MIDDLE] / 255, clip.prompts)
+
+
 def test_frames_that_have_been_taken_take_no_prompt_ahead(nano: VideoSegmenter, clip: Video) -> None:
     session = nano.session(LENGTH)
     first = prompted(clip, 0).prompts

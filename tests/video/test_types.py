@@ -158,6 +158,7 @@ def test_arrays_and_lists_are_taken_for_tensors() -> None:
     mask[1:3] = 255
     assert Prompt(1, mask=mask).mask.dtype == torch.bool
     assert Prompt(1, mask=mask // 255).mask.sum() == Prompt(1, mask=mask > 0).mask.sum() == 12
+    assert Prompt(1, mask=mask.tolist()).mask.sum() == Prompt(1, mask=(mask > 0).tolist()).mask.sum() == 12
     prompt = Prompt(1, points=[[1, 2], [3, 4]], labels=[1, 0])
     assert prompt.points.tolist() == [[1, 2], [3, 4]]
     assert prompt.labels.dtype == torch.int64
@@ -169,6 +170,11 @@ def test_arrays_and_lists_are_taken_for_tensors() -> None:
     ("fields", "words"),
     [
         ({"mask": np.full((4, 6), 7, np.uint8)}, "0 and 255"),
+        ({"mask": [[0, 256]]}, "0 to 255"),
+        ({"mask": [[0, 1], [1]]}, "the mask is not an array of numbers"),
+        ({"mask": np.array([[0.0, 1.0]])}, "boolean"),
+        ({"points": [[1, 2]], "labels": [0.5]}, "labels are 1 on the target and 0 off it"),
+        ({"points": [[1, 2]], "labels": [float("nan")]}, "labels are 1 on the target and 0 off it"),
         ({"points": [[1, 2]], "labels": [5]}, "labels are 1 on the target and 0 off it"),
         ({"points": [[1, float("nan")]], "labels": [1]}, "not finite"),
         ({"box": (1, 2, float("inf"), 4)}, "not finite"),
