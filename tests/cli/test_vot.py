@@ -127,8 +127,8 @@ def test_what_cannot_be_served(files, monkeypatch, capsys) -> None:
     with pytest.raises(InputError, match="later than frames come"):
         serve(late.session, late.method_name, torch.device("cpu"), double)
     monkeypatch.setitem(sys.modules, "trax", double)
-    monkeypatch.setattr(vot, "build_method", lambda *_: SimpleNamespace(needs_weights=True, weights=None))
-    assert cli.main(["vot", "--method", "hqsmem"]) == 2
+    config = Path(cli.__file__).parent / "configs" / "sam2long" / "nano_scratch.yaml"
+    assert cli.main(["vot", "--method", "sam2long", "--config", str(config)]) == 2
     assert "give --weights" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "trax", None)  # as if it were not installed
     assert cli.main(["vot", "--method", "hqsmem"]) == 2

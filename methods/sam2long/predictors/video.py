@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Hashable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Hashable, Iterator
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from common.nn.sam2 import NO_OBJECT_LOGIT, Candidates
 from common.nn.sam2.postprocess import PostProcessing
 from common.nn.sam2.prompts import resize_mask_prompts
 from common.video.readers import Source
-from methods.sam2long.predictors.build import build_network, find_network, load_network
+from methods.sam2long.predictors.build import find_network, load_network
 from methods.sam2long.predictors.prompts import decoder_points
 from methods.sam2long.predictors.state import Answer, Target, VideoState
 
@@ -423,34 +422,3 @@ class VideoPredictor(nn.Module):
             first = out.argmax(0, keepdim=True) == torch.arange(len(out), device=out.device).view(-1, 1, 1, 1)
             out = torch.where(first, out, out.clamp(max=OVERLAP_LOGIT))
         return out
-
-
-def build_sam2_video_predictor(
-    config_file: str,
-    ckpt_path: str | Path | None = None,
-    device: str | torch.device = "cuda",
-    mode: str = "eval",
-    hydra_overrides_extra: Sequence[str] = (),
-    apply_postprocessing: bool = True,
-    vos_optimized: bool = False,
-    **kwargs: Any,
-) -> VideoPredictor:
-    """Build a video predictor by the arguments of the function of that name in the ``sam2`` package.
-
-    Args:
-        config_file: see ``build_sam2``.
-        ckpt_path: see ``build_sam2``.
-        device: of the network.
-        mode: only ``eval``.
-        hydra_overrides_extra: see ``build_sam2``.
-        apply_postprocessing: the package's defaults, ``PACKAGE``; otherwise ``PLAIN``.
-        vos_optimized: compile the image encoder with ``torch.compile``.
-        kwargs: ignored, as in the package.
-
-    Raises:
-        InputError: see ``build_sam2``.
-    """
-    network, options = build_network(config_file, ckpt_path, device, mode, hydra_overrides_extra, apply_postprocessing)
-    if vos_optimized:
-        network.encode = torch.compile(network.encode)  # type: ignore[method-assign]
-    return VideoPredictor(network, **options)
