@@ -86,6 +86,27 @@ def test_a_run_writes_the_files_numbers(tmp_path: Path) -> None:
     assert [rle is None for rle in entries[1]["segmentations"]] == [True, True, False, False, False, False]
 
 
+@pytest.mark.parametrize("change", [str, lambda id: id - 10, lambda id: None, bool])
+def test_an_unknown_video_id_of_a_submission_is_named(tmp_path: Path, change: Callable) -> None:
+    """pycocotools' loadRes asserts that the ids are known."""
+    youtube_vis.make(tmp_path, "ytvis2021")
+    benchmark = YouTubeVIS(tmp_path, split="train")
+    entries = []
+    for video in benchmark:
+        list(benchmark.write(video, truth(video), tmp_path / "parts"))
+        entries += json.loads((tmp_path / "parts" / f"{video.id}.json").read_text())
+    (tmp_path / "good.json").write_text(json.dumps(entries))
+    assert evaluate(benchmark, tmp_path / "good.json").numbers["AP"] == pytest.approx(1)
+    entries[-1]["video_id"] = change(entries[-1]["video_id"])
+    (tmp_path / "bad.json").write_text(json.dumps(entries))
+    with pytest.raises(InputError, match=rf"entry {len(entries) - 1}: video_id .* is no video of the split"):
+        evaluate(benchmark, tmp_path / "bad.json")
+    entries[-1] |= {"video_id": entries[0]["video_id"], "score": float("nan")}
+    (tmp_path / "bad.json").write_text(json.dumps(entries))
+    with pytest.raises(InputError, match="score nan is not finite"):
+        evaluate(benchmark, tmp_path / "bad.json")
+
+
 @pytest.mark.parametrize(
     ("change", "word"),
     [
