@@ -102,7 +102,8 @@ def compare(version: str, side: int, clip, prompt: Prompt, frames: int = FRAMES)
     assert sum((e > 0).any() and (e <= 0).any() for e in expected) >= frames - 2, "the case is trivial"
     for index, (a, b) in enumerate(zip(got, expected, strict=True)):
         assert (a - b).abs().max() < 1e-3, f"frame {index}"
-        assert torch.equal(a > 0, b > 0), f"frame {index}"
+        # a logit within rounding of 0 may have either sign on some processors
+        assert int(((a > 0) != (b > 0)).sum()) <= 1, f"frame {index}"
 
 
 @pytest.mark.parametrize("version", [pytest.param("2", marks=pytest.mark.slow), "2.1"])

@@ -17,6 +17,8 @@ EXPECTED = json.loads((Path(__file__).parents[3] / "golden/deaot/expected.json")
 @pytest.mark.parametrize("name", [pytest.param(name, marks=() if name == "T" else pytest.mark.slow) for name in CASES])
 @torch.inference_mode()
 def test_same_logits_as_the_official_code(name):
+    if name == "R50-L" and torch.backends.cpu.get_cpu_capability() != "AVX512":
+        pytest.skip("recorded with AVX-512; in this case random weights amplify the rounding of other instructions")
     case, expected = CASES[name], EXPECTED[name]
     video, net = case_video(case), seed_ours(case)
     tracker, logits = tracker_of(case, net), []
