@@ -1,6 +1,6 @@
 """What one correction click does for SAM 2 on generated clips: IoU on the clicked frame and on those after it.
 
-    python -m benchmarks.corrections --clips 10 [--config configs/sam2long/real.yaml --weights FILE]
+    python benchmarks/corrections.py --clips 10 [--config configs/sam2long/real.yaml --weights FILE]
 
 One target of each clip is given by its mask on frame 0. On frame 6 of 12 a click is put into the larger error, positive
 or negative, at the pixel farthest from its border. The rows are: no click; a click whose memory stays among those of
@@ -10,8 +10,11 @@ tracked frames, as in the ``sam2`` package; one that makes the frame a prompted 
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import replace
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import torch

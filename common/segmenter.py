@@ -106,15 +106,14 @@ class VideoSegmenter(PretrainedModule):
         Args:
             video: with its prompts.
             direction: ``forward``; ``backward`` or ``both``, for which the length must be known: see
-                ``common.inference.playback.legs``.
+                ``common.inference.playback.propagations``.
 
         Raises:
-            InputError: a prompt lies beyond the last frame, or see ``legs``, ``Session.step``.
+            InputError: a prompt lies beyond the last frame, or see ``propagations``, ``Session.step``.
         """
-        prompts = prompts_by_frame(video)
         with evaluation_mode(self.modules()):
             if video.length is None and direction == "forward":
-                yield from play(self.session(), video, prompts, self.device)
+                yield from play(self.session(), video, prompts_by_frame(video), self.device)
             else:
                 yield from play_directed(self.session, video, self.device, direction)
 

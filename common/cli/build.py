@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
@@ -23,22 +23,37 @@ def method_folders() -> dict[str, Path]:
     return {path.parent.name: path.parent for path in sorted((ROOT / "methods").glob("*/method.yaml"))}
 
 
-def track_defaults(name: str) -> tuple[list[Path], str | None]:
-    """Return the configs and weights of the verb ``track`` where the user gives neither.
+class TrackDefaults(NamedTuple):
+    """What the verb ``track`` uses where the user gives nothing: ``track`` of the ``method.yaml``.
 
-    They are ``track`` of the ``method.yaml``: its ``config`` and ``weights``. A method without them uses its nano ones.
+    Attributes:
+        configs: where neither a config nor weights are given.
+        weights: the same.
+        settings: arguments of the class, where no config is given.
+    """
+
+    configs: list[Path]
+    weights: str | None
+    settings: dict[str, Any]
+
+
+def track_defaults(name: str) -> TrackDefaults:
+    """Return the defaults of the verb ``track``; a method without them uses its nano config and weights.
 
     Args:
         name: folder below ``methods``.
     """
-    if name not in method_folders():
-        return [], None
-    method = yaml.safe_load((method_folders()[name] / "method.yaml").read_text(encoding="utf-8"))
-    defaults = method.get("track")
-    return ([ROOT / defaults["config"]], str(ROOT / defaults["weights"])) if defaults else ([], None)
+    folder = method_folders().get(name)
+    method = yaml.safe_load((folder / "method.yaml").read_text(encoding="utf-8")) if folder else {}
+    if "track" not in method:
+        return TrackDefaults([], None, {})
+    defaults = method["track"]
+    return TrackDefaults([ROOT / defaults["config"]], str(ROOT / defaults["weights"]), defaults.get("settings", {}))
 
 
-def build_method(name: str, weights: str | None = None, configs: Sequence[Path] = ()) -> VideoSegmenter:
+def build_method(
+    name: str, weights: str | None = None, configs: Sequence[Path] = (), settings: Mapping[str, Any] | None = None
+) -> VideoSegmenter:
     """Build a method as its configs say, ready to track.
 
     The configs are merged by the parser of the verbs ``fit`` and ``test``: in order, nested settings key by key.
@@ -48,6 +63,7 @@ def build_method(name: str, weights: str | None = None, configs: Sequence[Path] 
         weights: a file or folder; default: the weights that ``configs`` name, or ``nano`` where there are no configs.
         configs: YAML files of the verbs ``fit`` and ``test``, of which only ``model`` counts. Default:
             ``configs/<name>/nano.yaml``.
+        settings: arguments of the class, which win over those of the configs.
 
     Raises:
         InputError: no such method, no such file, a wrong key, no weights, or weights that do not fit.
@@ -59,6 +75,8 @@ def build_method(name: str, weights: str | None = None, configs: Sequence[Path] 
     models = [model for config in configs if (model := _model(config)) is not None]
     if not models:
         raise InputError(f"{configs[0]}: it has no model; give a config of the verbs fit and test")
+    if settings:
+        models.append({"init_args": dict(settings)})
     args = [word for model in models for word in ("--config", json.dumps({"model": model}))]
     segmenter = _instantiate([*args, *(["--model.weights", weights] if weights else [])])
     if segmenter.needs_weights and segmenter.weights is None:

@@ -43,7 +43,7 @@ def parse_spec(text: str) -> Spec:
     return Spec(text, int(match[1]) if match[1] else None, match[2], int(match[3] or 0))
 
 
-def target_of(spec: Spec) -> int:
+def _target(spec: Spec) -> int:
     """Return the id of a target; 1 where it is left out.
 
     Raises:
@@ -83,22 +83,22 @@ def prompts(
         for target, mask in _mask(spec):
             _set_once(arguments[spec.frame, target], "mask", mask, spec.text)
     for spec in map(parse_spec, boxes):
-        _set_once(arguments[spec.frame, target_of(spec)], "box", _numbers(spec, 4, "x0,y0,x1,y1"), spec.text)
+        _set_once(arguments[spec.frame, _target(spec)], "box", _numbers(spec, 4, "x0,y0,x1,y1"), spec.text)
     for spec in map(parse_spec, points):
-        fields = arguments[spec.frame, target_of(spec)]
+        fields = arguments[spec.frame, _target(spec)]
         off = spec.value.endswith(",-")
         fields.setdefault("points", []).append(
             _numbers(spec._replace(value=spec.value.removesuffix(",-")), 2, "x,y[,-]")
         )
         fields.setdefault("labels", []).append(0 if off else 1)
     for spec in map(parse_spec, texts):
-        _set_once(arguments[spec.frame, target_of(spec)], "text", spec.value, spec.text)
+        _set_once(arguments[spec.frame, _target(spec)], "text", spec.value, spec.text)
     if len(queries) != len(query_masks):
         raise InputError(
             f"{len(queries)} --query and {len(query_masks)} --query-mask: every query image needs its mask"
         )
     for spec, file in zip(map(parse_spec, queries), query_masks, strict=True):
-        fields = arguments[spec.frame, target_of(spec)]
+        fields = arguments[spec.frame, _target(spec)]
         labels = read_label_map(file)
         _set_once(fields, "mask", (labels > 0), spec.text)
         fields["image"] = read_image(spec.value)
@@ -132,7 +132,7 @@ def _mask(spec: Spec) -> Iterable[tuple[int, torch.Tensor]]:
     values = [int(label) for label in torch.unique(labels) if label]
     # One target. 255 as the only value is a black and white mask, not the void label.
     if spec.target is not None or values == [VOID]:
-        return [(target_of(spec), labels > 0)]
+        return [(_target(spec), labels > 0)]
     targets = [label for label in values if label != VOID]
     if not targets:
         raise InputError(f"{Path(spec.value)}: the mask is empty; a target needs at least one pixel that is not 0")

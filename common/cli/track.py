@@ -47,17 +47,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     from common.cli.targets import prompts
     from common.inference.playback import Direction
     from common.inference.resumable import Tracking
-    from common.nn.sam2.postprocess import PACKAGE
 
     video = _open(args.video, args.raw, args.fps, args.gaps)
     asked = [getattr(args, name) for name in PROMPTS]
     if any(asked) or args.everything is None:
         video.prompts = prompts(*asked)
     device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    configs, weights = (args.config, args.weights) if args.config or args.weights else track_defaults(args.method)
-    segmenter = build_method(args.method, weights, configs).to(device)
-    if not args.config and hasattr(segmenter, "postprocessing"):  # a config says itself what it wants
-        setattr(segmenter, "postprocessing", PACKAGE)  # noqa: B010
+    defaults = track_defaults(args.method)
+    settings = {} if args.config else defaults.settings
+    configs, weights = (args.config, args.weights) if args.config or args.weights else defaults[:2]
+    segmenter = build_method(args.method, weights, configs, settings).to(device)
     _report_weights(args.method, segmenter)
     folder = args.output or OUTPUT / f"{video.id}-{args.method}"
     method = segmenter if args.everything is None else _everything(segmenter, args.everything, args.method)

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from common.errors import InputError
 from common.inference.session import Method, Session
-from common.video import FrameMasks, Prompt
+from common.video import VOID, FrameMasks, Prompt
 
 FREE = 0.5
 """Share of a mask that no target may cover for the mask to become a target."""
-LAST_TARGET = 254
+LAST_TARGET = VOID - 1
 
 logger = logging.getLogger(__name__)
 

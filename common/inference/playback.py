@@ -35,21 +35,21 @@ def prompts_by_frame(video: Video) -> dict[int, list[Prompt]]:
     return schedule
 
 
-class Leg(NamedTuple):
-    """One session's way through a video.
+class Propagation(NamedTuple):
+    """The frames of a video that one session takes.
 
     Attributes:
         frames: indices of the frames, in the order in which the session takes them.
         prompts: by position in ``frames``.
-        hidden: number of answers at the start that another leg has given.
+        skip: number of answers at the start that are left out, since another propagation gives them.
     """
 
     frames: range
     prompts: Mapping[int, Sequence[Prompt]]
-    hidden: int = 0
+    skip: int = 0
 
 
-def legs(video: Video, direction: Direction = "forward") -> list[Leg]:
+def propagations(video: Video, direction: Direction = "forward") -> list[Propagation]:
     """Plan how a video of known length is tracked.
 
     Args:
@@ -64,21 +64,23 @@ def legs(video: Video, direction: Direction = "forward") -> list[Leg]:
     """
     prompts = prompts_by_frame(video)
     if direction == "forward":
-        return [Leg(range(len(video)), prompts)]
+        return [Propagation(range(len(video)), prompts)]
     if video.length is None:
         raise InputError(f"{video.id}: a stream cannot be tracked backward; its frames are read once")
     if not prompts:
         raise InputError(f"{video.id}: there is no prompt to track backward from")
     if direction == "backward":
         start = max(prompts)
-        return [Leg(range(start, -1, -1), {start - frame: given for frame, given in prompts.items()})]
+        return [Propagation(range(start, -1, -1), {start - frame: given for frame, given in prompts.items()})]
     start = min(prompts)
-    forward = Leg(range(start, len(video)), {frame - start: given for frame, given in prompts.items()})
-    backward = Leg(range(start, -1, -1), {0: prompts[start]}, hidden=1)
+    forward = Propagation(range(start, len(video)), {frame - start: given for frame, given in prompts.items()})
+    backward = Propagation(range(start, -1, -1), {0: prompts[start]}, skip=1)
     return [forward, backward] if start else [forward]
 
 
-def prompt_ahead(session: Session, video: Video, leg: Leg, device: torch.device, begun: bool = False) -> Leg:
+def prompt_ahead(
+    session: Session, video: Video, propagation: Propagation, device: torch.device, begun: bool = False
+) -> Propagation:
     """Give a session the later masks and boxes of targets that are prompted on several frames, before tracking.
 
     All frames of such a target read them, as in the ``sam2`` package. Later points alone stay where they are: they
@@ -87,20 +89,20 @@ def prompt_ahead(session: Session, video: Video, leg: Leg, device: torch.device,
     Args:
         session: new, or resumed where ``begun``.
         video: of known length.
-        leg: of the session.
+        propagation: of the session.
         device: of the method.
         begun: the prompts have been given before the session was saved.
 
     Returns:
-        The leg with the prompts that are left.
+        The propagation with the prompts that are left.
 
     Raises:
         InputError: see ``Session.prompt_ahead``.
     """
     seen: set[int] = set()
     rest: dict[int, list[Prompt]] = {}
-    for place in sorted(leg.prompts):
-        given = leg.prompts[place]
+    for place in sorted(propagation.prompts):
+        given = propagation.prompts[place]
         ahead = [
             prompt
             for prompt in given
@@ -110,22 +112,22 @@ def prompt_ahead(session: Session, video: Video, leg: Leg, device: torch.device,
             and set(prompt.kinds) <= set(session.ahead_kinds)
         ]
         if ahead and not begun:
-            session.prompt_ahead(place, video[leg.frames[place]].to(device), ahead)
+            session.prompt_ahead(place, video[propagation.frames[place]].to(device), ahead)
         rest[place] = [prompt for prompt in given if prompt not in ahead]
         seen |= {prompt.target for prompt in given}
-    return leg._replace(prompts=rest)
+    return propagation._replace(prompts=rest)
 
 
-def placed(leg: Leg, answers: Iterable[FrameMasks]) -> Iterator[FrameMasks]:
-    """Give the answers of a leg the indices of their frames in the video, without those that are hidden."""
+def in_video(propagation: Propagation, answers: Iterable[FrameMasks]) -> Iterator[FrameMasks]:
+    """Give the answers of a propagation the indices of their frames in the video, and leave out the first ``skip``."""
     for answer in answers:
-        if answer.frame >= leg.hidden:
-            yield replace(answer, frame=leg.frames[answer.frame])
+        if answer.frame >= propagation.skip:
+            yield replace(answer, frame=propagation.frames[answer.frame])
 
 
-def unanswered(video: Video, route: Sequence[Leg]) -> Iterator[FrameMasks]:
-    """Yield empty answers for the frames that no leg goes through."""
-    missing = sorted(set(range(len(video))) - {frame for leg in route for frame in leg.frames})
+def empty_answers(video: Video, plan: Sequence[Propagation]) -> Iterator[FrameMasks]:
+    """Yield empty answers for the frames that no propagation takes."""
+    missing = sorted(set(range(len(video))) - {frame for propagation in plan for frame in propagation.frames})
     size = video[0].shape[:2] if missing else ()
     for frame in missing:
         yield FrameMasks(frame, (), torch.zeros(0, *size, dtype=torch.bool), torch.zeros(0))
@@ -142,20 +144,20 @@ def play_directed(
         open_session: opens a session for a number of frames.
         video: with its prompts.
         device: of the method.
-        direction: see ``legs``.
+        direction: see ``propagations``.
 
     Raises:
-        InputError: see ``legs``, ``Session.step``.
+        InputError: see ``propagations``, ``Session.step``.
     """
-    route = legs(video, direction)
-    for leg in sorted(route, key=lambda leg: leg.frames.step):
-        session = open_session(len(leg.frames))
-        leg = prompt_ahead(session, video, leg, device)
-        whole = leg.frames == range(len(video))  # in order a file is decoded once
-        frames: Iterable[Tensor] = video if whole else (video[frame] for frame in leg.frames)
-        answers = placed(leg, play(session, frames, leg.prompts, device))
-        yield from answers if leg.frames.step > 0 else reversed(list(answers))
-    yield from unanswered(video, route)
+    plan = propagations(video, direction)
+    for propagation in sorted(plan, key=lambda propagation: propagation.frames.step):
+        session = open_session(len(propagation.frames))
+        propagation = prompt_ahead(session, video, propagation, device)
+        whole = propagation.frames == range(len(video))  # in order a file is decoded once
+        frames: Iterable[Tensor] = video if whole else (video[frame] for frame in propagation.frames)
+        answers = in_video(propagation, play(session, frames, propagation.prompts, device))
+        yield from answers if propagation.frames.step > 0 else reversed(list(answers))
+    yield from empty_answers(video, plan)
 
 
 def steps(

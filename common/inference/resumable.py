@@ -26,14 +26,14 @@ from common.files import write_text
 from common.inference.output import overlays, write_labels
 from common.inference.playback import (
     Direction,
-    Leg,
+    Propagation,
+    empty_answers,
     evaluation_mode,
-    legs,
-    placed,
+    in_video,
     prompt_ahead,
     prompts_by_frame,
+    propagations,
     steps,
-    unanswered,
 )
 from common.inference.session import Method, Session
 from common.video import ImageFolder, Video, atomic_path, contact_sheet, rle_encode, write_video
@@ -72,7 +72,7 @@ class Tracking:
         video: the video with its prompts.
         folder: output folder.
         key: digest of everything that the answers depend on; a run with another key is not resumed.
-        direction: see ``common.inference.playback.legs``.
+        direction: see ``common.inference.playback.propagations``.
 
     Attributes:
         finished: whether everything was written.
@@ -96,8 +96,8 @@ class Tracking:
             InputError: the folder holds another run, there is nothing to resume, or see ``prompts_by_frame`` and
                 ``Session.step``.
         """
-        route = self._route()
-        length = len(route[0].frames) if route else None
+        plan = self._plan()
+        length = len(plan[0].frames) if plan else None
         session, start = self._resume() if resume else (self._begin(length), 0)
         with (
             _until_interrupted() as interrupted,
@@ -106,34 +106,34 @@ class Tracking:
         ):
             done, saved = start, monotonic()
             try:
-                for number, leg in enumerate(route):
-                    before = sum(len(done_leg.frames) for done_leg in route[:number])
-                    if start > before + len(leg.frames):
+                for number, propagation in enumerate(plan):
+                    before = sum(len(earlier.frames) for earlier in plan[:number])
+                    if start > before + len(propagation.frames):
                         continue
                     if number and start <= before:
-                        session = self.method.session(len(leg.frames))
+                        session = self.method.session(len(propagation.frames))
                     begun = start > before
                     first = start - before if begun else 0
-                    leg = prompt_ahead(session, self.video, leg, self.method.device, begun)
-                    frames = (self.video[index] for index in leg.frames[first:])
-                    taken = steps(session, frames, leg.prompts, self.method.device, first)
+                    propagation = prompt_ahead(session, self.video, propagation, self.method.device, begun)
+                    frames = (self.video[index] for index in propagation.frames[first:])
+                    taken = steps(session, frames, propagation.prompts, self.method.device, first)
                     for done, answers in enumerate(taken, before + first + 1):
-                        self._write(placed(leg, answers))
+                        self._write(in_video(propagation, answers))
                         yield done
-                        if interrupted.is_set() and done < sum(len(leg.frames) for leg in route):
+                        if interrupted.is_set() and done < sum(len(part.frames) for part in plan):
                             self._save(session, done)
                             return
                         if monotonic() - saved > SAVE_EVERY:
                             self._save(session, done)
                             saved = monotonic()
-                    self._write(placed(leg, session.finish()))
-                if route:
-                    self._write(unanswered(self.video, route))
+                    self._write(in_video(propagation, session.finish()))
+                if plan:
+                    self._write(empty_answers(self.video, plan))
                 else:
                     yield from self._stream(session, interrupted)
             except (InputError, OSError):
                 # the frame was refused or cannot be read: the session is as it was after the frame before
-                if route and done:
+                if plan and done:
                     self._save(session, done)
                 elif not self._labels.is_dir():
                     rmtree(self.folder / "frames", ignore_errors=True)  # of a stream whose first frame was refused
@@ -141,11 +141,11 @@ class Tracking:
         self._finish()
         self.finished = True
 
-    def _route(self) -> list[Leg]:
-        """The legs of a video of known length; none for a stream."""
+    def _plan(self) -> list[Propagation]:
+        """The propagations through a video of known length; none for a stream."""
         if self.video.length is None and self.direction == "forward":
             return []
-        return legs(self.video, self.direction)
+        return propagations(self.video, self.direction)
 
     def _stream(self, session: Session, interrupted: threading.Event) -> Iterator[int]:
         """Track a stream, which ends with an interruption."""

@@ -150,19 +150,20 @@ def unique_ids(label_map: Tensor) -> list[int]:
     return [id for id in ids if id]
 
 
-def boxes_from_masks(masks: Tensor) -> Tensor:
+def boxes_from_masks(masks: Tensor, inclusive: bool = False) -> Tensor:
     """Compute the bounding boxes of masks.
 
     Args:
         masks: bool (N, H, W).
+        inclusive: x1 and y1 are the last column and row of the mask, instead of one beyond them.
 
     Returns:
-        float32 (N, 4), (x0, y0, x1, y1), half-open: width = x1 - x0. Zeros for an empty mask.
+        float32 (N, 4), (x0, y0, x1, y1), half-open unless ``inclusive``: width = x1 - x0. Zeros for an empty mask.
     """
     ends = []
     for along in (masks.any(1), masks.any(2)):  # (N, W), then (N, H)
         first = along.to(torch.uint8).argmax(1)
-        last = along.shape[1] - along.flip(1).to(torch.uint8).argmax(1)
+        last = along.shape[1] - along.flip(1).to(torch.uint8).argmax(1) - int(inclusive)
         ends.append((first, last))
     (x0, x1), (y0, y1) = ends
     return torch.stack([x0, y0, x1, y1], 1).float() * masks.flatten(1).any(1)[:, None]

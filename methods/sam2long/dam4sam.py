@@ -21,8 +21,9 @@ from torch import Tensor
 from common.errors import InputError
 from common.nn.preprocessing import resize_logits
 from common.nn.sam2 import Bank, Candidates
+from common.nn.sam2.types import PROMPT_SLOT, TRACKED_MAPS
 from methods.sam2long.motion import Box, box_iou, mask_boxes
-from methods.sam2long.pathways import PROMPT_SLOT, TRACKED_MAPS, Branch, Memory, Node, Prediction, TargetMemory
+from methods.sam2long.pathways import Branch, Memory, Node, Prediction, TargetMemory
 
 AREAS, MEDIAN_AREAS = 300, 10  # areas remembered; newest areas above 0 among them whose median is taken
 
@@ -52,7 +53,6 @@ class DAM4SAMSettings:
     box_iou: float = 0.7
 
     presence: ClassVar[float] = 0.0
-    box_as_mask: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not 2 <= self.drm_frames <= TRACKED_MAPS or self.ram_stride < 1:
@@ -62,7 +62,7 @@ class DAM4SAMSettings:
             )
 
 
-class DistractorWatch:
+class DistractorDetector:
     """Decides frame by frame which frames show a distractor and join the DRM.
 
     Args:
@@ -116,7 +116,7 @@ class DistractorAwareMemory(TargetMemory):
     def __init__(self, settings: DAM4SAMSettings, max_pointers: int = 16) -> None:
         super().__init__(1, max_pointers)
         self.settings = settings
-        self.watch = DistractorWatch(settings)
+        self.detector = DistractorDetector(settings)
         self._joins = False
 
     def bank(self, node: Node, frame: int) -> Bank:
@@ -162,7 +162,7 @@ class DistractorAwareMemory(TargetMemory):
         ((node, prediction),) = predictions.items()
         index = prediction.ious.index(max(prediction.ious))
         masks = resize_logits(prediction.logits[None], size)[0] > 0
-        self._joins = self.watch.joins(node.frame + 1, index, prediction.ious[index], masks)
+        self._joins = self.detector.joins(node.frame + 1, index, prediction.ious[index], masks)
         return [Branch(node, index, {0: 0.0})]
 
     def child(self, frame: int, parent: Node, candidate: Candidates, memory_map: Tensor) -> Node:

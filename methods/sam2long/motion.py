@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
+
+from common.video.masks import boxes_from_masks
 
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels: the first and last column and row of a mask. An empty mask has (0, 0, 0, 0)."""
@@ -24,12 +25,7 @@ def mask_boxes(masks: Tensor) -> list[Box]:
     Args:
         masks: bool (N, H, W).
     """
-    boxes = masks.new_zeros(len(masks), 4, dtype=torch.long)
-    for axis, occupied in enumerate((masks.any(1), masks.any(2))):  # columns, rows
-        boxes[:, axis] = occupied.int().argmax(1)
-        last = occupied.shape[1] - 1 - occupied.flip(1).int().argmax(1)
-        boxes[:, axis + 2] = torch.where(occupied.any(1), last, 0)
-    return [(float(a), float(b), float(c), float(d)) for a, b, c, d in boxes.tolist()]
+    return [(x0, y0, x1, y1) for x0, y0, x1, y1 in boxes_from_masks(masks, inclusive=True).tolist()]
 
 
 def box_iou(one: Sequence[float], other: Sequence[float]) -> float:

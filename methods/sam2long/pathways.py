@@ -18,8 +18,6 @@ from torch import Tensor
 from common.nn.sam2 import Bank, Candidates
 from common.nn.sam2.postprocess import closest_prompted
 
-TRACKED_MAPS = 6  # SAM 2's num_maskmem 7, less the prompted frame
-PROMPT_SLOT = 6  # row of the temporal table for prompted frames
 WAITING_ON_DEVICE = 64  # newest frames whose logits stay on the device while they wait
 
 

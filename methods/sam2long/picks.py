@@ -41,7 +41,6 @@ class TreeSettings:
     equation_variant: str = "code"
 
     presence: ClassVar[float] = 0.0
-    box_as_mask: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.pathways < 1:

@@ -7,13 +7,11 @@ A script written for the package runs with its import lines changed::
     from methods.sam2long.predictor import AutomaticMaskGenerator as SAM2AutomaticMaskGenerator
 """
 
-from methods.sam2long.predictors import (
-    AutomaticMaskGenerator,
-    ImagePredictor,
-    VideoPredictor,
-    build_sam2,
-    build_sam2_video_predictor,
-)
+from methods.sam2long.predictors.build import build_sam2
+from methods.sam2long.predictors.build_video import build_sam2_video_predictor
+from methods.sam2long.predictors.generator import AutomaticMaskGenerator
+from methods.sam2long.predictors.image import ImagePredictor
+from methods.sam2long.predictors.video import VideoPredictor
 
 __all__ = [
     "AutomaticMaskGenerator",

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 from torch import Tensor
 
 from common.errors import InputError
 from common.nn.preprocessing import resize_logits
 from common.nn.sam2 import Bank, Candidates
+from common.nn.sam2.types import PROMPT_SLOT, TRACKED_MAPS
 from methods.sam2long.motion import Box, BoxFilter, box_iou, mask_boxes
-from methods.sam2long.pathways import PROMPT_SLOT, TRACKED_MAPS, Branch, Memory, Node, Prediction, TargetMemory
+from methods.sam2long.pathways import Branch, Memory, Node, Prediction, TargetMemory
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,6 @@ class SamuraiSettings:
     memory_score: float = 0.0
     memory_motion: float = 0.0
     presence: float = -1.0
-
-    box_as_mask: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.motion_weight <= 1:

@@ -13,15 +13,13 @@ from common.inference.session import check_tracked
 from common.nn.sam2 import SAM2, Candidates, FrameFeatures
 from common.nn.sam2.postprocess import PLAIN, PostProcessing
 from common.nn.sam2.session import SAM2Session
+from common.nn.sam2.types import CLEARED, MAX_POINTERS
 from common.video import FrameMasks, Prompt
 from methods.sam2long.dam4sam import DAM4SAMSettings, DistractorAwareMemory
 from methods.sam2long.pathways import Branch, Memory, Node, Prediction, TargetMemory
 from methods.sam2long.picks import TreeSettings
 from methods.sam2long.samurai import SamuraiMemory, SamuraiSettings
 from methods.sam2long.tree import MemoryTree
-
-MAX_POINTERS = 16
-CLEARED = 7  # tracked frames on either side of an input that are forgotten, for ``clear_around_input``
 
 MemorySettings = TreeSettings | SamuraiSettings | DAM4SAMSettings
 """Hyper-parameters of a memory rule; their class says which."""

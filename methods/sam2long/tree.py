@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from common.nn.sam2 import Bank, Candidates
-from methods.sam2long.pathways import PROMPT_SLOT, TRACKED_MAPS, Branch, Memory, Node, Prediction, TargetMemory
+from common.nn.sam2.types import PROMPT_SLOT, TRACKED_MAPS
+from methods.sam2long.pathways import Branch, Memory, Node, Prediction, TargetMemory
 from methods.sam2long.picks import TreeSettings, pick_candidates, rank_weights
 
 PROMPT_SCORE = 10.0  # occlusion score of prompted frames in the modulation

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from common.errors import InputError
-from common.inference.playback import legs
+from common.inference.playback import propagations
 from common.segmenter import VideoSegmenter
 from common.synthetic import SyntheticClips
 from common.video import Prompt, Video
@@ -89,4 +89,4 @@ def test_frames_that_have_been_taken_take_no_prompt_ahead(nano: VideoSegmenter, 
 
 def test_a_stream_is_not_tracked_backward(clip: Video) -> None:
     with pytest.raises(InputError, match="cannot be tracked backward"):
-        legs(Video("stream", iter(list(clip)), prompts=prompted(clip, 0).prompts), "backward")
+        propagations(Video("stream", iter(list(clip)), prompts=prompted(clip, 0).prompts), "backward")

@@ -22,7 +22,7 @@ from common.nn.sam2 import SAM2
 from common.nn.sam2.postprocess import PACKAGE, PLAIN
 from common.nn.sam2.weights import from_official
 
-CONFIG = "configs/sam2.1/sam2.1_hiera_t.yaml"
+CONFIGS = {"2": "configs/sam2/sam2_hiera_t.yaml", "2.1": "configs/sam2.1/sam2.1_hiera_t.yaml"}
 SIDE = 128  # of the image predictors
 VIDEO_SIDE = 256
 
@@ -115,11 +115,11 @@ def connected_components(masks: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @functools.lru_cache(maxsize=2)
-def seeded_pair(postprocess: bool = True, side: int = SIDE) -> tuple[Any, SAM2]:
+def seeded_pair(postprocess: bool = True, side: int = SIDE, version: str = "2.1") -> tuple[Any, SAM2]:
     """The package's video predictor, which is a network too, and ours on equal random weights, the object visible."""
     build = importlib.import_module("sam2.build_sam")
     official = build.build_sam2_video_predictor(
-        CONFIG,
+        CONFIGS[version],
         None,
         device="cpu",
         apply_postprocessing=postprocess,
@@ -133,7 +133,7 @@ def seeded_pair(postprocess: bool = True, side: int = SIDE) -> tuple[Any, SAM2]:
             state[name] = torch.randn(value.shape, generator=generator) / fan**0.5
     state["sam_mask_decoder.pred_obj_score_head.layers.2.bias"] += 1.0
     official.load_state_dict(state)
-    ours = SAM2("tiny", "2.1", side).eval()
+    ours = SAM2("tiny", version, side).eval()
     ours.net.load_state_dict(from_official(state))
     ours.predictor_options = PACKAGE if postprocess else PLAIN
     return official, ours

@@ -14,10 +14,8 @@ from common.nn.preprocessing import resize_logits
 from common.nn.sam2.model import SAM2
 from common.nn.sam2.postprocess import PLAIN, PostProcessing
 from common.nn.sam2.prompts import prompt_points, resize_mask_prompts
-from common.nn.sam2.types import Candidates, FrameFeatures
+from common.nn.sam2.types import LOGIT_LIMIT, Candidates, FrameFeatures
 from common.video import FrameMasks, MaskCandidates, Prompt
-
-FED_BACK = 32.0  # logits that are fed back are clamped to this, as in the sam2 package
 
 
 class Answer(Protocol):
@@ -128,14 +126,14 @@ class SAM2Session(Session):
             features: of the frame.
             points: (1, P, 2).
             labels: (1, P).
-            logits: float32 (1, 1, S/4, S/4) of the answer that they correct; clamped to +-32.
+            logits: float32 (1, 1, S/4, S/4) of the answer that they correct; clamped to ``LOGIT_LIMIT``.
         """
         return self.sam2.decode(
             embedding,
             features,
             points,
             labels,
-            mask=None if logits is None else logits.clamp(-FED_BACK, FED_BACK),
+            mask=None if logits is None else logits.clamp(-LOGIT_LIMIT, LOGIT_LIMIT),
             multimask=points.shape[1] == 1,
             dynamic_multimask=self.options.dynamic_multimask,
         )

@@ -14,10 +14,9 @@ from common.nn.losses import sam2_losses
 from common.nn.preprocessing import resize_logits
 from common.nn.sam2.model import SAM2
 from common.nn.sam2.prompts import PromptSampling, correction_click, first_click, noisy_box
-from common.nn.sam2.types import Bank, Candidates, FrameFeatures
+from common.nn.sam2.types import LOGIT_LIMIT, MAX_POINTERS, PROMPT_SLOT, TRACKED_MAPS, Bank, Candidates, FrameFeatures
 
 QUERY = -1  # frame index of a query image: one frame before the clip
-TRACKED_MAPS = 6  # SAM 2's num_maskmem 7, less the prompted frame
 
 
 class ClipPass:
@@ -170,18 +169,18 @@ class ClipPass:
             points = point if points is None else torch.cat([points, point], 1)
             labels = label if labels is None else torch.cat([labels, label], 1)
             fed = self.sampling.feed_back == 1 or bool(torch.rand(()) < self.sampling.feed_back)
-            mask = best.visible_logits.clamp(-32, 32).to(embedding.dtype) if fed else None
+            mask = best.visible_logits.clamp(-LOGIT_LIMIT, LOGIT_LIMIT).to(embedding.dtype) if fed else None
             answer = self.model.decode(embedding, features, points, labels, mask, multimask=points.shape[1] == 1)
             self._supervise(answer, truth)
         return answer
 
     def _bank(self, frame: int) -> Bank:
         """Return the memories that a frame reads: all prompted frames, later ones too, and earlier tracked frames."""
-        bank = Bank(max_pointers=min(max(self.frames, 2), 16))
+        bank = Bank(max_pointers=min(max(self.frames, 2), MAX_POINTERS))
         tracked = [t for t in range(frame) if t not in self.prompted]
         for t in self.prompted:
             bank.maps.append(self.memories[t][0])
-            bank.slots.append(6)
+            bank.slots.append(PROMPT_SLOT)
         for t in tracked:
             if frame - t <= TRACKED_MAPS:
                 bank.maps.append(self.memories[t][0])

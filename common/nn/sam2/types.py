@@ -9,6 +9,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
+TRACKED_MAPS = 6
+"""Tracked frames whose memory maps are read: SAM 2's ``num_maskmem`` 7, less the prompted frame."""
+
+PROMPT_SLOT = 6
+"""Row of the temporal table for prompted frames."""
+
+MAX_POINTERS = 16
+"""Frames whose object pointers are read at most."""
+
+CLEARED = 7
+"""Frames on either side of an input whose memories ``clear_around_input`` forgets."""
+
+LOGIT_LIMIT = 32.0
+"""Mask logits that are fed back to the decoder are clamped to this, as in the ``sam2`` package."""
+
 NO_OBJECT_LOGIT = -1024.0
 """Mask logit of an absent object, as in the ``sam2`` package."""
 
@@ -103,7 +118,7 @@ class Bank:
     offsets: list[float] = field(default_factory=list)
     map_weights: Tensor | None = None
     pointer_weights: Tensor | None = None
-    max_pointers: int = 16
+    max_pointers: int = MAX_POINTERS
 
     @property
     def layout(self) -> Layout:

@@ -14,9 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.errors import InputError
-from common.video.masks import RLE, rle_decode, rle_encode
+from common.nn.sam2.types import LOGIT_LIMIT
+from common.video.masks import RLE, boxes_from_masks, rle_decode, rle_encode
 from methods.sam2long.predictors.build import load_network
-from methods.sam2long.predictors.image import LOGIT_LIMIT, ImagePredictor
+from methods.sam2long.predictors.image import ImagePredictor
 
 OUTPUT_MODES = ("binary_mask", "uncompressed_rle", "coco_rle")
 EDGE = 20.0  # pixels: a mask that ends closer than this to the edge of a crop is cut off by it
@@ -212,7 +213,7 @@ class AutomaticMaskGenerator:
         keep = _above(stability >= self.stability_score_thresh, self.stability_score_thresh)
         points, ious, stability = points[keep], ious[keep], stability[keep]
         binary = masks[keep.to(masks.device)] > self.mask_threshold
-        boxes = inclusive_boxes(binary).cpu() + torch.tensor([x0, y0, x0, y0])
+        boxes = boxes_from_masks(binary, inclusive=True).cpu() + torch.tensor([x0, y0, x0, y0])
         keep = ~_cut_off(boxes, crop, frame)
         binary = F.pad(binary[keep.to(binary.device)], (x0, frame[1] - x1, y0, frame[0] - y1))
         crops = torch.tensor([crop], dtype=torch.float32).expand(int(keep.sum()), 4)
@@ -296,20 +297,6 @@ def stability_score(logits: Tensor, threshold: float, offset: float) -> Tensor:
     """
     high, low = ((logits > threshold + shift).flatten(1).sum(1) for shift in (offset, -offset))
     return high / low
-
-
-def inclusive_boxes(masks: Tensor) -> Tensor:
-    """Return first and last column and row of masks, float (N, 4) as x0, y0, x1, y1; zeros for an empty one.
-
-    Args:
-        masks: bool (N, H, W).
-    """
-    ends = []
-    for line in (masks.any(1), masks.any(2)):
-        first = line.to(torch.uint8).argmax(1)
-        ends += [first, line.shape[1] - 1 - line.to(torch.uint8).flip(1).argmax(1)]
-    boxes = torch.stack([ends[0], ends[2], ends[1], ends[3]], 1)
-    return boxes.float() * masks.flatten(1).any(1)[:, None]
 
 
 def suppress(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:

@@ -14,12 +14,12 @@ from common.errors import InputError
 from common.nn.preprocessing import normalise, resize_frame, resize_logits
 from common.nn.sam2 import SAM2, FrameFeatures
 from common.nn.sam2.postprocess import clean_masks
+from common.nn.sam2.types import LOGIT_LIMIT
 from methods.sam2long.predictors.build import find_network, load_network
 from methods.sam2long.predictors.prompts import decoder_points
 
 Arrays = tuple[np.ndarray, np.ndarray, np.ndarray]
 CLEANING_MARGIN = 10.0  # logit of filled holes above the threshold
-LOGIT_LIMIT = 32.0  # of the masks that are fed back
 
 
 class ImagePredictor:

@@ -13,12 +13,8 @@ from torch import Tensor
 from common.errors import InputError
 from common.nn.sam2 import SAM2, Bank, Candidates, FrameFeatures
 from common.nn.sam2.postprocess import closest_prompted
+from common.nn.sam2.types import CLEARED, MAX_POINTERS, PROMPT_SLOT, TRACKED_MAPS
 from common.video.readers import Source, open_video
-
-TRACKED_MAPS = 6  # SAM 2's num_maskmem 7, less the prompted frame
-PROMPT_SLOT = 6  # row of the temporal table for prompted frames
-MAX_POINTERS = 16
-CLEARED = 7  # frames on either side of an input, for ``clear_around_input``
 
 
 @dataclass

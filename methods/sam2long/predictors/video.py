@@ -14,12 +14,12 @@ from common.nn.preprocessing import resize_logits
 from common.nn.sam2 import NO_OBJECT_LOGIT, Candidates
 from common.nn.sam2.postprocess import PostProcessing
 from common.nn.sam2.prompts import resize_mask_prompts
+from common.nn.sam2.types import LOGIT_LIMIT
 from common.video.readers import Source
 from methods.sam2long.predictors.build import find_network, load_network
 from methods.sam2long.predictors.prompts import decoder_points
 from methods.sam2long.predictors.state import Answer, Target, VideoState
 
-LOGIT_LIMIT = 32.0  # of the masks that are fed back
 OVERLAP_LOGIT = -10.0  # largest logit where another object is in front
 
 Frame = tuple[int, list[Hashable], Tensor]

@@ -13,7 +13,7 @@ from common.errors import InputError
 from common.nn.sam2 import SAM2, Candidates
 from common.video.masks import rle_decode
 from methods.sam2long import SAM2Long
-from methods.sam2long.dam4sam import DAM4SAMSettings, DistractorAwareMemory, DistractorWatch, largest_component
+from methods.sam2long.dam4sam import DAM4SAMSettings, DistractorAwareMemory, DistractorDetector, largest_component
 from methods.sam2long.motion import BoxFilter, box_iou, mask_boxes
 from methods.sam2long.pathways import Prediction, TargetMemory
 from methods.sam2long.samurai import MotionModel, SamuraiMemory, SamuraiSettings
@@ -116,7 +116,7 @@ def test_dam4sam_reads_the_last_frame_and_every_fifth_on_which_the_target_is_vis
 
 def test_dam4sam_reads_at_most_four_frames_of_the_drm_and_never_the_last_frame_from_it():
     memory = DistractorAwareMemory(DAM4SAMSettings())
-    memory.watch.joins = lambda frame, *rest: frame in (3, 6, 9, 12, 15)  # type: ignore[method-assign]
+    memory.detector.joins = lambda frame, *rest: frame in (3, 6, 9, 12, 15)  # type: ignore[method-assign]
     track(memory, [(0.9, 5.0)] * 15)
     maps, slots, _ = read(memory, 16)
     assert maps == [0, 6, 9, 12, 5, 10, 15]  # 15 is the previous frame still; 3 is no longer read
@@ -133,7 +133,7 @@ def test_a_frame_joins_the_drm_if_a_reliable_mask_has_a_distant_alternative():
         return out
 
     far, near = masks(slice(0, 12), slice(25, 40)), masks(slice(0, 12))
-    watch = DistractorWatch(DAM4SAMSettings())
+    watch = DistractorDetector(DAM4SAMSettings())
     assert not watch.joins(1, 0, 0.9, far)  # one area is no history
     assert not watch.joins(2, 0, 0.8, far)  # predicted IoU
     assert not watch.joins(3, 0, 0.9, near)  # box IoU 9 / 11

@@ -10,8 +10,9 @@ import torch
 from pycocotools import mask as coco
 
 from common.errors import InputError
+from common.video.masks import boxes_from_masks
 from methods.sam2long.predictor import AutomaticMaskGenerator
-from methods.sam2long.predictors.generator import crop_boxes, inclusive_boxes, suppress, uncompressed_rle
+from methods.sam2long.predictors.generator import crop_boxes, suppress, uncompressed_rle
 from tests.methods.sam2long.predictors.test_image import image
 from tests.support import sam2_package
 from tests.support.lively import lively_sam2
@@ -93,7 +94,7 @@ def test_suppression_keeps_the_better_of_two_duplicates():
 def test_boxes_and_run_lengths():
     masks = torch.zeros(2, 4, 5, dtype=torch.bool)
     masks[0, 1:3, 2:5] = True
-    assert inclusive_boxes(masks).tolist() == [[2, 1, 4, 2], [0, 0, 0, 0]]
+    assert boxes_from_masks(masks, inclusive=True).tolist() == [[2, 1, 4, 2], [0, 0, 0, 0]]
     assert uncompressed_rle(masks[0]) == {"size": [4, 5], "counts": [9, 2, 2, 2, 2, 2, 1]}
     assert uncompressed_rle(masks[1])["counts"] == [20]
     assert uncompressed_rle(~masks[1])["counts"] == [0, 20]
