@@ -20,6 +20,7 @@ def _use_onednn(*tensors: Tensor) -> bool:
     """Whether oneDNN can be used: float32 on a CPU, without autocast and gradients, which its tensors do not have."""
     return (
         not torch.is_grad_enabled()
+        and not torch.compiler.is_compiling()
         and torch.backends.mkldnn.is_available()
         and all(t.device.type == "cpu" and t.dtype == torch.float32 for t in tensors)
         and not torch.is_autocast_enabled("cpu")
@@ -28,7 +29,7 @@ def _use_onednn(*tensors: Tensor) -> bool:
 
 def linear(layer: nn.Linear, x: Tensor) -> Tensor:
     """Apply a linear layer to x (..., C_in)."""
-    if x.numel() * layer.out_features < _WORTHWHILE or not _use_onednn(x, layer.weight):
+    if not _use_onednn(x, layer.weight) or x.numel() * layer.out_features < _WORTHWHILE:
         out: Tensor = layer(x)
         return out
     bias = None if layer.bias is None else layer.bias.to_mkldnn()
@@ -47,7 +48,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
     Returns:
         (B, n, D).
     """
-    if query.shape[1] * key.shape[1] * query.shape[2] < _WORTHWHILE or not _use_onednn(query, key, value):
+    if not _use_onednn(query, key, value) or query.shape[1] * key.shape[1] * query.shape[2] < _WORTHWHILE:
         return sdpa(query[:, None], key[:, None], value[:, None], scale=scale)[:, 0]
     out = query.new_empty(*query.shape[:2], value.shape[-1])
     for row in range(len(query)):

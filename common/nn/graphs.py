@@ -7,7 +7,8 @@ without it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -49,12 +50,24 @@ class _Graphs:
 
 _graphs: WeakKeyDictionary[nn.Module, _Graphs] = WeakKeyDictionary()
 _compiled: dict[Step, Step] = {}
+_switched_off = 0  # number of contexts of ``without_graphs``
+
+
+@contextmanager
+def without_graphs() -> Iterator[None]:
+    """Run all steps without CUDA graphs."""
+    global _switched_off
+    _switched_off += 1
+    try:
+        yield
+    finally:
+        _switched_off -= 1
 
 
 def compiled(step: Step) -> Step:
-    """Compile a step as one graph, for any size of its inputs; the same function on every call."""
+    """Compile a step as one graph, whose sizes become symbols where they vary; the same function on every call."""
     if step not in _compiled:
-        _compiled[step] = torch.compile(step, fullgraph=True, dynamic=True)
+        _compiled[step] = torch.compile(step, fullgraph=True)
     return _compiled[step]
 
 
@@ -86,7 +99,8 @@ def run(module: nn.Module, step: Step, *arguments: Any, compile: bool = False) -
 
 def _recordable(module: nn.Module, tensors: list[Tensor]) -> bool:
     return (
-        not module.training
+        not _switched_off
+        and not module.training
         and not torch.is_grad_enabled()
         and not torch.compiler.is_compiling()
         and all(tensor.device.type == "cuda" for tensor in tensors)

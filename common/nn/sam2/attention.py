@@ -16,7 +16,7 @@ from common.nn.fast import attend, linear, sdpa
 from common.nn.sam2.types import TransformersModule
 
 Rotation = Tensor
-"""RoPE as complex factors (tokens, C / 2)."""
+"""RoPE as complex factors (tokens, C / 2), or as cosine and sine (tokens, C / 2, 2) where it is compiled."""
 
 
 def read_memory(
@@ -112,14 +112,16 @@ def _rotation(attention: TransformersModule, device: torch.device) -> Rotation:
     """Compute the axial RoPE factors exp(i position x frequency) of a frame's grid: x in the first half, then y."""
     ids, frequencies = attention.position_ids.to(device), attention.rotary_emb.inv_freq.to(device)
     angles = (ids[..., None].float() * frequencies).flatten(1)
+    if torch.compiler.is_compiling():  # the compiler does not fuse complex numbers
+        return torch.stack([angles.cos(), angles.sin()], -1)
     return torch.polar(torch.ones_like(angles), angles)
 
 
 def _rotate(x: Tensor, rotation: Rotation) -> Tensor:
     """Rotate neighbouring channel pairs of (..., tokens, C), in float32."""
-    if torch.compiler.is_compiling():  # the compiler does not fuse complex numbers
+    if torch.compiler.is_compiling():
         real, imaginary = x.float().unflatten(-1, (-1, 2)).unbind(-1)
-        cos, sin = torch.view_as_real(rotation).unbind(-1)
+        cos, sin = rotation.unbind(-1)
         return torch.stack([real * cos - imaginary * sin, real * sin + imaginary * cos], -1).flatten(-2).type_as(x)
     pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
     return torch.view_as_real(pairs * rotation).flatten(-2).type_as(x)
