@@ -26,7 +26,7 @@ class Checking(Session):
         self.reset()
 
     def step(self, frame: Tensor, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
-        self.size = self.check(frame, prompts)
+        frame, self.size = self.check(frame, prompts)
         self.frame += 1
         return []
 
