@@ -18,8 +18,8 @@ _MIXED = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 class Float32Module(nn.Module):
     """A module whose weights stay float32: ``half``, ``bfloat16``, ``double`` and ``to(dtype)`` are refused.
 
-    Coordinates, position codes, IoUs and scores are computed in float32 next to layers that autocast runs in half
-    precision; with half-precision weights the two do not meet, and masks of long videos drift.
+    Coordinates, position codes and masks are float32 inputs of layers, which autocast converts and half-precision
+    weights do not.
     """
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Float32Module:
