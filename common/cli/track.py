@@ -212,5 +212,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--gaps", action="store_true", help="allow gaps in the numbering of a folder's images")
     add("--raw", metavar="WIDTHxHEIGHT", help="size of raw RGB frames on the pipe")
     add("--device", help="default: cuda where available")
-    add("--precision", metavar="PRECISION", help="32-true, bf16-mixed or 16-mixed (default: the config's, else 32-true)")
+    add(
+        "--precision", metavar="PRECISION", help="32-true, bf16-mixed or 16-mixed (default: the config's, else 32-true)"
+    )
     return parser

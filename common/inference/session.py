@@ -145,11 +145,7 @@ class Session(ABC):
         """Check the type and the size of a frame; return it and its size as ``check`` does."""
         values = frame if isinstance(frame, Tensor) else _as_array(frame)
         if values is None or values.dtype not in (torch.uint8, np.uint8) or values.ndim != 3 or values.shape[2] != 3:
-            kind = f"{values.dtype} {tuple(values.shape)}" if values is not None else ""
-            raise InputError(
-                f"frame {index}: it must be uint8 RGB (H, W, 3), not {type(frame).__name__} {kind}".rstrip()
-                + "; convert values in 0..1 by (255 * frame).round() and a cast to uint8"
-            )
+            raise InputError(f"frame {index}: it must be uint8 RGB (H, W, 3), not {_in_other_form(frame, values)}")
         frame = values if isinstance(values, Tensor) else torch.from_numpy(values)
         frame = frame.to(self.device) if frame.device.type == "cpu" else frame
         size = (frame.shape[0], frame.shape[1])
@@ -214,6 +210,17 @@ def _as_array(frame: Any) -> NDArray[Any] | None:
         return None
     array = np.ascontiguousarray(frame)  # of a flipped view, as frame[..., ::-1] of BGR, a copy
     return array if array.flags.writeable else array.copy()
+
+
+def _in_other_form(frame: object, values: Tensor | NDArray[Any] | None) -> str:
+    """Return what a wrong frame is, and what to do."""
+    name = type(frame).__name__
+    if values is None:
+        return f"{name}; give a tensor, a numpy array or a PIL image"
+    form = f"{name} {values.dtype} {tuple(values.shape)}"
+    if isinstance(frame, Image):
+        return f"{form}; a PIL image is converted by .convert('RGB')"
+    return f"{form}; convert values in 0..1 by (255 * frame).round(), then to uint8"
 
 
 def module_device(module: nn.Module) -> torch.device:

@@ -86,7 +86,9 @@ def file(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     elif name == "exported":
         module.export(path := tmp_path / "exported.safetensors")
     else:
-        torch.save({"state_dict": module.state_dict(), "settings": module.architecture()}, path := tmp_path / "last.ckpt")
+        torch.save(
+            {"state_dict": module.state_dict(), "settings": module.architecture()}, path := tmp_path / "last.ckpt"
+        )
     return path
 
 
@@ -107,7 +109,9 @@ def test_a_file_of_this_suite_says_the_side_of_the_input(tmp_path: Path) -> None
 
 def test_settings_that_contradict_the_file(tmp_path: Path) -> None:
     file = official_file(tmp_path / "weights.pt", "tiny", "2")
-    with pytest.raises(InputError, match=r"weights\.pt: the weights are of SAM 2 tiny, but .* size large; .* size tiny$"):
+    with pytest.raises(
+        InputError, match=r"weights\.pt: the weights are of SAM 2 tiny, but .* size large; .* size tiny$"
+    ):
         SAM2Long(size="large", weights=str(file))
     with pytest.raises(InputError, match=r"but the settings say version 2\.1; leave version out, or give version 2$"):
         build_sam2_video_predictor("sam2.1_hiera_t.yaml", file, "cpu")

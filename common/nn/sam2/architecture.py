@@ -51,7 +51,9 @@ def read_architecture(state: Mapping[str, Tensor], where: str | Path) -> Archite
     shape = (len(patches), len(blocks))
     known = {(trunk["widths"][0], sum(trunk["blocks"])): size for size, trunk in TRUNKS.items()}
     if shape not in known:
-        raise InputError(f"{where}: an image encoder of width {shape[0]} and {shape[1]} blocks is none of SAM 2's sizes")
+        raise InputError(
+            f"{where}: an image encoder of width {shape[0]} and {shape[1]} blocks is none of SAM 2's sizes"
+        )
     newer = "occlusion_spatial_embedding_parameter" in state
     return Architecture(known[shape], "2.1" if newer else "2")
 

@@ -34,7 +34,9 @@ def find_sam2(name: str | Path) -> Path:
     file, hub = f"sam2{version}_hiera_{size}.pt", f"sam2{version}-hiera-{size.replace('_', '-')}"
     link = _LINK.format(date="092824" if version else "072824", file=file)
     if match[0] != str(name):
-        raise InputError(f"{path}: no such file, and nothing is downloaded unasked; get it by: curl -L -o {path} {link}")
+        raise InputError(
+            f"{path}: no such file, and nothing is downloaded unasked; get it by: curl -L -o {path} {link}"
+        )
     places = [find_weights(file), find_weights(hub), *_cached(f"facebook/{hub}", ("model.safetensors", file))]
     for place in places:
         if place.exists():
