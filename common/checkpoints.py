@@ -111,7 +111,9 @@ def save_weights(
 
 
 def find_weights(path: str | Path) -> Path:
-    """Return the first that is there: ``path``, the same from the project's folder, from a folder of weights; else ``path``.
+    """Return the first that is there of ``path``, and ``path`` below the project and the folders of weights.
+
+    Where none is, ``path`` is returned.
 
     Args:
         path: a file or folder, e.g. ``weights/sam2_nano.safetensors`` or ``sam2.1_hiera_tiny.pt``.

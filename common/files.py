@@ -19,7 +19,7 @@ WEIGHTS_VARIABLE = "VIDSEG_WEIGHTS"
 
 
 def weights_folders() -> list[Path]:
-    """Return the folders of weights: ``weights`` of the project, and the one that ``$VIDSEG_WEIGHTS`` names if it is set."""
+    """Return the folders of weights: ``weights`` of the project, and that of ``$VIDSEG_WEIGHTS`` if it is set."""
     more = os.environ.get(WEIGHTS_VARIABLE)
     return [PROJECT / "weights", *([Path(more)] if more else [])]
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from common.errors import InputError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 _SHORT = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed", "64": "64-true"}  # as Lightning reads them
@@ -22,11 +26,12 @@ class Float32Module(nn.Module):
     weights do not.
     """
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Float32Module:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         dtype = fn(torch.zeros(1)).dtype  # all conversions of a module, also those of a Trainer, go through here
         if dtype != torch.float32:
             raise InputError(f"{type(self).__name__} cannot be converted to {str(dtype)[6:]}: {_ADVICE}")
-        return super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
 
 
 _ADVICE = "weights stay float32; for speed use precision bf16-mixed or 16-mixed, in Python torch.autocast"

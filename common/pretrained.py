@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from common.checkpoints import (
     PREFIX,
-    PROJECT,
     WeightsFile,
     check_fits,
     find_weights,
@@ -25,6 +24,7 @@ from common.checkpoints import (
     weights_file,
 )
 from common.errors import InputError
+from common.files import PROJECT
 from common.precision import Float32Module
 from common.records.run import class_path
 
@@ -76,7 +76,9 @@ class PretrainedModule(Float32Module, L.LightningModule):
         return cls(weights=str(name), **settings).eval()
 
     def read_weights(self) -> WeightsFile | None:
-        """Read ``weights`` and set ``weights_file``; None where no file is named. ``load_weights`` does not read it again.
+        """Read ``weights`` and set ``weights_file``; None where no file is named.
+
+        The content is kept until ``load_weights`` copies it, so that a file is read once.
 
         Raises:
             InputError: no such file, or an unreadable one.

@@ -78,5 +78,5 @@ def test_what_is_not_known() -> None:
     for precision in ("bf16-true", "16-true", "64-true", "64"):
         with pytest.raises(InputError, match=f"^precision {precision}: weights stay float32"):
             autocast(precision, CPU)
-    with pytest.raises(InputError, match="^precision fp8: choose one of 32-true, bf16-mixed, 16-mixed$"):
+    with pytest.raises(InputError, match=r"^precision fp8: choose one of 32-true, bf16-mixed, 16-mixed$"):
         autocast("fp8", CPU)

@@ -18,9 +18,10 @@ USAGE = f"""usage: python cli.py weights [METHOD]                  what can be l
        python cli.py weights convert METHOD FILE OUTPUT.safetensors [--config FILE ...] [--half]
                              [--data TEXT]
 
-Weights are looked for in weights/ and below ${WEIGHTS_VARIABLE}. convert reads any of them, or a checkpoint of a training run,
-into the method that the configs describe and writes the whole of it with the settings that it depends on;
---model.weights, --weights and track take the result."""
+Weights are looked for in weights/ and below ${WEIGHTS_VARIABLE}. convert reads any of them, or a checkpoint
+of a training run, into the method that the configs describe (without one, into the nano config or, on
+SAM 2, into the network that the weights are of) and writes the whole of it with the settings that it
+depends on; --model.weights, --weights and track take the result."""
 
 
 @dataclass(frozen=True)

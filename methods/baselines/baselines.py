@@ -201,9 +201,10 @@ class WholeSession(CopySession):
         if not self.vocabulary:
             return answers
         index = 0 if self.category is None else self.vocabulary.index(self.category)
-        scores = torch.full((1, len(self.vocabulary)), 1 / len(self.vocabulary), device=frame.device)
+        device = answers[0].masks.device
+        scores = torch.full((1, len(self.vocabulary)), 1 / len(self.vocabulary), device=device)
         if self.category is not None:
-            scores = torch.zeros_like(scores).index_fill_(1, torch.tensor([index], device=frame.device), 1.0)
+            scores = torch.zeros_like(scores).index_fill_(1, torch.tensor([index], device=device), 1.0)
         return [replace(answers[0], targets=(index + 1,), categories=(index,), class_scores=scores)]
 
     def reset(self) -> None:

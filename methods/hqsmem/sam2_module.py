@@ -24,8 +24,8 @@ class SAM2SMem(VideoSegmenter):
         size: ``tiny``, ``small``, ``base_plus``, ``large`` as published, or our ``nano``; default: that of ``weights``,
             nano without any.
         version: ``"2"`` or ``"2.1"``; default: that of ``weights``, 2.1 without any.
-        image_size: side of the square input, divisible by 32; default: that of ``weights`` of this suite, else 1024 (nano
-            128).
+        image_size: side of the square input, divisible by 32; default: that of ``weights`` of this suite, else 1024
+            (nano 128).
         policy: settings of the smart memory.
         gap: frames between two memory updates.
         kwargs: see ``VideoSegmenter``; ``weights`` may be a file or transformers folder of SAM 2.

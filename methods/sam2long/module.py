@@ -16,9 +16,9 @@ from common.nn.sam2.architecture import READ_FROM_WEIGHTS, Architecture, choose_
 from common.nn.sam2.config import TRUNK_NAMES
 from common.nn.sam2.postprocess import PLAIN, PostProcessing
 from common.nn.sam2.prompts import PromptSampling
+from common.nn.sam2.published import PUBLISHED, find_sam2
 from common.nn.sam2.rates import encoder_rates
 from common.nn.sam2.training import ClipPass
-from common.nn.sam2.published import PUBLISHED, find_sam2
 from common.nn.sam2.weights import sam2_state
 from common.segmenter import VideoSegmenter
 from common.settings import changed, restore
@@ -42,8 +42,8 @@ class SAM2Long(VideoSegmenter):
         size: ``tiny``, ``small``, ``base_plus``, ``large`` as published, or our ``nano``; default: that of ``weights``,
             nano without any.
         version: ``"2"`` or ``"2.1"``; default: that of ``weights``, 2.1 without any.
-        image_size: side of the square input, divisible by 32; default: that of ``weights`` of this suite, else 1024 (nano
-            128).
+        image_size: side of the square input, divisible by 32; default: that of ``weights`` of this suite, else 1024
+            (nano 128).
         memory: rule by which masks and memories are chosen: ``sam2long``, ``samurai`` or ``dam4sam``; the settings from
             ``pathways`` to ``equation_variant`` belong to ``sam2long``.
         samurai: settings of ``samurai``; null = its defaults.

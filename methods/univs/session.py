@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
 from common.errors import InputError
 from common.inference.session import Frame, Session, module_device

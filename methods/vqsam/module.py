@@ -14,8 +14,8 @@ from common.errors import InputError
 from common.nn.sam2 import SAM2
 from common.nn.sam2.architecture import READ_FROM_WEIGHTS, choose_architecture
 from common.nn.sam2.config import TRUNK_NAMES
-from common.nn.sam2.rates import encoder_rates
 from common.nn.sam2.published import PUBLISHED, find_sam2
+from common.nn.sam2.rates import encoder_rates
 from common.nn.sam2.weights import sam2_state
 from common.segmenter import VideoSegmenter
 from common.settings import changed
@@ -36,8 +36,8 @@ class VQSAM(VideoSegmenter):
         size: ``tiny``, ``small``, ``base_plus``, ``large`` as published, or our ``nano``; default: that of ``weights``,
             nano without any.
         version: of SAM 2, ``"2"`` or ``"2.1"``; default: that of ``weights``, 2.1 without any.
-        image_size: side of the square input, divisible by 32; default: that of ``weights`` of this suite, else 1024 (nano
-            128). The paper's is 768.
+        image_size: side of the square input, divisible by 32; default: that of ``weights`` of this suite, else 1024
+            (nano 128). The paper's is 768.
         clip_length: frames looked at together, in training at least that many.
         overlap: frames that two clips of a video share at test time.
         stages: K (Table 7).

@@ -104,11 +104,11 @@ def sam2_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key: value.float() for key, value in _with_twin(state).items()}
 
 
-def _with_twin(state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _with_twin(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Add the second name of the Fourier matrix, which points and positions share; transformers may store it once."""
     one, other = "shared_image_embedding.positional_embedding", "prompt_encoder.shared_embedding.positional_embedding"
     matrix = state.get(one, state.get(other))
-    return state if matrix is None else {one: matrix, other: matrix, **state}
+    return {**({} if matrix is None else {one: matrix, other: matrix}), **state}
 
 
 def load_sam2(model: SAM2, path: str | Path) -> Path:
@@ -116,8 +116,8 @@ def load_sam2(model: SAM2, path: str | Path) -> Path:
 
     Args:
         model: the network.
-        path: an official ``.pt`` file, a transformers folder, a file of this suite (``.safetensors``, ``.ckpt``), or a name
-            that ``find_sam2`` knows.
+        path: an official ``.pt`` file, a transformers folder, a file of this suite (``.safetensors``, ``.ckpt``), or a
+            name that ``find_sam2`` knows.
 
     Returns:
         The file that was read.
