@@ -129,7 +129,7 @@ class Session(ABC):
             prompts: on this frame.
 
         Returns:
-            The frame as a tensor, on the device of the networks if it was not on a device already, and its size (H, W).
+            The frame as a tensor, moved from the CPU to the device of the networks, and its size (H, W).
 
         Raises:
             InputError: the frame is not uint8 RGB or differs in size from the first one; a prompt is of a kind that the
@@ -147,11 +147,10 @@ class Session(ABC):
         if values is None or values.dtype not in (torch.uint8, np.uint8) or values.ndim != 3 or values.shape[2] != 3:
             raise InputError(f"frame {index}: it must be uint8 RGB (H, W, 3), not {_in_other_form(frame, values)}")
         frame = values if isinstance(values, Tensor) else torch.from_numpy(values)
-        frame = frame.to(self.device) if frame.device.type == "cpu" else frame
         size = (frame.shape[0], frame.shape[1])
         if self.size not in (None, size):
             raise InputError(f"frame {index} is {size[0]}x{size[1]}, the video is {self.size[0]}x{self.size[1]}")
-        return frame, size
+        return frame.to(self.device) if frame.device.type == "cpu" else frame, size
 
     def check_correction(self, prompts: Sequence[Prompt], tracked: Collection[int]) -> None:
         """Check the arguments of ``correct`` before it changes anything.
@@ -220,6 +219,8 @@ def _in_other_form(frame: object, values: Tensor | NDArray[Any] | None) -> str:
     form = f"{name} {values.dtype} {tuple(values.shape)}"
     if isinstance(frame, Image):
         return f"{form}; a PIL image is converted by .convert('RGB')"
+    if values.dtype in (torch.uint8, np.uint8):
+        return f"{form}; three channels come last: array.transpose(1, 2, 0) or tensor.permute(1, 2, 0) moves them there"
     return f"{form}; convert values in 0..1 by (255 * frame).round(), then to uint8"
 
 

@@ -52,7 +52,7 @@ class Checking(Session):
             Image.new("L", (8, 6)),
             r"frame 1: .* not Image uint8 \(6, 8\); a PIL image is converted by .convert\('RGB'\)",
         ),
-        (FRAME.permute(2, 0, 1), r"frame 1: .* \(3, 6, 8\)"),
+        (FRAME.permute(2, 0, 1), r"frame 1: .* \(3, 6, 8\); three channels come last"),
         (FRAME[..., 0], r"frame 1: .* \(6, 8\)"),
         (FRAME[:4], "frame 1 is 4x8, the video is 6x8"),
     ],
