@@ -1,7 +1,7 @@
 """Train the nano SAM-HQ or the nano DINO of HQ-SMem on generated clips and save it as a transformers folder.
 
-python benchmarks/train_nano_refiner.py sam runs/sam_hq_nano --steps 3000 --batch 8
-python benchmarks/train_nano_refiner.py sam weights/sam_hq_nano --steps 3500 --batch 8 --seed 4 --start runs/sam_hq_nano
+python benchmarks/train_nano_refiner.py sam weights/sam_hq_nano --steps 6500 --batch 64 --device cuda
+python benchmarks/train_nano_refiner.py sam weights/research/sam_hq_nano_real --photographs --steps 6500 --batch 64
 python benchmarks/train_nano_refiner.py dino weights/dino_nano --steps 300 --batch 16
 """
 
@@ -14,8 +14,11 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -24,45 +27,104 @@ from transformers import PreTrainedModel
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from common.benchmarks.davis import DAVIS
+from common.data.clips import VideoSet
+from common.data.still_folder import StillFolder
 from common.nn.losses import dice_loss, mask_iou
 from common.nn.preprocessing import IMAGENET_MEAN, IMAGENET_STD
-from common.nn.sam2.prompts import noisy_box
+from common.nn.sam2.prompts import noisy_box, uniform_click
 from common.records.environment import environment
 from common.synthetic import SyntheticClips
 from methods.hqsmem.refinement.dino import nano_dino
-from methods.hqsmem.refinement.prompts import boxes_of, sample_points
-from methods.hqsmem.refinement.sam_hq import SAMHQ, nano_sam_hq
+from methods.hqsmem.refinement.prompts import boxes_of
+from methods.hqsmem.refinement.sam_hq import MEAN, SAMHQ, nano_sam_hq
 from methods.hqsmem.refinement.weights import load_sam_hq
 
+HELD_OUT = ("lucia", "breakdance-flare", "dog-agility", "mallard-fly", "elephant", "hockey")  # of DAVIS 2016 train
 PRESETS = ["easy", "occlusion", "distractor", "reappear", "long"]
-SIDE = 128  # side of a frame, in pixels
-MIN_AREA = 24  # pixels; smaller targets are not prompted
+SIDE, PHOTOGRAPH_SIDE = 128, 256  # sides of frames in pixels: of generated clips alone, and with photographs
+MIN_AREA = 24  # pixels of a frame of 128 x 128; smaller targets are not prompted
 PROMPTS = 2  # prompted targets of a frame
 GLOBAL_SIDE, LOCAL_SIDE, LOCAL_CROPS = 96, 48, 3  # sides of DINO's crops in pixels, and the number of local ones
 
 
-def pool(count: int, seed: int) -> tuple[Tensor, list[Tensor]]:
-    """Draw one random frame of each of ``count`` generated clips; frames without a target are left out.
+@dataclass
+class Pool:
+    """Annotated frames.
 
-    Returns:
-        Frames uint8 (n, 3, S, S), and for each frame the masks of its targets, bool (N, S, S) with N > 0.
+    Attributes:
+        frames: uint8 (n, 3, S, S).
+        masks: bool (m, S, S), those of one frame after the other.
+        counts: int64 (n,), number of masks of each frame, at least 1.
     """
-    clips = SyntheticClips(PRESETS, length=count, size=(SIDE, SIDE), seed=seed)
-    frames, masks = [], []
+
+    frames: Tensor
+    masks: Tensor
+    counts: Tensor
+
+    def to(self, device: torch.device) -> Pool:
+        """Return the pool on a device."""
+        return Pool(*(part.to(device) for part in (self.frames, self.masks, self.counts)))
+
+    def draw(self, batch: int) -> tuple[Tensor, Tensor]:
+        """Draw frames (B, 3, S, S) at random, and ``PROMPTS`` masks of each, (B, P, S, S)."""
+        device = self.frames.device
+        rows = torch.randint(len(self.frames), (batch,), device=device)
+        first = self.counts.cumsum(0) - self.counts
+        chosen = (torch.rand(batch, PROMPTS, device=device) * self.counts[rows, None]).long()
+        return self.frames[rows], self.masks[first[rows, None] + chosen]
+
+
+def gather(pictures: Iterator[tuple[Tensor, Tensor]], side: int) -> Pool:
+    """Gather frames uint8 (3, S, S) with masks bool (N, S, S); a frame without a large enough target is left out."""
+    least, frames, masks = MIN_AREA * (side // SIDE) ** 2, [], []
+    for frame, truth in pictures:
+        large = truth[truth.flatten(1).sum(1) >= least]
+        if len(large):
+            frames.append(frame)
+            masks.append(large)
+    return Pool(torch.stack(frames), torch.cat(masks), torch.tensor([len(part) for part in masks]))
+
+
+def generated(count: int, seed: int, side: int = SIDE) -> Iterator[tuple[Tensor, Tensor]]:
+    """Draw one random frame of each of ``count`` generated clips, with its masks."""
+    clips = SyntheticClips(PRESETS, length=count, size=(side, side), seed=seed)
     for index in range(count):
         video = clips[index]
         assert video.truth is not None
         assert video.length is not None
         moment = int(torch.randint(video.length, ()))
-        truth = torch.as_tensor(video.truth[moment])
-        truth = truth[truth.flatten(1).sum(1) >= MIN_AREA]
-        if len(truth):
-            frames.append(torch.as_tensor(video[moment]).permute(2, 0, 1))
-            masks.append(truth)
-    return torch.stack(frames), masks
+        yield torch.as_tensor(video[moment]).permute(2, 0, 1), torch.as_tensor(video.truth[moment])
 
 
-def train(module: nn.Module, loss: Callable[[float], Tensor], steps: int, lr: float) -> None:
+def photographs(part: Literal["train", "held_out"], side: int = PHOTOGRAPH_SIDE) -> Iterator[tuple[Tensor, Tensor]]:
+    """Annotated photographs, and for training every fourth frame of 24 sequences of DAVIS 2016 train, from VIDSEG_DATA.
+
+    They are resized to the long side S and padded below and to the right with SAM's mean colour, as SAM-HQ's input is.
+    """
+    sets: list[tuple[VideoSet, int]] = [(StillFolder(part=part), 1)]
+    if part == "train":
+        names = [name for name in DAVIS(year="2016", split="train").list_videos() if name not in HELD_OUT]
+        sets.append((DAVIS(year="2016", split="train", videos=names), 4))
+    mean = torch.tensor(MEAN).view(3, 1, 1)
+    for videos, step in sets:
+        for index in range(len(videos)):
+            video = videos[index]
+            assert video.truth is not None
+            for moment in range(0, len(video), step):
+                frame, truth = video[moment].permute(2, 0, 1).float(), video.truth[moment]
+                assert truth is not None
+                scale = side / max(frame.shape[1:])
+                size = [max(1, round(length * scale)) for length in frame.shape[1:]]
+                picture, masks = mean.expand(3, side, side).clone(), truth.new_zeros(len(truth), side, side)
+                picture[:, : size[0], : size[1]] = F.interpolate(frame[None], size, mode="bilinear", antialias=True)[0]
+                masks[:, : size[0], : size[1]] = F.interpolate(truth[None].float(), size, mode="bilinear")[0] > 0.5
+                yield picture.round().clamp(0, 255).to(torch.uint8), masks
+
+
+def train(
+    module: nn.Module, loss: Callable[[float], Tensor], steps: int, lr: float, minutes: float | None = None
+) -> int:
     """Train by AdamW, with a warm-up over a twentieth of the steps and a cosine decay to zero.
 
     Args:
@@ -70,94 +132,112 @@ def train(module: nn.Module, loss: Callable[[float], Tensor], steps: int, lr: fl
         loss: from the share of the training that is done, in [0, 1), to the loss of a new batch.
         steps: number of optimiser steps.
         lr: peak learning rate.
+        minutes: train as long as this instead.
+
+    Returns:
+        The number of steps.
     """
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     optimizer, begin, running_loss = torch.optim.AdamW(parameters, lr, weight_decay=0.05), time.time(), 0.0
-    for step in range(steps):
-        done = step / steps
+    step = 0
+    while (done := step / steps if minutes is None else (time.time() - begin) / (60 * minutes)) < 1:
         for group in optimizer.param_groups:
-            group["lr"] = lr * min(1.0, 20 * (step + 1) / steps) * 0.5 * (1 + math.cos(math.pi * done))
+            group["lr"] = lr * min(1.0, 20 * done + 1 / 50) * 0.5 * (1 + math.cos(math.pi * done))
         value = loss(done)
         optimizer.zero_grad()
         value.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
-        running_loss += value.item()
-        if (step + 1) % 50 == 0:
-            print(f"step {step + 1}: loss {running_loss / 50:.4f}, {time.time() - begin:.0f} s", flush=True)
+        running_loss = running_loss + value.detach()
+        step += 1
+        if step % 50 == 0:
+            print(f"step {step}: loss {float(running_loss) / 50:.4f}, {time.time() - begin:.0f} s", flush=True)
             running_loss = 0.0
+    return step
 
 
 # SAM-HQ is prompted with boxes or points of the annotation; of its three proposals the best one is supervised most.
 
 
 def train_sam(
-    steps: int, batch: int, images: int, seed: int, start: Path | None = None
-) -> tuple[PreTrainedModel, dict[str, float]]:
+    steps: int,
+    batch: int,
+    pool: Pool,
+    start: Path | None = None,
+    lr: float = 1e-3,
+    device: str = "cpu",
+    minutes: float | None = None,
+) -> tuple[PreTrainedModel, int]:
     """Train the nano SAM-HQ.
 
     Args:
         steps: number of optimiser steps.
         batch: frames of a batch.
-        images: number of clips, of which one frame each is drawn.
-        seed: of clips and prompts.
-        start: folder of a network to start from; None starts from scratch.
+        pool: frames to train on.
+        start: folder of a network to start from, run by the decoder of ``mask_decoder.py``; None starts from scratch.
+        lr: peak learning rate.
+        device: to train on.
+        minutes: train as long as this instead.
 
     Returns:
-        The network, and its IoU on other clips.
+        The network, and the number of steps.
     """
-    network = nano_sam_hq() if start is None else load_sam_hq(start).requires_grad_(True).float()
+    network = nano_sam_hq()
+    if start is not None:
+        network.load_state_dict(load_sam_hq(start).state_dict())
     network.shared_image_embedding.positional_embedding.requires_grad_(False)
-    sam, generator = SAMHQ(network), torch.Generator().manual_seed(seed)
-    frames, masks = pool(images, seed)
+    sam, side = SAMHQ(network).train().to(device), pool.frames.shape[-1]
+    pool = pool.to(torch.device(device))
 
     def loss(done: float) -> Tensor:
-        rows = torch.randint(len(frames), (batch,)).tolist()
-        pixels = frames[rows]
-        targets = torch.stack([masks[row][torch.randint(len(masks[row]), (PROMPTS,))] for row in rows])
-        flip = torch.rand(batch) < 0.5
-        pixels[flip], targets[flip] = pixels[flip].flip(-1), targets[flip].flip(-1)
-        if torch.rand(()) < 0.5:
-            pixels, targets = zoom(pixels, targets)
-        out = network(pixel_values=sam.preprocess(pixels)[0], **sam_prompts(targets, sam.side / SIDE, generator))
-        logits = F.interpolate(out.pred_masks.flatten(0, 1), (SIDE, SIDE), mode="bilinear", align_corners=False)
+        pixels, targets = augment(*pool.draw(batch))
+        prompts = sam_prompts(targets, sam.side / side)
+        out = network(pixel_values=sam.preprocess(pixels)[0], **prompts)
+        logits = F.interpolate(out.pred_masks.flatten(0, 1), (side, side), mode="bilinear", align_corners=False)
         return sam_loss(logits, out.iou_scores.flatten(0, 1), targets.flatten(0, 1))
 
-    train(network, loss, steps, lr=1e-3)
-    return network, sam_quality(sam.eval(), *pool(200, seed + 1))
+    steps = train(network, loss, steps, lr, minutes)
+    return network.cpu(), steps
 
 
-def zoom(pixels: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Enlarge a quarter of each frame around a pixel of its first target.
+def augment(pixels: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Mirror half of the frames, and show half of them enlarged, in another light.
 
-    Targets that are almost outside the crop are replaced by the first one.
+    The centre of an enlarged part, 0.35 to 1 of the frame's side, is a pixel of the first target. A target that is
+    almost outside of it is replaced by the first one.
 
     Args:
         pixels: uint8 (B, 3, S, S).
         targets: bool (B, N, S, S).
 
     Returns:
-        float (B, 3, S, S) and bool (B, N, S, S).
+        float (B, 3, S, S), in 0 to 255, and bool (B, N, S, S).
     """
-    half, images, masks = SIDE // 2, [], []
-    for image, image_targets in zip(pixels, targets, strict=True):
-        places = image_targets[0].nonzero()
-        top, left = (places[torch.randint(len(places), ())] - half // 2).clamp(0, half).tolist()
-        crop_targets = image_targets[:, top : top + half, left : left + half]
-        visible = crop_targets.flatten(1).sum(1) >= MIN_AREA // 4
-        masks.append(torch.where(visible[:, None, None], crop_targets, crop_targets[:1]))
-        images.append(image[:, top : top + half, left : left + half])
-    large = F.interpolate(torch.stack(images).float(), (SIDE, SIDE), mode="bilinear", align_corners=False)
-    return large, F.interpolate(torch.stack(masks).float(), (SIDE, SIDE), mode="nearest").bool()
+    batch, side, device = len(pixels), pixels.shape[-1], pixels.device
+    enlarged = torch.rand(batch, 1, device=device) < 0.5
+    extent = torch.where(enlarged, 0.35 + 0.65 * torch.rand(batch, 1, device=device), 1.0)
+    centre = (uniform_click(targets[:, 0]) + 0.5) * 2 / side - 1
+    centre = centre.minimum(1 - extent).maximum(extent - 1)
+    theta = torch.zeros(batch, 2, 3, device=device)
+    theta[:, 0, 0] = extent[:, 0] * torch.where(torch.rand(batch, device=device) < 0.5, -1.0, 1.0)
+    theta[:, 1, 1] = extent[:, 0]
+    theta[:, :, 2] = centre
+    grid = F.affine_grid(theta, [batch, 3, side, side], align_corners=False)
+    out = F.grid_sample(pixels.float(), grid, align_corners=False, padding_mode="border")
+    masks = F.grid_sample(targets.float(), grid, mode="nearest", align_corners=False) > 0.5
+    visible = masks.flatten(2).sum(2) >= MIN_AREA * (side // SIDE) ** 2
+    masks = torch.where(visible[..., None, None], masks, masks[:, :1])
+    contrast, brightness = (1 + 0.25 * (2 * torch.rand(2, batch, 3, 1, 1, device=device) - 1)).unbind(0)
+    mean = out.mean((2, 3), keepdim=True)
+    return (((out - mean) * contrast[:, :1] + mean) * brightness).clamp(0, 255), masks
 
 
-def sam_prompts(targets: Tensor, scale: float, generator: torch.Generator) -> dict[str, Tensor]:
+def sam_prompts(targets: Tensor, scale: float) -> dict[str, Tensor]:
     """Draw the prompts of a batch: noisy boxes (75 %), points (15 %) or both (10 %).
 
     Args:
         targets: bool (B, N, S, S).
         scale: from pixels of the frame to pixels of SAM-HQ's input.
-        generator: of the points.
 
     Returns:
         Arguments of the network.
@@ -168,9 +248,10 @@ def sam_prompts(targets: Tensor, scale: float, generator: torch.Generator) -> di
         prompts["input_boxes"] = noisy_box(flat)[0].view(*shape, 4) * scale
     if kind > 0.75:
         positive, negative = ((3, 0), (5, 5), (0, 5))[int(torch.randint(3, ()))]
-        points, labels = zip(*(sample_points(target, positive, negative, generator) for target in flat), strict=True)
-        prompts["input_points"] = torch.stack(points).view(*shape, -1, 2) * scale
-        prompts["input_labels"] = torch.stack(labels).view(*shape, -1)
+        clicks = [uniform_click(flat) for _ in range(positive)] + [uniform_click(~flat) for _ in range(negative)]
+        labels = torch.tensor([1] * positive + [0] * negative, device=flat.device)
+        prompts["input_points"] = torch.stack(clicks, 1).view(*shape, -1, 2) * scale
+        prompts["input_labels"] = labels.expand(*shape, -1).contiguous()
     return prompts
 
 
@@ -190,10 +271,10 @@ def sam_loss(logits: Tensor, ious: Tensor, target: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def sam_quality(sam: SAMHQ, frames: Tensor, masks: list[Tensor]) -> dict[str, float]:
+def sam_quality(sam: SAMHQ, pool: Pool) -> dict[str, float]:
     """Return the mean IoU with exact boxes: of the proposal that the network ranks first, and of the best of three."""
     ious_of_frames = []
-    for frame, truth in zip(frames, masks, strict=True):
+    for frame, truth in zip(pool.frames, pool.masks.split(pool.counts.tolist()), strict=True):
         proposals, _ = sam.propose(sam.encode(frame.permute(1, 2, 0)), boxes_of(truth))
         union = (proposals | truth[:, None]).sum((2, 3))
         ious_of_frames.append((proposals & truth[:, None]).sum((2, 3)) / union)
@@ -207,7 +288,7 @@ def sam_quality(sam: SAMHQ, frames: Tensor, masks: list[Tensor]) -> dict[str, fl
 
 def train_dino(steps: int, batch: int, images: int, seed: int) -> tuple[PreTrainedModel, dict[str, float]]:
     """Train the nano DINO; return the teacher, and the entropy of its mean output."""
-    frames, _ = pool(images, seed)
+    frames = gather(generated(images, seed), SIDE).frames
     student = nn.ModuleDict({"network": nano_dino(), "head": Head(96)})
     teacher = copy.deepcopy(student).requires_grad_(False)
     centre, entropy = torch.zeros(1, 1024), [0.0]
@@ -303,21 +384,38 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=2500, help="number of clips, of which one frame each is drawn")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--start", type=Path, help="sam: folder of an earlier run to continue from")
+    parser.add_argument("--photographs", action="store_true", help="sam: train on real frames too, 256 px")
+    parser.add_argument("--lr", type=float, default=1e-3, help="sam: peak learning rate")
+    parser.add_argument("--minutes", type=float, help="sam: train as long as this instead of --steps")
+    parser.add_argument("--device", default="cpu", help="sam: to train on")
+    parser.add_argument("--no-measurement", action="store_true", help="sam: leave out the IoU on other pictures")
     args = parser.parse_args()
-    if args.start and args.network == "dino":
-        parser.error("--start is for sam")
+    if args.network == "dino" and (args.start or args.photographs or args.device != "cpu"):
+        parser.error("--start, --photographs and --device are for sam")
     torch.manual_seed(args.seed)
-    begin, common = time.time(), (args.steps, args.batch, args.images, args.seed)
-    network, measured = train_sam(*common, args.start) if args.network == "sam" else train_dino(*common)
+    torch.set_float32_matmul_precision("high")
+    begin, clips = time.time(), "generated clips (common/synthetic)"
+    if args.network == "dino":
+        network, measured = train_dino(args.steps, args.batch, args.images, args.seed)
+    else:
+        side = PHOTOGRAPH_SIDE if args.photographs else SIDE
+        pictures = chain(generated(args.images, args.seed, side), photographs("train") if args.photographs else ())
+        pool = gather(iter(pictures), side)
+        network, args.steps = train_sam(args.steps, args.batch, pool, args.start, args.lr, args.device, args.minutes)
+        others = photographs("held_out") if args.photographs else generated(200, args.seed + 1)
+        measured = {} if args.no_measurement else sam_quality(SAMHQ(network).eval(), gather(others, side))
+        if args.photographs:
+            clips += ", nine tenths of the photographs and 24 sequences of DAVIS 2016 train"
     minutes = (time.time() - begin) / 60
     network.half().save_pretrained(args.output)
     record = {
         "file": f"{args.output.name}/model.safetensors",
         "sha256": hashlib.sha256((args.output / "model.safetensors").read_bytes()).hexdigest(),
-        "data": f"generated clips only (common/synthetic), seed {args.seed}",
+        "data": f"{clips}, seed {args.seed}",
         "command": " ".join(["python", *sys.argv]),
-        "minutes on one core": round(minutes, 1),
-        "measured on 200 other clips" if args.network == "sam" else "measured": measured,
+        "steps": args.steps,
+        "minutes": round(minutes, 1),
+        "measured on other pictures" if args.network == "sam" else "measured": measured,
         "environment": environment(),
     }
     Path(f"{args.output}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

@@ -62,13 +62,21 @@ def attend(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
 def sdpa(query: Tensor, key: Tensor, value: Tensor, **options: Any) -> Tensor:
     """Compute ``scaled_dot_product_attention``; on a CPU always in float32, whose kernel is faster there.
 
+    The kernels of cuDNN want the channels of a token next to each other, and give the output the strides of the query.
+
     Args:
         query: (..., n, C).
         key: (..., m, C).
         value: (..., m, D).
         options: of torch's function.
     """
+    query, key, value = _with_rows(query), _with_rows(key), _with_rows(value)
     if query.device.type != "cpu" or (query.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")):
         return F.scaled_dot_product_attention(query, key, value, **options)
     with torch.autocast("cpu", enabled=False):
         return F.scaled_dot_product_attention(query.float(), key.float(), value.float(), **options).to(query.dtype)
+
+
+def _with_rows(x: Tensor) -> Tensor:
+    """Return x (..., n, C) with the channels of a token next to each other, and no dimension expanded."""
+    return x if x.stride(-1) == 1 and 0 not in x.stride() else x.contiguous()

@@ -165,15 +165,17 @@ class DistractorAwareMemory(TargetMemory):
         self._joins = self.detector.joins(node.frame + 1, index, prediction.ious[index], masks)
         return [Branch(node, index, {0: 0.0})]
 
-    def child(self, frame: int, parent: Node, candidate: Candidates, memory_map: Tensor) -> Node:
+    def child(
+        self, frame: int, branch: Branch, predicted: Prediction, candidate: Candidates, memory_map: Tensor
+    ) -> Node:
         """Make the node of the chosen candidate; memories that no later frame can read are freed."""
-        logits, score = candidate.visible_logits, float(candidate.score)
+        logits, score = candidate.visible_logits, predicted.score
         memory = Memory(frame, candidate.pointers[:, 0], score, memory_map, selected=bool((logits > 0).any()))
         if self._joins:
             self.prompted.append(memory)
             del self.prompted[1 : -self.settings.drm_frames]
         start, joined = self.prompted[0].frame, {m.frame for m in self.prompted}
-        recent = (*parent.recent, memory)
+        recent = (*branch.parent.recent, memory)
         free = [m.frame for m in recent if m.selected and m.map is not None and m.frame not in joined]
         regular = [t for t in free if (t - start) % self.settings.ram_stride == 0]
         with_map = {frame, *free[-1:], *regular[-TRACKED_MAPS:]}
@@ -182,7 +184,7 @@ class DistractorAwareMemory(TargetMemory):
             for m in recent
             if m.frame in with_map or frame + 1 - m.frame < self.max_pointers
         )
-        return Node(frame, parent, logits, score, memory, kept)
+        return Node(frame, branch.parent, logits, score, memory, kept)
 
 
 def largest_component(mask: npt.NDArray[np.bool_]) -> Box:

@@ -13,7 +13,7 @@ from common.data.clip import Clip
 from common.errors import InputError
 from common.nn.sam2 import SAM2
 from common.nn.sam2.architecture import READ_FROM_WEIGHTS, Architecture, choose_architecture
-from common.nn.sam2.config import TRUNK_NAMES
+from common.nn.sam2.config import SMALL, TRUNK_NAMES
 from common.nn.sam2.postprocess import PLAIN, PostProcessing
 from common.nn.sam2.prompts import PromptSampling
 from common.nn.sam2.published import PUBLISHED, find_sam2
@@ -30,7 +30,7 @@ from methods.sam2long.samurai import SamuraiSettings
 from methods.sam2long.session import MemorySettings, SAM2LongSession
 
 NANO_PROPOSALS = {"points_per_side": 16, "pred_iou_thresh": 0.6, "stability_score_thresh": 0.7}
-"""Settings of the mask generator for nano."""
+"""Settings of the mask generator for nano and mini."""
 
 
 class SAM2Long(VideoSegmenter):
@@ -39,11 +39,11 @@ class SAM2Long(VideoSegmenter):
     With another ``memory`` it is SAMURAI (arXiv 2411.11922) or DAM4SAM (arXiv 2411.17576), both training-free too.
 
     Args:
-        size: ``tiny``, ``small``, ``base_plus``, ``large`` as published, or our ``nano``; default: that of ``weights``,
-            nano without any.
+        size: ``tiny``, ``small``, ``base_plus``, ``large`` as published, or our ``nano`` or ``mini``; default: that of
+            ``weights``, nano without any.
         version: ``"2"`` or ``"2.1"``; default: that of ``weights``, 2.1 without any.
         image_size: side of the square input, divisible by 32; default: that of ``weights`` of this suite, else 1024
-            (nano 128).
+            (nano 128, mini 384).
         memory: rule by which masks and memories are chosen: ``sam2long``, ``samurai`` or ``dam4sam``; the settings from
             ``pathways`` to ``equation_variant`` belong to ``sam2long``.
         samurai: settings of ``samurai``; null = its defaults.
@@ -65,7 +65,7 @@ class SAM2Long(VideoSegmenter):
         encoder_lr: factor on the learning rate of the image encoder; 0 freezes it.
         layer_decay: factor on the learning rate per trunk block towards the input.
         checkpoint_activations: recompute trunk and memory attention in the backward pass, for memory.
-        compile: ``torch.compile`` the image encoder.
+        compile: ``torch.compile`` the steps of the network, in training the image encoder only.
         kwargs: see ``VideoSegmenter``; ``weights`` may be a file or transformers folder of SAM 2.
     """
 
@@ -75,7 +75,7 @@ class SAM2Long(VideoSegmenter):
 
     def __init__(
         self,
-        size: Literal["tiny", "small", "base_plus", "large", "nano"] | None = None,
+        size: Literal["tiny", "small", "base_plus", "large", "nano", "mini"] | None = None,
         version: Literal["2", "2.1"] | None = None,
         image_size: int | None = None,
         memory: Literal["sam2long", "samurai", "dam4sam"] = "sam2long",
@@ -123,8 +123,7 @@ class SAM2Long(VideoSegmenter):
         self.method_name, self.variant = _row(architecture, self.memory_settings)
         self.load_weights()
         self.network.checkpoint_activations = checkpoint_activations
-        if compile:
-            self.network.encode = torch.compile(self.network.encode)  # type: ignore[method-assign]
+        self.network.compiled = compile
 
     def architecture(self) -> dict[str, Any]:
         """Return the size, version and side of the input of SAM 2."""
@@ -145,7 +144,8 @@ class SAM2Long(VideoSegmenter):
     def propose_masks(self, frame: Tensor) -> Tensor:
         """Find masks on a frame by ``AutomaticMaskGenerator``, for ``track --everything``.
 
-        The published networks have the generator's defaults, nano has ``NANO_PROPOSALS``: its predicted IoUs are lower.
+        The published networks have the generator's defaults, nano and mini have ``NANO_PROPOSALS``: their predicted
+        IoUs are lower.
 
         Args:
             frame: uint8 RGB (H, W, 3).
@@ -153,7 +153,7 @@ class SAM2Long(VideoSegmenter):
         Returns:
             bool (N, H, W), of the largest predicted IoU first.
         """
-        settings: dict[str, Any] = NANO_PROPOSALS if self.network.size == "nano" else {}
+        settings: dict[str, Any] = NANO_PROPOSALS if self.network.size in SMALL else {}
         found = AutomaticMaskGenerator(self.network, **settings).find(frame.cpu().numpy()).rles
         return rle_decode(found) if found else torch.zeros(0, *frame.shape[:2], dtype=torch.bool)
 

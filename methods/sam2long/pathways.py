@@ -260,31 +260,40 @@ class TargetMemory(ABC):
         """
 
     @abstractmethod
-    def child(self, frame: int, parent: Node, candidate: Candidates, memory_map: Tensor) -> Node:
+    def child(
+        self, frame: int, branch: Branch, predicted: Prediction, candidate: Candidates, memory_map: Tensor
+    ) -> Node:
         """Make the node of a chosen candidate, with what its lineage can read from then on.
 
         Args:
             frame: index of the frame.
-            parent: the leaf that it continues.
+            branch: from ``choose``.
+            predicted: at the leaf that it continues.
             candidate: B = 1, K = 1.
             memory_map: bfloat16 (1, 64, S/16, S/16).
         """
 
     def grow(
-        self, frame: int, branches: Sequence[Branch], picked: Sequence[Candidates], maps: Sequence[Tensor]
+        self,
+        frame: int,
+        branches: Sequence[Branch],
+        predictions: Mapping[Node, Prediction],
+        picked: Sequence[Candidates],
+        maps: Sequence[Tensor],
     ) -> None:
         """Add the chosen nodes and move the pathways to them.
 
         Args:
             frame: index of the frame.
             branches: from ``choose``.
+            predictions: at every distinct leaf.
             picked: the candidate of each branch, B = 1, K = 1.
             maps: memory map of each branch, bfloat16 (1, 64, S/16, S/16).
         """
         leaves: dict[int, Pathway] = {}
         for branch, candidate, memory_map in zip(branches, picked, maps, strict=True):
             # a copy: a view would keep the whole batch's maps alive for as long as any one of them
-            node = self.child(frame, branch.parent, candidate, memory_map.clone())
+            node = self.child(frame, branch, predictions[branch.parent], candidate, memory_map.clone())
             leaves.update({slot: Pathway(node, total) for slot, total in branch.totals.items()})
         self.advance([leaves[slot] for slot in sorted(leaves)])
 

@@ -138,9 +138,11 @@ class SamuraiMemory(TargetMemory):
         index, self._overlap = self.motion.choose(prediction.ious, boxes)
         return [Branch(node, index, {0: 0.0})]
 
-    def child(self, frame: int, parent: Node, candidate: Candidates, memory_map: Tensor) -> Node:
+    def child(
+        self, frame: int, branch: Branch, predicted: Prediction, candidate: Candidates, memory_map: Tensor
+    ) -> Node:
         """Make the node of the chosen candidate."""
-        settings, iou, score = self.settings, float(candidate.ious), float(candidate.score)
+        settings, iou, score = self.settings, predicted.ious[branch.candidate], predicted.score
         memory = Memory(
             frame,
             candidate.pointers[:, 0],
@@ -151,11 +153,11 @@ class SamuraiMemory(TargetMemory):
             and score > settings.memory_score
             and (self._overlap is None or self._overlap > settings.memory_motion),
         )
-        recent = (*parent.recent, memory)
+        recent = (*branch.parent.recent, memory)
         with_map = {m.frame for m in [m for m in recent if m.selected and m.map is not None][-TRACKED_MAPS:]} | {frame}
         kept = tuple(
             m if m.frame in with_map else replace(m, map=None)
             for m in recent
             if m.frame in with_map or frame + 1 - m.frame < self.max_pointers
         )
-        return Node(frame, parent, candidate.visible_logits, score, memory, kept)
+        return Node(frame, branch.parent, candidate.visible_logits, score, memory, kept)

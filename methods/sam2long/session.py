@@ -14,6 +14,7 @@ from common.nn.sam2 import SAM2, Candidates, FrameFeatures
 from common.nn.sam2.postprocess import PLAIN, PostProcessing
 from common.nn.sam2.session import SAM2Session
 from common.nn.sam2.types import CLEARED, MAX_POINTERS
+from common.nn.transfer import to_device, to_host
 from common.video import FrameMasks, Prompt
 from methods.sam2long.dam4sam import DAM4SAMSettings, DistractorAwareMemory
 from methods.sam2long.pathways import Branch, Memory, Node, Prediction, TargetMemory
@@ -261,8 +262,12 @@ class SAM2LongSession(SAM2Session):
             return
         embedding = self.sam2.read_many(features, [tree.bank(node, self.frame) for tree, node in rows])
         candidates = self.sam2.decode(embedding, features, presence=self.settings.presence)
-        values = zip(candidates.ious.tolist(), candidates.score.tolist(), candidates.visible_logits, strict=True)
-        predictions = {node: Prediction(*value) for (_, node), value in zip(rows, values, strict=True)}
+        ious, scores = to_host(candidates.ious, candidates.score)
+        count = candidates.ious.shape[1]
+        predictions = {
+            node: Prediction(ious[row * count : (row + 1) * count], scores[row], logits)
+            for row, ((_, node), logits) in enumerate(zip(rows, candidates.visible_logits, strict=True))
+        }
         assert self.size is not None
         branches: list[tuple[TargetMemory, Branch]] = [
             (tree, branch)
@@ -270,15 +275,20 @@ class SAM2LongSession(SAM2Session):
             for branch in tree.choose({node: predictions[node] for node in tree.nodes}, self.size)
         ]
         row_of = {node: row for row, (_, node) in enumerate(rows)}
-        index = torch.tensor([row_of[branch.parent] for _, branch in branches], device=embedding.device)
-        choice = torch.tensor([branch.candidate for _, branch in branches], device=embedding.device)
+        chosen = [(row_of[branch.parent], branch.candidate) for _, branch in branches]
+        index, choice = to_device(torch.tensor(chosen).T, embedding.device)
         picked = candidates.rows(index).pick(choice)
         maps = self._encode_memory(features, picked)
         picked = self._clean(picked)
         for tree in trees:
             of_tree = [i for i, (owner, _) in enumerate(branches) if owner is tree]
-            chosen = [picked.rows(torch.tensor([i], device=index.device)) for i in of_tree]
-            tree.grow(self.frame, [branches[i][1] for i in of_tree], chosen, [maps[i : i + 1] for i in of_tree])
+            tree.grow(
+                self.frame,
+                [branches[i][1] for i in of_tree],
+                predictions,
+                [picked.row(i) for i in of_tree],
+                [maps[i : i + 1] for i in of_tree],
+            )
         assert self._last is not None
         for target, tree in tracked.items():
             row = next(row_of[b.parent] for owner, b in branches if owner is tree and 0 in b.totals)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from common.nn.sam2 import Bank, Candidates
 from common.nn.sam2.types import PROMPT_SLOT, TRACKED_MAPS
+from common.nn.transfer import to_device
 from methods.sam2long.pathways import Branch, Memory, Node, Prediction, TargetMemory
 from methods.sam2long.picks import TreeSettings, pick_candidates, rank_weights
 
@@ -84,11 +85,11 @@ class MemoryTree(TargetMemory):
         assert self.settings.modulation is not None
         low, high = self.settings.modulation
         device = bank.maps[0].device
-        bank.map_weights = rank_weights(self._scores(maps), low, high)[None].to(device)
+        bank.map_weights = to_device(rank_weights(self._scores(maps), low, high)[None], device)
         weights = rank_weights(self._scores(pointers), low, high)
         if self.settings.equation_variant == "paper":
             weights = torch.ones_like(weights)
-        bank.pointer_weights = weights[None].to(device)
+        bank.pointer_weights = to_device(weights[None], device)
 
     def _scores(self, memories: list[Memory]) -> list[float]:
         """Return the occlusion scores that the modulation ranks."""
@@ -116,13 +117,15 @@ class MemoryTree(TargetMemory):
             branch.totals[slot] = pick.total
         return list(branches.values())
 
-    def child(self, frame: int, parent: Node, candidate: Candidates, memory_map: Tensor) -> Node:
+    def child(
+        self, frame: int, branch: Branch, predicted: Prediction, candidate: Candidates, memory_map: Tensor
+    ) -> Node:
         """Make the node of a candidate, whose memory joins ``recent`` if object-aware selection accepts it."""
-        iou, score = float(candidate.ious), float(candidate.score)
+        iou, score = predicted.ious[branch.candidate], predicted.score
         memory = Memory(frame, candidate.pointers[:, 0], score, memory_map)
-        recent = parent.recent
+        recent = branch.parent.recent
         if not self.settings.selection or (iou > self.settings.iou_threshold and score > 0):
             recent = (*recent, memory)[-(self.max_pointers - 1) :]
             aged = tuple(replace(m, map=None) if m.map is not None else m for m in recent[:-TRACKED_MAPS])
             recent = aged + recent[-TRACKED_MAPS:]
-        return Node(frame, parent, candidate.visible_logits, score, memory, recent)
+        return Node(frame, branch.parent, candidate.visible_logits, score, memory, recent)

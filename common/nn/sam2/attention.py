@@ -2,7 +2,8 @@
 
 The result is that of transformers' ``Sam2VideoMemoryAttention``, whose weights are used. Two savings do not change it.
 The first layer's self-attention, which sees no memory, runs once for all banks that share a frame. Without gradients,
-values stay 64 channels wide until after the attention, since a weighted mean commutes with their linear projection.
+on a CPU, values stay 64 channels wide until after the attention, since a weighted mean commutes with their linear
+projection; the fast kernels of a GPU want values as wide as keys.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ def _cross_attention(
         frames = map_tokens // len(rotation)
         rotated = _rotate(key[:, :map_tokens].unflatten(1, (frames, len(rotation))), rotation).flatten(1, 2)
         key = torch.cat([rotated, key[:, map_tokens:]], 1)
-    if attention.num_attention_heads == 1 and not torch.is_grad_enabled():
+    if attention.num_attention_heads == 1 and not torch.is_grad_enabled() and key.device.type == "cpu":
         mean = attend(query, key, tokens, attention.scaling)
         return linear(attention.o_proj, linear(attention.v_proj, mean))
     return linear(attention.o_proj, _heads(attention, query, key, linear(attention.v_proj, tokens)))
@@ -116,5 +117,9 @@ def _rotation(attention: TransformersModule, device: torch.device) -> Rotation:
 
 def _rotate(x: Tensor, rotation: Rotation) -> Tensor:
     """Rotate neighbouring channel pairs of (..., tokens, C), in float32."""
+    if torch.compiler.is_compiling():  # the compiler does not fuse complex numbers
+        real, imaginary = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+        cos, sin = torch.view_as_real(rotation).unbind(-1)
+        return torch.stack([real * cos - imaginary * sin, real * sin + imaginary * cos], -1).flatten(-2).type_as(x)
     pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
     return torch.view_as_real(pairs * rotation).flatten(-2).type_as(x)

@@ -1,4 +1,4 @@
-"""Configurations of SAM 2: tiny, small, base+ and large as published, and nano for CPUs and tests."""
+"""Configurations of SAM 2: tiny, small, base+ and large as published, nano and mini for CPUs."""
 
 from __future__ import annotations
 
@@ -44,15 +44,20 @@ TRUNKS: dict[str, dict[str, Any]] = {
     "nano": dict(
         widths=(32, 64, 128, 192), blocks=(1, 2, 4, 1), heads=1, windows=(8, 4, 8, 4), global_blocks=(4, 6), grid=7
     ),
+    "mini": dict(
+        widths=(32, 64, 128, 192), blocks=(1, 2, 8, 2), heads=1, windows=(8, 4, 8, 4), global_blocks=(5, 9), grid=7
+    ),
 }
 SIZES = tuple(TRUNKS)
 TRUNK_NAMES = {"tiny": "Hiera-T", "small": "Hiera-S", "base_plus": "Hiera-B+", "large": "Hiera-L"}  # as printed
 VERSIONS = ("2", "2.1")
 
-# Sizes of nano behind the trunk; the published models share transformers' defaults.
-_NANO: dict[str, Any] = dict(
+SMALL = {"nano": 128, "mini": 384}
+"""Sizes that are not published, and the default side of their input."""
+
+# Sizes of nano and mini behind the trunk; the published models share transformers' defaults.
+_SMALL_HEADS: dict[str, Any] = dict(
     memory_attention_hidden_size=64,
-    memory_attention_num_layers=2,
     memory_attention_feed_forward_hidden_size=256,
     memory_attention_dropout=0.0,
     memory_attention_rope_dropout=0.0,
@@ -70,7 +75,7 @@ def sam2_config(size: str = "tiny", version: str = "2.1", image_size: int | None
     Args:
         size: one of ``SIZES``. The published ones have 39, 46, 81 and 224 M parameters.
         version: ``"2"`` or ``"2.1"``; 2.1 adds the occlusion embedding and the pointers' temporal encoding.
-        image_size: side of the square input, divisible by 32; default 1024 (nano 128).
+        image_size: side of the square input, divisible by 32; default 1024 (nano 128, mini 384).
 
     Raises:
         InputError: an unknown size or version, or a side not divisible by 32.
@@ -79,11 +84,11 @@ def sam2_config(size: str = "tiny", version: str = "2.1", image_size: int | None
         raise InputError(f"SAM 2 size {size!r} is unknown; choose one of {', '.join(SIZES)}")
     if version not in VERSIONS:
         raise InputError(f"SAM 2 version {version!r} is unknown; choose one of {', '.join(VERSIONS)}")
-    nano = size == "nano"
-    side = image_size or (128 if nano else 1024)
+    small = size in SMALL
+    side = image_size or SMALL.get(size, 1024)
     if side % 32:
         raise InputError(f"image_size {side} is not divisible by 32; try {round(side / 32) * 32 or 32}")
-    trunk, hidden = TRUNKS[size], 64 if nano else 256
+    trunk, hidden = TRUNKS[size], 64 if small else 256
     widths, heads = trunk["widths"], trunk["heads"]
     return Sam2VideoConfig(
         vision_config=Sam2VisionConfig(
@@ -105,8 +110,8 @@ def sam2_config(size: str = "tiny", version: str = "2.1", image_size: int | None
         prompt_encoder_config=Sam2VideoPromptEncoderConfig(hidden_size=hidden, image_size=side),
         mask_decoder_config=Sam2VideoMaskDecoderConfig(
             hidden_size=hidden,
-            mlp_dim=256 if nano else 2048,
-            num_attention_heads=4 if nano else 8,
+            mlp_dim=256 if small else 2048,
+            num_attention_heads=4 if small else 8,
             iou_head_hidden_dim=hidden,
             dynamic_multimask_via_stability=False,
         ),
@@ -114,5 +119,6 @@ def sam2_config(size: str = "tiny", version: str = "2.1", image_size: int | None
         memory_attention_rope_feat_sizes=[side // 16, side // 16],
         enable_occlusion_spatial_embedding=version == "2.1",
         enable_temporal_pos_encoding_for_object_pointers=version == "2.1",
-        **(_NANO if nano else {}),
+        memory_attention_num_layers=2 if size == "nano" else 4,
+        **(_SMALL_HEADS if small else {}),
     )

@@ -17,12 +17,14 @@ from torch import Tensor, nn
 from transformers import Sam2VideoModel
 from transformers.models.sam2_video.modeling_sam2_video import get_1d_sine_pe
 
+from common.nn.graphs import run
 from common.nn.preprocessing import normalise, resize_logits
 from common.nn.sam2.attention import read_memory
 from common.nn.sam2.config import sam2_config
 from common.nn.sam2.postprocess import PACKAGE, PostProcessing
 from common.nn.sam2.trunk import encode_trunk
 from common.nn.sam2.types import Bank, Candidates, FrameFeatures
+from common.nn.transfer import to_device
 from common.precision import Float32Module
 
 
@@ -37,6 +39,7 @@ class SAM2(Float32Module):
         image_size: side of the square input, divisible by 32; default 1024 (nano 128).
 
     Attributes:
+        compiled: compile the steps by ``torch.compile``, in training the encoder only.
         predictor_options: post-processing of the predictors on this network; sessions have their own.
     """
 
@@ -52,6 +55,7 @@ class SAM2(Float32Module):
         self.size, self.version = size, version
         self.image_size: int = config.image_size
         self.checkpoint_activations = False
+        self.compiled = False
         self.net.no_memory_positional_encoding.requires_grad_(False)  # in the checkpoints, but unused
         self._initialise()
         grid, width = self.image_size // 16, config.vision_config.fpn_hidden_size
@@ -106,12 +110,8 @@ class SAM2(Float32Module):
 
     def encode(self, images: Tensor) -> FrameFeatures:
         """Encode preprocessed images (B, 3, S, S)."""
-        trunk, neck = self.net.vision_encoder.backbone, self.net.vision_encoder.neck
-        stages = encode_trunk(trunk, images, self.checkpoint_activations)
-        lateral = [conv(x.permute(0, 3, 1, 2)) for conv, x in zip(neck.convs, stages[::-1], strict=True)]
-        coarse = F.interpolate(lateral[0].float(), scale_factor=2.0, mode="nearest").to(lateral[1].dtype)
-        decoder = self.net.mask_decoder
-        return FrameFeatures(lateral[1] + coarse, (decoder.conv_s0(lateral[3]), decoder.conv_s1(lateral[2])))
+        embedding, *fine = run(self, _encode, images, compile=self.compiled)
+        return FrameFeatures(embedding, (fine[0], fine[1]))
 
     def without_memory(self, features: FrameFeatures) -> Tensor:
         """Return the embedding (B, C, h, w) from which a prompt by points or a box is decoded: no memory is read."""
@@ -129,16 +129,8 @@ class SAM2(Float32Module):
             (B, C, h, w).
         """
         tokens, positions, weights, pointers = self._tokens(bank)
-        return read_memory(
-            self.net.memory_attention,
-            features.embedding,
-            self.position,
-            tokens,
-            positions,
-            weights,
-            pointers,
-            self.checkpoint_activations,
-        )
+        compile = self.compiled and not self.training
+        return run(self, _read, features.embedding, tokens, positions, weights, pointers, compile=compile)[0]
 
     def read_many(self, features: FrameFeatures, banks: Sequence[Bank]) -> Tensor:
         """Condition the embedding of one frame on several banks of batch 1; those of one layout are read in one call.
@@ -183,7 +175,7 @@ class SAM2(Float32Module):
         """Compute the temporal encoding (1, L, 64) of the pointers; zeros in version 2."""
         if self.version == "2":
             return self.memory_position.new_zeros(1, len(bank.offsets), 64)
-        offsets = torch.tensor(bank.offsets, device=self.memory_position.device) / (bank.max_pointers - 1)
+        offsets = to_device(bank.offsets, self.memory_position.device) / (bank.max_pointers - 1)
         sine = get_1d_sine_pe(offsets, dim=self.net.hidden_dim)
         encoding: Tensor = self.net.temporal_positional_encoding_projection_layer(sine)
         return encoding[None]
@@ -216,28 +208,13 @@ class SAM2(Float32Module):
                 and -0.05 have an IoU below 0.98), take the mask and predicted IoU of the best of the three; the pointer
                 stays that of the single-mask token. Not in training mode.
         """
-        net, batch = self.net, len(embedding)
-        if points is None or labels is None:
-            points = embedding.new_zeros(batch, 1, 2)
-            labels = torch.full((batch, 1), -1, device=embedding.device)
-        if points.shape[1]:
-            sparse, dense = net.prompt_encoder(points[:, None], labels[:, None], None, mask)
+        frame = features.expand(len(embedding)) if len(features.embedding) == 1 else features
+        arguments = (embedding, *frame.fine, points, labels, mask, multimask, presence, dynamic_multimask)
+        if points is None and mask is None and not self.training:  # tracking: the shapes recur
+            logits, ious, score, pointers = run(self, _decode, *arguments, compile=self.compiled)
         else:
-            _, dense = net.prompt_encoder(None, None, None, mask)
-            sparse = dense.new_zeros(batch, 1, 0, dense.shape[1])
-        net.mask_decoder.dynamic_multimask_via_stability = dynamic_multimask
-        logits, ious, tokens, score = net.mask_decoder(
-            image_embeddings=embedding,
-            image_positional_embeddings=net.get_image_wide_positional_embeddings().expand(batch, -1, -1, -1),
-            sparse_prompt_embeddings=sparse,
-            dense_prompt_embeddings=dense,
-            multimask_output=multimask,
-            high_resolution_features=list(
-                features.expand(batch).fine if len(features.embedding) == 1 else features.fine
-            ),
-        )
-        score = score[:, 0, 0]
-        return Candidates(logits[:, 0], ious[:, 0], score, self._pointers(tokens[:, 0], score > presence), presence)
+            logits, ious, score, pointers = _decode(self, *arguments)
+        return Candidates(logits, ious, score, pointers, presence)
 
     def _pointers(self, tokens: Tensor, present: Tensor) -> Tensor:
         """Project mask tokens to object pointers (B, K, C); an absent object gets the no-object pointer."""
@@ -281,16 +258,79 @@ class SAM2(Float32Module):
         Returns:
             Memory maps (B, 64, S/16, S/16).
         """
-        net, config = self.net, self.net.config
-        side = (self.image_size, self.image_size)
-        logits = resize_logits(candidates.visible_logits, side)
-        probabilities = (logits > 0).float() if binarize else logits.sigmoid()
-        mask = probabilities * config.sigmoid_scale_for_mem_enc + config.sigmoid_bias_for_mem_enc
-        memory: Tensor = net.memory_encoder(features.embedding, mask.to(features.embedding.dtype))[0]
-        if net.occlusion_spatial_embedding_parameter is not None:
-            absent = (candidates.score <= 0).view(-1, 1, 1, 1)
-            memory = memory + absent * net.occlusion_spatial_embedding_parameter.view(1, -1, 1, 1)
-        return memory
+        arguments = (features.embedding, candidates.visible_logits, candidates.score, binarize)
+        return run(self, _encode_memory, *arguments, compile=self.compiled and not self.training)[0]
+
+
+# The steps as functions of tensors, which may be compiled and recorded.
+
+
+def _encode(model: SAM2, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Encode images: the embedding and the two fine maps of ``FrameFeatures``."""
+    trunk, neck = model.net.vision_encoder.backbone, model.net.vision_encoder.neck
+    stages = encode_trunk(trunk, images, model.checkpoint_activations)
+    lateral = [conv(x.permute(0, 3, 1, 2)) for conv, x in zip(neck.convs, stages[::-1], strict=True)]
+    coarse = F.interpolate(lateral[0].float(), scale_factor=2.0, mode="nearest").to(lateral[1].dtype)
+    decoder = model.net.mask_decoder
+    return lateral[1] + coarse, decoder.conv_s0(lateral[3]), decoder.conv_s1(lateral[2])
+
+
+def _read(
+    model: SAM2, embedding: Tensor, tokens: Tensor, positions: Tensor, weights: Tensor | None, pointers: int
+) -> tuple[Tensor]:
+    """Read memory: arguments as of ``read_memory``."""
+    attention, checkpointed = model.net.memory_attention, model.checkpoint_activations
+    return (read_memory(attention, embedding, model.position, tokens, positions, weights, pointers, checkpointed),)
+
+
+def _decode(
+    model: SAM2,
+    embedding: Tensor,
+    fine0: Tensor,
+    fine1: Tensor,
+    points: Tensor | None,
+    labels: Tensor | None,
+    mask: Tensor | None,
+    multimask: bool,
+    presence: float,
+    dynamic_multimask: bool,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Decode: the first four fields of ``Candidates``."""
+    net, batch = model.net, len(embedding)
+    if points is None or labels is None:
+        points = embedding.new_zeros(batch, 1, 2)
+        labels = torch.full((batch, 1), -1, device=embedding.device)
+    if points.shape[1]:
+        sparse, dense = net.prompt_encoder(points[:, None], labels[:, None], None, mask)
+    else:
+        _, dense = net.prompt_encoder(None, None, None, mask)
+        sparse = dense.new_zeros(batch, 1, 0, dense.shape[1])
+    net.mask_decoder.dynamic_multimask_via_stability = dynamic_multimask
+    logits, ious, tokens, score = net.mask_decoder(
+        image_embeddings=embedding,
+        image_positional_embeddings=net.get_image_wide_positional_embeddings().expand(batch, -1, -1, -1),
+        sparse_prompt_embeddings=sparse,
+        dense_prompt_embeddings=dense,
+        multimask_output=multimask,
+        high_resolution_features=[fine0, fine1],
+    )
+    score = score[:, 0, 0]
+    return logits[:, 0], ious[:, 0], score, model._pointers(tokens[:, 0], score > presence)
+
+
+def _encode_memory(
+    model: SAM2, embedding: Tensor, visible_logits: Tensor, score: Tensor, binarize: bool
+) -> tuple[Tensor]:
+    """Encode a memory: a frame's embedding, and the logits and occlusion scores of its chosen masks."""
+    net, config = model.net, model.net.config
+    logits = resize_logits(visible_logits, (model.image_size, model.image_size))
+    probabilities = (logits > 0).float() if binarize else logits.sigmoid()
+    mask = probabilities * config.sigmoid_scale_for_mem_enc + config.sigmoid_bias_for_mem_enc
+    memory: Tensor = net.memory_encoder(embedding, mask.to(embedding.dtype))[0]
+    if net.occlusion_spatial_embedding_parameter is not None:
+        absent = (score <= 0).view(-1, 1, 1, 1)
+        memory = memory + absent * net.occlusion_spatial_embedding_parameter.view(1, -1, 1, 1)
+    return (memory,)
 
 
 def _pillow_resize(frame: Tensor, side: tuple[int, int]) -> Tensor:

@@ -91,6 +91,11 @@ class Candidates:
         """Select rows of the batch by ``index`` int64 (n,)."""
         return Candidates(self.logits[index], self.ious[index], self.score[index], self.pointers[index], self.presence)
 
+    def row(self, index: int) -> Candidates:
+        """Select one row of the batch, as a view."""
+        part = slice(index, index + 1)
+        return Candidates(self.logits[part], self.ious[part], self.score[part], self.pointers[part], self.presence)
+
     def best(self) -> Candidates:
         """Select the candidate of highest predicted IoU of each object, the first on ties: K = 1."""
         return self.pick(self.ious.argmax(1))

@@ -73,8 +73,9 @@ def track(memory: TargetMemory, steps: list[tuple[float, float]]) -> None:
     memory.prompt(0, answer(1.0, 10.0), torch.zeros(1, 1))
     for frame, (iou, score) in enumerate(steps, 1):
         (node,) = memory.nodes
-        branches = memory.choose({node: Prediction([iou], score, torch.ones(1, 4, 4) * score)}, (8, 8))
-        memory.grow(frame, branches, [answer(iou, score)], [torch.full((1, 1), float(frame))])
+        predictions = {node: Prediction([iou], score, torch.ones(1, 4, 4) * score)}
+        branches = memory.choose(predictions, (8, 8))
+        memory.grow(frame, branches, predictions, [answer(iou, score)], [torch.full((1, 1), float(frame))])
         assert [final.frame for final in memory.pop_final()][-1] == frame
 
 

@@ -109,15 +109,19 @@ def planted(settings: TreeSettings, max_pointers: int = 16, frame: int = 0) -> M
 
 def choose(tree: MemoryTree, said: dict[Node, tuple[list[float], float]]) -> list[Branch]:
     """Predicted IoUs and occlusion score of every leaf; the masks do not matter to the tree."""
-    logits = torch.zeros(3, 2, 2)
-    return tree.choose({node: Prediction(ious, score, logits) for node, (ious, score) in said.items()}, (8, 8))
+    return tree.choose(predictions(said), (8, 8))
+
+
+def predictions(said: dict[Node, tuple[list[float], float]]) -> dict[Node, Prediction]:
+    return {node: Prediction(ious, score, torch.zeros(3, 2, 2)) for node, (ious, score) in said.items()}
 
 
 def advance(tree: MemoryTree, frame: int, iou: float = 0.9, score: float = 5.0) -> None:
     """One certain frame on which every leaf says the same."""
-    branches = choose(tree, {node: ([iou, 0.1, 0.05], score) for node in tree.nodes})
+    said = {node: ([iou, 0.1, 0.05], score) for node in tree.nodes}
+    branches = choose(tree, said)
     maps = [torch.zeros(1, 64, 1, 1)] * len(branches)
-    tree.grow(frame, branches, [answer(iou, score)] * len(branches), maps)
+    tree.grow(frame, branches, predictions(said), [answer(iou, score)] * len(branches), maps)
 
 
 def frames_of(tree: MemoryTree, bank: Bank) -> tuple[list[int], list[int]]:
@@ -163,9 +167,10 @@ def test_certain_frames_keep_one_node_and_add_up_logarithms():
 def test_uncertain_frame_branches_in_pick_order():
     tree = grown(CODE, [(0.9, 5.0)])
     (leaf,) = tree.nodes
-    branches = choose(tree, {leaf: ([0.3, 0.9, 0.6], 1.0)})
+    said = {leaf: ([0.3, 0.9, 0.6], 1.0)}
+    branches = choose(tree, said)
     assert [(b.candidate, list(b.totals)) for b in branches] == [(1, [0]), (2, [1]), (0, [2])]
-    tree.grow(2, branches, [answer(), answer(0.6), answer(0.3)], [torch.zeros(1, 64, 1, 1)] * 3)
+    tree.grow(2, branches, predictions(said), [answer(), answer(0.6), answer(0.3)], [torch.zeros(1, 64, 1, 1)] * 3)
     assert len(tree.nodes) == 3
     assert all(node.parent is leaf for node in tree.nodes)
     assert [path.total for path in tree.pathways] == sorted((path.total for path in tree.pathways), reverse=True)
@@ -181,7 +186,8 @@ def scripted(settings: TreeSettings) -> list[int]:
             leaf: ([0.9, 0.8, 0.6] if frame == 2 else [third[candidate_of[leaf]], 0.1, 0.1], 1.0) for leaf in tree.nodes
         }
         branches = choose(tree, said)
-        tree.grow(frame, branches, [answer(0.9, 1.0)] * len(branches), [torch.zeros(1, 64, 1, 1)] * len(branches))
+        maps = [torch.zeros(1, 64, 1, 1)] * len(branches)
+        tree.grow(frame, branches, predictions(said), [answer(0.9, 1.0)] * len(branches), maps)
         for branch in branches:
             (stands,) = {tree.pathways[slot].node for slot in branch.totals}
             candidate_of[stands] = branch.candidate
@@ -430,8 +436,10 @@ def test_an_undecided_frame_keeps_its_logits_and_nothing_else():
     """All later memory hangs on leaves: waiting frames must not hold maps (512 KB each at full size)."""
     tree = grown(CODE, [(0.9, 5.0)])
     for frame in range(2, 30):
-        branches = choose(tree, {leaf: ([0.9, 0.6, 0.3], 1.0) for leaf in tree.nodes})
-        tree.grow(frame, branches, [answer()] * len(branches), [torch.zeros(1, 64, 1, 1)] * len(branches))
+        said = {leaf: ([0.9, 0.6, 0.3], 1.0) for leaf in tree.nodes}
+        branches = choose(tree, said)
+        maps = [torch.zeros(1, 64, 1, 1)] * len(branches)
+        tree.grow(frame, branches, predictions(said), [answer()] * len(branches), maps)
     inner = tree.nodes[0].parent
     count = 0
     while inner is not None:
@@ -503,8 +511,9 @@ def test_maps_are_let_go_when_only_their_pointer_can_be_read(settings):
 def test_maps_of_a_batch_are_not_kept_alive_by_one_of_them():
     tree = planted(CODE)
     batch = torch.zeros(50, 64, 1, 1)
-    branches = choose(tree, {tree.nodes[0]: ([0.9, 0.1, 0.1], 5.0)})
-    tree.grow(1, branches, [answer()], [batch[7:8]])
+    said = {tree.nodes[0]: ([0.9, 0.1, 0.1], 5.0)}
+    branches = choose(tree, said)
+    tree.grow(1, branches, predictions(said), [answer()], [batch[7:8]])
     memory = tree.nodes[0].memory
     assert memory is not None
     assert memory.map.untyped_storage().nbytes() == batch[7:8].numel() * 4
