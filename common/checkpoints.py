@@ -18,9 +18,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from common.errors import InputError
-from common.files import atomic_path
+from common.files import PROJECT, atomic_path, weights_folders
 
-PROJECT = Path(__file__).resolve().parents[1]
 PREFIX = "network."
 """Where the network of a method lies in its LightningModule, and so in checkpoints and exported files."""
 
@@ -112,13 +111,16 @@ def save_weights(
 
 
 def find_weights(path: str | Path) -> Path:
-    """Return ``path`` if it is there, else the same path from the project's folder if that is there, else ``path``.
+    """Return the first that is there of ``path``, and ``path`` below the project and the folders of weights.
+
+    Where none is, ``path`` is returned.
 
     Args:
-        path: a file or folder, e.g. ``weights/sam2_nano.safetensors``.
+        path: a file or folder, e.g. ``weights/sam2_nano.safetensors`` or ``sam2.1_hiera_tiny.pt``.
     """
-    path, inside = Path(path), PROJECT / path
-    return inside if not path.exists() and inside.exists() else path
+    path = Path(path)
+    places = [path, *(folder / path for folder in (PROJECT, *weights_folders()))]
+    return next((place for place in places if place.exists()), path)
 
 
 def weights_file(path: str | Path, hint: str = "") -> Path:

@@ -13,6 +13,16 @@ from unicodedata import normalize
 
 from common.errors import InputError
 
+PROJECT = Path(__file__).resolve().parents[1]
+WEIGHTS_VARIABLE = "VIDSEG_WEIGHTS"
+"""Environment variable with a second folder of weights."""
+
+
+def weights_folders() -> list[Path]:
+    """Return the folders of weights: ``weights`` of the project, and that of ``$VIDSEG_WEIGHTS`` if it is set."""
+    more = os.environ.get(WEIGHTS_VARIABLE)
+    return [PROJECT / "weights", *([Path(more)] if more else [])]
+
 
 def file_sha256(path: str | Path) -> str:
     """Return the SHA-256 of a file as hexadecimal digits.

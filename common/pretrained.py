@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import lightning as L
 import yaml
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from common.checkpoints import (
     PREFIX,
-    PROJECT,
+    WeightsFile,
     check_fits,
     find_weights,
     read_weights,
@@ -24,16 +24,21 @@ from common.checkpoints import (
     weights_file,
 )
 from common.errors import InputError
+from common.files import PROJECT
+from common.precision import Float32Module
 from common.records.run import class_path
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 logger = logging.getLogger(__name__)
 
 
-class PretrainedModule(L.LightningModule):
+class PretrainedModule(Float32Module, L.LightningModule):
     """A LightningModule whose ``network`` is loaded from files of this suite or from published ones.
 
-    Hooks with defaults: ``from_published`` (weights of the authors' release), ``architecture`` (settings that a file of
-    weights depends on) and the class attributes.
+    Hooks with defaults: ``from_published`` (weights of the authors' release), ``find_published`` (where they are),
+    ``architecture`` (settings that a file of weights depends on) and the class attributes.
 
     Attributes:
         network: all that is trained and stored; plain torch.
@@ -41,6 +46,7 @@ class PretrainedModule(L.LightningModule):
         weights_file: where the weights were read from, for their checksum.
         weights_note: where they come from, one of ``common.records.record.WEIGHTS_NOTES``.
         published_weights: where the authors' weights are, for an error message.
+        read_from_weights: constructor arguments that are read from the file of weights where they are not given.
         start_files: constructor arguments that name a file which only the start of a training needs, each with the
             value that a checkpoint stores in its place.
         nano_of: folder below ``methods`` whose nano weights the class loads, where that is not its own.
@@ -51,8 +57,42 @@ class PretrainedModule(L.LightningModule):
     weights_file: Path | None = None
     weights_note = ""
     published_weights: ClassVar[str] = ""
+    read_from_weights: ClassVar[tuple[str, ...]] = ()
     start_files: ClassVar[dict[str, str | None]] = {}
     nano_of: ClassVar[str] = ""
+    _content: WeightsFile | None = None  # of ``weights_file``, until it is loaded
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, **settings: Any) -> Self:
+        """Build a module in evaluation mode from weights on this machine; nothing is downloaded.
+
+        Args:
+            name: what the argument ``weights`` takes: a file, a folder, or a name that ``find_published`` knows.
+            settings: further arguments of the class.
+
+        Raises:
+            InputError: no such weights, or they do not fit.
+        """
+        return cls(weights=str(name), **settings).eval()
+
+    def read_weights(self) -> WeightsFile | None:
+        """Read ``weights`` and set ``weights_file``; None where no file is named.
+
+        The content is kept until ``load_weights`` copies it, so that a file is read once.
+
+        Raises:
+            InputError: no such file, or an unreadable one.
+        """
+        if self.weights is None or self.weights == "random":
+            return None
+        if self._content is None:
+            nano = self.nano_weights()
+            if self.weights == "nano" and nano is None:
+                raise InputError(f"weights nano: {type(self).__name__} has none; give a file")
+            path = nano if self.weights == "nano" and nano else self.find_published(self.weights)
+            self.weights_file = weights_file(path, self.published_weights)
+            self._content = read_weights(self.weights_file)
+        return self._content
 
     def load_weights(self) -> None:
         """Load ``weights`` into the network, and set ``weights_file`` and ``weights_note``.
@@ -60,30 +100,29 @@ class PretrainedModule(L.LightningModule):
         Raises:
             InputError: no such file, or one that does not fit.
         """
-        if self.weights is None or self.weights == "random":
+        file = self.read_weights()
+        if file is None:
             return
+        assert self.weights_file is not None
+        self._content = None
+        self.load(file, self.weights_file)
         nano = self.nano_weights()
-        if self.weights == "nano" and nano is None:
-            raise InputError(f"weights nano: {type(self).__name__} has none; give a file")
-        path = nano if self.weights == "nano" and nano else find_weights(self.weights)
-        self.weights_file = weights_file(path, self.published_weights)
-        self.load(self.weights_file)
         if nano is not None and self.weights_file.resolve() == nano.resolve():
             self.weights_note = "nano"
 
-    def load(self, path: Path) -> None:
-        """Copy a file of weights into the network: one of this suite, or one in a published layout.
+    def load(self, file: WeightsFile, path: Path) -> None:
+        """Copy weights into the network: of a file of this suite, or of one in a published layout.
 
         Settings that the file was saved with and that differ from the model's are named, in the error where the tensors
         do not fit, else in a warning.
 
         Args:
-            path: a file that ``read_weights`` reads.
+            file: its content.
+            path: where it was read, for messages.
 
         Raises:
             InputError: keys or sizes do not fit.
         """
-        file = read_weights(path)
         state = {key.removeprefix(PREFIX): value for key, value in file.state.items()}
         of_suite = any(key.startswith(PREFIX) for key in file.state)
         self.weights_note = "trained here" if of_suite else "published"
@@ -94,6 +133,14 @@ class PretrainedModule(L.LightningModule):
             raise InputError(f"{path}: {broken[0]} has values that are not finite; the training diverged, take another")
         _check(self.network, state, path, _differences(file.settings, self.architecture()))
         self.network.load_state_dict(state)
+
+    def find_published(self, name: str) -> Path:
+        """Return the file or folder of weights that a name means; a path that is not there is returned as it is.
+
+        Args:
+            name: the argument ``weights``.
+        """
+        return find_weights(name)
 
     def from_published(self, state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
         """Return weights of the authors' release under the network's names.

@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from common.checkpoints import PROJECT, find_weights, load_state, load_strict, rename, state_digest, weights_file
+from common.checkpoints import find_weights, load_state, load_strict, rename, state_digest, weights_file
 from common.errors import InputError
+from common.files import PROJECT
 
 STATE = {"weight": torch.arange(6.0).view(2, 3), "bias": torch.tensor([1.0, -1.0])}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -62,7 +63,7 @@ def build_method(
         name: folder below ``methods``.
         weights: a file or folder; default: the weights that ``configs`` name, or ``nano`` where there are no configs.
         configs: YAML files of the verbs ``fit`` and ``test``, of which only ``model`` counts. Default:
-            ``configs/<name>/nano.yaml``.
+            ``configs/<name>/nano.yaml``, without what the method reads from ``weights``.
         settings: arguments of the class, which win over those of the configs.
 
     Raises:
@@ -70,11 +71,16 @@ def build_method(
     """
     if name not in method_folders():
         raise InputError(f"--method {name}: unknown; choose from {', '.join(method_folders())}")
-    if not configs:
+    default = not configs
+    if default:
         configs, weights = [ROOT / "configs" / name / "nano.yaml"], weights or "nano"
     models = [model for config in configs if (model := _model(config)) is not None]
     if not models:
         raise InputError(f"{configs[0]}: it has no model; give a config of the verbs fit and test")
+    if default:
+        module, _, kind = models[0]["class_path"].rpartition(".")
+        for argument in getattr(import_module(module), kind).read_from_weights:
+            models[0]["init_args"].pop(argument, None)
     if settings:
         models.append({"init_args": dict(settings)})
     args = [word for model in models for word in ("--config", json.dumps({"model": model}))]

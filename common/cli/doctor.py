@@ -97,9 +97,10 @@ def _data() -> Iterator[str]:
 
 
 def _weights() -> Iterator[str]:
-    from common.cli.weights import VARIABLE, known_weights
+    from common.cli.weights import known_weights
+    from common.files import WEIGHTS_VARIABLE
 
-    yield f"weights/ and ${VARIABLE}: {os.environ.get(VARIABLE) or 'not set'}"
+    yield f"weights/ and ${WEIGHTS_VARIABLE}: {os.environ.get(WEIGHTS_VARIABLE) or 'not set'}"
     entries = known_weights()
     for entry in entries:
         if entry.path is not None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from common.cli.build import build_method, method_folders, track_defaults
 from common.cli.methods import ROOT
+from common.configs import load_config
 from common.errors import InputError
 
 OUTPUT = Path("runs/track")
@@ -47,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from common.cli.targets import prompts
     from common.inference.playback import Direction
     from common.inference.resumable import Tracking
+    from common.precision import autocast
 
     video = _open(args.video, args.raw, args.fps, args.gaps)
     asked = [getattr(args, name) for name in PROMPTS]
@@ -56,13 +58,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     defaults = track_defaults(args.method)
     settings = {} if args.config else defaults.settings
     configs, weights = (args.config, args.weights) if args.config or args.weights else defaults[:2]
+    precision = args.precision or _precision(args.config)
+    computing = autocast(precision, device)
     segmenter = build_method(args.method, weights, configs, settings).to(device)
     _report_weights(args.method, segmenter)
     folder = args.output or OUTPUT / f"{video.id}-{args.method}"
     method = segmenter if args.everything is None else _everything(segmenter, args.everything, args.method)
     direction: Direction = "both" if args.both else "backward" if args.reverse else "forward"
-    tracking = Tracking(method, video, folder, _key(args, segmenter), direction)
-    with _progress(video, device) as advance:
+    tracking = Tracking(method, video, folder, _key(args, segmenter, precision), direction)
+    with _progress(video, device) as advance, computing:
         for taken in tracking.run(args.resume):
             advance(taken)
     if not tracking.finished:
@@ -88,13 +92,19 @@ def _everything(segmenter: Any, every: int, name: str) -> Any:
     return Everything(segmenter, every)
 
 
-def _key(args: argparse.Namespace, segmenter: Any) -> str:
-    """Return a digest of the arguments and of all weights, including those of frozen networks."""
+def _precision(configs: Sequence[Path]) -> str:
+    """Return ``trainer.precision`` of the last config that has one, else ``32-true``."""
+    found = [(load_config(config).get("trainer") or {}).get("precision") for config in configs]
+    return ["32-true", *(str(precision) for precision in found if precision is not None)][-1]
+
+
+def _key(args: argparse.Namespace, segmenter: Any, precision: str) -> str:
+    """Return a digest of the arguments, the precision and all weights, including those of frozen networks."""
     from common.checkpoints import state_digest
     from common.files import digest, file_sha256
 
     weights = [state_digest(segmenter), *map(file_sha256, segmenter.borrowed_files)]
-    return digest({name: getattr(args, name) for name in KEY}, weights)
+    return digest({name: getattr(args, name) for name in KEY} | {"precision": precision}, weights)
 
 
 def _open(source: str, raw: str | None, fps: float | None, gaps: bool) -> Any:
@@ -169,7 +179,11 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("video", metavar="VIDEO", help="a file, a folder of images, camera:0, or - for a pipe")
     add("--method", default="sam2long", choices=list(method_folders()), help="default: %(default)s")
-    add("--weights", metavar="PATH", help="file or folder of weights (default: the nano weights of this repository)")
+    add(
+        "--weights",
+        metavar="WEIGHTS",
+        help="file or folder, or a published network as sam2.1-large (default: small weights of this repository)",
+    )
     add(
         "--config", action="append", type=Path, default=[], metavar="FILE", help="YAML file of settings (default: nano)"
     )
@@ -198,4 +212,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--gaps", action="store_true", help="allow gaps in the numbering of a folder's images")
     add("--raw", metavar="WIDTHxHEIGHT", help="size of raw RGB frames on the pipe")
     add("--device", help="default: cuda where available")
+    add(
+        "--precision", metavar="PRECISION", help="32-true, bf16-mixed or 16-mixed (default: the config's, else 32-true)"
+    )
     return parser

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,18 +11,17 @@ from pathlib import Path
 import yaml
 
 from common.cli.build import build_method, method_folders
-from common.cli.methods import ROOT
 from common.errors import InputError
-from common.files import file_sha256
+from common.files import WEIGHTS_VARIABLE, file_sha256, weights_folders
 
-VARIABLE = "VIDSEG_WEIGHTS"
 USAGE = f"""usage: python cli.py weights [METHOD]                  what can be loaded, and whether it is here
        python cli.py weights convert METHOD FILE OUTPUT.safetensors [--config FILE ...] [--half]
                              [--data TEXT]
 
-Weights are looked for in weights/ and below ${VARIABLE}. convert reads any of them, or a checkpoint of a training run,
-into the method that the configs describe and writes the whole of it with the settings that it depends on;
---model.weights, --weights and track take the result."""
+Weights are looked for in weights/ and below ${WEIGHTS_VARIABLE}. convert reads any of them, or a checkpoint
+of a training run, into the method that the configs describe (without one, into the nano config or, on
+SAM 2, into the network that the weights are of) and writes the whole of it with the settings that it
+depends on; --model.weights, --weights and track take the result."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +49,7 @@ class Weights:
     @property
     def path(self) -> Path | None:
         """Where it lies on this machine."""
-        places = [ROOT / "weights", *([Path(os.environ[VARIABLE])] if os.environ.get(VARIABLE) else [])]
-        return next((place / self.file for place in places if (place / self.file).exists()), None)
+        return next((folder / self.file for folder in weights_folders() if (folder / self.file).exists()), None)
 
     @property
     def state(self) -> str:
@@ -115,7 +112,7 @@ def lines(entries: Sequence[Weights]) -> Iterator[str]:
             yield f"      {entry.what}; {entry.licence}"
             yield f"      from {entry.source}"
             yield f"      used by --config {entry.config}"
-    yield f"Put files into weights/ or into a folder that ${VARIABLE} names, and give their path as --model.weights."
+    yield f"Put files into weights/ or a folder that ${WEIGHTS_VARIABLE} names, and give their name as --model.weights."
 
 
 def _convert(argv: Sequence[str]) -> int:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import InputError
-from common.inference.session import Method, Session
+from common.inference.session import Frame, Method, Session
 from common.video import VOID, FrameMasks, Prompt
 
 FREE = 0.5
@@ -81,13 +81,18 @@ class EverythingSession(Session):
         self._last, self._full = 0, False
         self._followed: Tensor | None = None  # union of the masks of the last answer, bool (H, W)
 
-    def step(self, frame: Tensor, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
+    @property
+    def device(self) -> torch.device:
+        """Device of the session that tracks."""
+        return self.inner.device
+
+    def step(self, frame: Frame, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
         """Take the next frame; see ``Session.step``.
 
         Raises:
             InputError: see ``Session.check``; or nothing is found on the first frame, the only one looked at.
         """
-        self.inner.check(frame, prompts)
+        frame, _ = self.inner.check(frame, prompts)
         index = self.frame + 1
         self._last = max([self._last, *(prompt.target for prompt in prompts)])
         found = []

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL.Image import Image
 from torch import Tensor, nn
 
 from common.errors import InputError
 from common.video import FrameMasks, Prompt
+
+Frame = Tensor | NDArray[np.uint8] | Image
+"""A frame uint8 RGB (H, W, 3) as a user has it: a tensor on any device, a numpy array or a PIL image."""
 
 
 class Session(ABC):
@@ -44,11 +50,11 @@ class Session(ABC):
     size: tuple[int, int] | None
 
     @abstractmethod
-    def step(self, frame: Tensor, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
+    def step(self, frame: Frame, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
         """Take the next frame and its prompts.
 
         Args:
-            frame: uint8 RGB (H, W, 3), on the device of the method.
+            frame: uint8 RGB (H, W, 3), see ``Frame``.
             prompts: on this frame, whatever their ``frame`` says; their tensors may be on the CPU.
 
         Returns:
@@ -76,14 +82,14 @@ class Session(ABC):
         """
         raise InputError(f"{self._name} takes no corrections")
 
-    def prompt_ahead(self, index: int, frame: Tensor, prompts: Sequence[Prompt]) -> None:
+    def prompt_ahead(self, index: int, frame: Frame, prompts: Sequence[Prompt]) -> None:
         """Give the prompts of a later frame in advance, so that earlier frames can read them.
 
         A target still starts on the first frame on which it is prompted.
 
         Args:
             index: of the frame, which has not been taken.
-            frame: uint8 RGB (H, W, 3), on the device of the method.
+            frame: uint8 RGB (H, W, 3), see ``Frame``.
             prompts: on the frame, none of them on an outside image.
 
         Raises:
@@ -110,15 +116,20 @@ class Session(ABC):
     def reset(self) -> None:
         """Clear all state."""
 
-    def check(self, frame: Tensor, prompts: Sequence[Prompt]) -> tuple[int, int]:
-        """Check a frame and its prompts, before ``step`` changes anything.
+    @property
+    def device(self) -> torch.device:
+        """Device of the networks, to which frames are moved."""
+        return torch.device("cpu")
+
+    def check(self, frame: Frame, prompts: Sequence[Prompt]) -> tuple[Tensor, tuple[int, int]]:
+        """Check and convert a frame, and check its prompts, before ``step`` changes anything.
 
         Args:
-            frame: uint8 RGB (H, W, 3).
+            frame: uint8 RGB (H, W, 3), see ``Frame``.
             prompts: on this frame.
 
         Returns:
-            The size (H, W) of the frame.
+            The frame as a tensor, moved from the CPU to the device of the networks, and its size (H, W).
 
         Raises:
             InputError: the frame is not uint8 RGB or differs in size from the first one; a prompt is of a kind that the
@@ -126,22 +137,20 @@ class Session(ABC):
                 has a point or the whole of its box outside the frame.
         """
         index = self.frame + 1
-        size = self._check_frame(frame, index)
+        frame, size = self._check_frame(frame, index)
         self._check_prompts(prompts, index, size, self.kinds, self.outside_kinds)
-        return size
+        return frame, size
 
-    def _check_frame(self, frame: Tensor, index: int) -> tuple[int, int]:
-        """Check the type and the size of a frame; return the size (H, W)."""
-        if not isinstance(frame, Tensor) or frame.dtype != torch.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
-            given = f"{type(frame).__name__} {getattr(frame, 'dtype', '')} {tuple(getattr(frame, 'shape', ()))}"
-            raise InputError(
-                f"frame {index}: it must be a torch tensor uint8 RGB (H, W, 3), not {given}; convert an array by "
-                "torch.from_numpy, and values in 0..1 by (255 * frame).round().byte()"
-            )
+    def _check_frame(self, frame: Frame, index: int) -> tuple[Tensor, tuple[int, int]]:
+        """Check the type and the size of a frame; return it and its size as ``check`` does."""
+        values = frame if isinstance(frame, Tensor) else _as_array(frame)
+        if values is None or values.dtype not in (torch.uint8, np.uint8) or values.ndim != 3 or values.shape[2] != 3:
+            raise InputError(f"frame {index}: it must be uint8 RGB (H, W, 3), not {_in_other_form(frame, values)}")
+        frame = values if isinstance(values, Tensor) else torch.from_numpy(values)
         size = (frame.shape[0], frame.shape[1])
         if self.size not in (None, size):
             raise InputError(f"frame {index} is {size[0]}x{size[1]}, the video is {self.size[0]}x{self.size[1]}")
-        return size
+        return frame.to(self.device) if frame.device.type == "cpu" else frame, size
 
     def check_correction(self, prompts: Sequence[Prompt], tracked: Collection[int]) -> None:
         """Check the arguments of ``correct`` before it changes anything.
@@ -192,6 +201,33 @@ class Session(ABC):
     @property
     def _name(self) -> str:
         return type(self).__name__.removesuffix("Session")
+
+
+def _as_array(frame: Any) -> NDArray[Any] | None:
+    """Return a numpy array or a PIL image as an array that torch can share; None if it is neither."""
+    if not hasattr(frame, "__array_interface__"):
+        return None
+    array = np.ascontiguousarray(frame)  # of a flipped view, as frame[..., ::-1] of BGR, a copy
+    return array if array.flags.writeable else array.copy()
+
+
+def _in_other_form(frame: object, values: Tensor | NDArray[Any] | None) -> str:
+    """Return what a wrong frame is, and what to do."""
+    name = type(frame).__name__
+    if values is None:
+        return f"{name}; give a tensor, a numpy array or a PIL image"
+    form = f"{name} {values.dtype} {tuple(values.shape)}"
+    if isinstance(frame, Image):
+        return f"{form}; a PIL image is converted by .convert('RGB')"
+    if values.dtype in (torch.uint8, np.uint8):
+        return f"{form}; three channels come last: array.transpose(1, 2, 0) or tensor.permute(1, 2, 0) moves them there"
+    return f"{form}; convert values in 0..1 by (255 * frame).round(), then to uint8"
+
+
+def module_device(module: nn.Module) -> torch.device:
+    """Return the device of a module's parameters; the CPU if it has none."""
+    parameter = next(module.parameters(), None)
+    return torch.device("cpu") if parameter is None else parameter.device
 
 
 def _check_inside(prompt: Prompt, size: tuple[int, int], where: str) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from common.errors import InputError
-from common.inference.session import Session, check_tracked
+from common.inference.session import Frame, Session, check_tracked
 from common.segmenter import VideoSegmenter
 from common.video import FrameMasks, Prompt
 
@@ -86,14 +86,15 @@ class CopySession(Session):
     def __init__(self) -> None:
         self.reset()
 
-    def step(self, frame: Tensor, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
+    def step(self, frame: Frame, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
         """Return all prompt masks up to this frame; a later mask of a target replaces the earlier one.
 
         Args:
             frame: uint8 (H, W, 3).
             prompts: prompts of this frame.
         """
-        self.size = size = self.check(frame, prompts)
+        frame, size = self.check(frame, prompts)
+        self.size = size
         self.frame += 1
         self.masks |= {prompt.target: self._mask(prompt).to(frame.device) for prompt in prompts}
         targets = tuple(sorted(self.masks))
@@ -134,7 +135,7 @@ class NothingSession(CopySession):
     names = 0  # number of names in the vocabulary
     kinds = outside_kinds = ("mask", "box", "points", "text", "vocabulary")
 
-    def step(self, frame: Tensor, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
+    def step(self, frame: Frame, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
         """Return empty masks of all targets up to this frame.
 
         Args:
@@ -181,7 +182,7 @@ class WholeSession(CopySession):
         self.vocabulary: tuple[str, ...] = ()
         super().__init__()
 
-    def step(self, frame: Tensor, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
+    def step(self, frame: Frame, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
         """Return the whole frame for each target up to this frame.
 
         Args:
@@ -200,9 +201,10 @@ class WholeSession(CopySession):
         if not self.vocabulary:
             return answers
         index = 0 if self.category is None else self.vocabulary.index(self.category)
-        scores = torch.full((1, len(self.vocabulary)), 1 / len(self.vocabulary), device=frame.device)
+        device = answers[0].masks.device
+        scores = torch.full((1, len(self.vocabulary)), 1 / len(self.vocabulary), device=device)
         if self.category is not None:
-            scores = torch.zeros_like(scores).index_fill_(1, torch.tensor([index], device=frame.device), 1.0)
+            scores = torch.zeros_like(scores).index_fill_(1, torch.tensor([index], device=device), 1.0)
         return [replace(answers[0], targets=(index + 1,), categories=(index,), class_scores=scores)]
 
     def reset(self) -> None:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from common.inference.session import check_tracked
+from common.inference.session import Frame, check_tracked
 from common.nn.memory_policy import MemoryPolicy
 from common.nn.sam2 import SAM2, Bank, Candidates, FrameFeatures
 from common.nn.sam2.session import SAM2Session
@@ -85,7 +85,7 @@ class SAM2SMemSession(SAM2Session):
         self.targets: dict[int, TargetMemory] = {}
 
     @torch.inference_mode()
-    def step(self, frame: Tensor, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
+    def step(self, frame: Frame, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
         """Take the next frame; see ``Session.step``.
 
         Args:
@@ -95,7 +95,7 @@ class SAM2SMemSession(SAM2Session):
         Raises:
             InputError: see ``Session.check``; the state of the session is unchanged then.
         """
-        self.size = self.check(frame, prompts)
+        frame, self.size = self.check(frame, prompts)
         self.frame += 1
         prompt_of = {prompt.target: prompt for prompt in prompts}
         if self.targets or prompt_of:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from common.inference.session import Session
+from common.inference.session import Frame, Session, module_device
 from common.video import FrameMasks, Prompt
 from methods.hqsmem.refinement.dino import DINO
 from methods.hqsmem.refinement.gate import Refiner, label_map
@@ -57,8 +57,13 @@ class HQSMemSession(Session):
         self.size: tuple[int, int] | None = None
         self.tracker.reset()
 
+    @property
+    def device(self) -> torch.device:
+        """Device of the network."""
+        return module_device(self.tracker.network)
+
     @torch.inference_mode()
-    def step(self, frame: Tensor, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
+    def step(self, frame: Frame, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
         """Take the next frame; see ``Session.step``.
 
         Args:
@@ -69,7 +74,8 @@ class HQSMemSession(Session):
             InputError: a frame of another size, a prompt that is not a mask of the frame's size, or a second prompt of
                 a target; the state of the session is unchanged then.
         """
-        self.size = size = self.check(frame, prompts)
+        frame, size = self.check(frame, prompts)
+        self.size = size
         self.frame += 1
         prompt_masks = {p.target: p.mask.to(frame.device) for p in prompts if p.mask is not None}
         new_targets = tuple(sorted(prompt_masks.keys() - set(self.tracker.targets)))

@@ -12,12 +12,14 @@ from common import optim
 from common.data.clip import Clip
 from common.errors import InputError
 from common.nn.sam2 import SAM2
+from common.nn.sam2.architecture import READ_FROM_WEIGHTS, Architecture, choose_architecture
 from common.nn.sam2.config import SMALL, TRUNK_NAMES
 from common.nn.sam2.postprocess import PLAIN, PostProcessing
 from common.nn.sam2.prompts import PromptSampling
+from common.nn.sam2.published import PUBLISHED, find_sam2
 from common.nn.sam2.rates import encoder_rates
 from common.nn.sam2.training import ClipPass
-from common.nn.sam2.weights import PUBLISHED, sam2_state
+from common.nn.sam2.weights import sam2_state
 from common.segmenter import VideoSegmenter
 from common.settings import changed, restore
 from common.video.masks import rle_decode
@@ -37,9 +39,11 @@ class SAM2Long(VideoSegmenter):
     With another ``memory`` it is SAMURAI (arXiv 2411.11922) or DAM4SAM (arXiv 2411.17576), both training-free too.
 
     Args:
-        size: ``tiny``, ``small``, ``base_plus``, ``large`` as published, or our ``nano`` or ``mini``.
-        version: ``"2"`` or ``"2.1"``.
-        image_size: side of the square input, divisible by 32; default 1024 (nano 128, mini 384).
+        size: ``tiny``, ``small``, ``base_plus``, ``large`` as published, or our ``nano`` or ``mini``; default: that of
+            ``weights``, nano without any.
+        version: ``"2"`` or ``"2.1"``; default: that of ``weights``, 2.1 without any.
+        image_size: side of the square input, divisible by 32; default: that of ``weights`` of this suite, else 1024
+            (nano 128, mini 384).
         memory: rule by which masks and memories are chosen: ``sam2long``, ``samurai`` or ``dam4sam``; the settings from
             ``pathways`` to ``equation_variant`` belong to ``sam2long``.
         samurai: settings of ``samurai``; null = its defaults.
@@ -66,12 +70,13 @@ class SAM2Long(VideoSegmenter):
     """
 
     published_weights = PUBLISHED
+    read_from_weights = READ_FROM_WEIGHTS
     network: SAM2
 
     def __init__(
         self,
-        size: Literal["tiny", "small", "base_plus", "large", "nano", "mini"] = "nano",
-        version: Literal["2", "2.1"] = "2.1",
+        size: Literal["tiny", "small", "base_plus", "large", "nano", "mini"] | None = None,
+        version: Literal["2", "2.1"] | None = None,
         image_size: int | None = None,
         memory: Literal["sam2long", "samurai", "dam4sam"] = "sam2long",
         samurai: SamuraiSettings | None = None,
@@ -96,7 +101,9 @@ class SAM2Long(VideoSegmenter):
     ) -> None:
         super().__init__(**kwargs)
         self.loss_weights = {"mask": 20.0, "dice": 1.0, "iou": 1.0, "occlusion": 1.0} | self.loss_weights
-        self.network = SAM2(size, version, image_size)
+        architecture = choose_architecture(self.read_weights(), self.weights_file, size, version, image_size)
+        self.hparams.update(architecture._asdict())
+        self.network = SAM2(*architecture)
         pair = None if modulation is None else (modulation[0], modulation[1])
         self.tree = TreeSettings(pathways, iou_threshold, confidence, pair, selection, equation_variant)
         self.memory_settings = _memory_settings(
@@ -113,7 +120,7 @@ class SAM2Long(VideoSegmenter):
         self.encoder_lr, self.layer_decay = encoder_lr, layer_decay
         if encoder_lr == 0:
             self.network.net.vision_encoder.requires_grad_(False)
-        self.method_name, self.variant = _row(size, version, self.memory_settings)
+        self.method_name, self.variant = _row(architecture, self.memory_settings)
         self.load_weights()
         self.network.checkpoint_activations = checkpoint_activations
         self.network.compiled = compile
@@ -121,6 +128,10 @@ class SAM2Long(VideoSegmenter):
     def architecture(self) -> dict[str, Any]:
         """Return the size, version and side of the input of SAM 2."""
         return {name: getattr(self.network, name) for name in ("size", "version", "image_size")}
+
+    def find_published(self, name: str) -> Path:
+        """Return the file of a published SAM 2, see ``find_sam2``."""
+        return find_sam2(name)
 
     def from_published(self, state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
         """Return a SAM 2 state dict, official or transformers', under the network's names."""
@@ -179,8 +190,9 @@ def _memory_settings(
     return tree
 
 
-def _row(size: str, version: str, settings: MemorySettings) -> tuple[str, str]:
+def _row(architecture: Architecture, settings: MemorySettings) -> tuple[str, str]:
     """Return method and variant of a table's row: the paper's names, and the settings that are not its defaults."""
+    size, version, _ = architecture
     trunk, base = TRUNK_NAMES.get(size, size), "SAM2.1" if version == "2.1" else "SAM2"
     if not isinstance(settings, TreeSettings):  # both papers have 2.1, and name the trunk alone
         weights = [] if version == "2.1" else ["SAM2"]

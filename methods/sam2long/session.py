@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from common.errors import InputError
-from common.inference.session import check_tracked
+from common.inference.session import Frame, check_tracked
 from common.nn.sam2 import SAM2, Candidates, FrameFeatures
 from common.nn.sam2.postprocess import PLAIN, PostProcessing
 from common.nn.sam2.session import SAM2Session
@@ -112,13 +112,13 @@ class SAM2LongSession(SAM2Session):
         self._last: LastFrame | None = None  # what corrections of the last frame need
 
     @torch.inference_mode()
-    def step(self, frame: Tensor, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
+    def step(self, frame: Frame, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
         """Take the next frame; see ``Session.step``.
 
         Raises:
             InputError: see ``Session.check``; the session is then as if the frame had not been given.
         """
-        self.size = self.check(frame, prompts)
+        frame, self.size = self.check(frame, prompts)
         self.frame += 1
         for prompt in prompts:
             if prompt.image is not None:
@@ -197,7 +197,7 @@ class SAM2LongSession(SAM2Session):
         return self._last_masks(last)
 
     @torch.inference_mode()
-    def prompt_ahead(self, index: int, frame: Tensor, prompts: Sequence[Prompt]) -> None:
+    def prompt_ahead(self, index: int, frame: Frame, prompts: Sequence[Prompt]) -> None:
         """Give the prompts of a later frame in advance, so that earlier frames read them.
 
         As in the ``sam2`` package where prompts on several frames are given before tracking: the later frame is decoded
@@ -206,7 +206,7 @@ class SAM2LongSession(SAM2Session):
 
         Args:
             index: of the frame, which has not been taken.
-            frame: uint8 RGB (H, W, 3), on the device of the method.
+            frame: uint8 RGB (H, W, 3), see ``Frame``.
             prompts: on the frame, none of them on an outside image.
 
         Raises:
@@ -217,7 +217,7 @@ class SAM2LongSession(SAM2Session):
             raise InputError("the memory of DAM4SAM reads prompted frames of the past only; give prompts in time")
         if index <= self.frame:
             raise InputError(f"frame {index} has been taken; give its prompts with it, or correct the last frame")
-        size = self._check_frame(frame, index)
+        frame, size = self._check_frame(frame, index)
         self._check_prompts(prompts, index, size, self.ahead_kinds, ())
         for prompt in prompts:
             if prompt.target in self._ahead.get(index, {}):

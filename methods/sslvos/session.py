@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from common.errors import InputError
-from common.inference.session import Session, check_tracked
+from common.inference.session import Frame, Session, check_tracked, module_device
 from common.video import FrameMasks, Prompt
 from methods.sslvos.cutie.core import SSLVOSNetwork
 from methods.sslvos.settings import MemorySettings
@@ -61,15 +61,21 @@ class SSLVOSSession(Session):
         for tracker in self.trackers:
             tracker.reset()
 
+    @property
+    def device(self) -> torch.device:
+        """Device of the network."""
+        return module_device(self.trackers[0].core)
+
     @torch.inference_mode()
-    def step(self, frame: Tensor, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
+    def step(self, frame: Frame, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
         """Take the next frame; see ``Session.step``.
 
         Raises:
             InputError: a frame of another size, or a prompt that is no mask on the frame, or the second of its target;
                 the session is then as if the frame had not been given.
         """
-        self.size = size = self.check(frame, prompts)
+        frame, size = self.check(frame, prompts)
+        self.size = size
         self.frame += 1
         prompt_masks = {p.target: p.mask for p in sorted(prompts, key=lambda p: p.target) if p.mask is not None}
         if not prompt_masks and not self.trackers[0].targets:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
 
 from common.errors import InputError
-from common.inference.session import Session
+from common.inference.session import Frame, Session, module_device
 from common.nn.preprocessing import resize_frame
 from common.video import FrameMasks, Prompt
 from methods.univs.inference.detected import DetectedTargets
@@ -47,8 +46,13 @@ class UniVSSession(Session):
         self._window: Window | None = None  # the last clip that the task observed
         self._observed = -1  # last frame of that clip
 
+    @property
+    def device(self) -> torch.device:
+        """Device of the network."""
+        return module_device(self.network)
+
     @torch.inference_mode()
-    def step(self, frame: Tensor, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
+    def step(self, frame: Frame, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
         """Take the next frame; see ``Session.step``.
 
         Args:
@@ -59,7 +63,7 @@ class UniVSSession(Session):
             InputError: see ``Session.check`` and ``check_prompt``; a vocabulary together with other prompts, or a
                 second one; a text that is too long or has no words. The session then takes another frame in its place.
         """
-        size = self.check(frame, prompts)
+        frame, size = self.check(frame, prompts)
         self._check_task(prompts, size)
         # all that can fail comes before the session changes
         texts = {p.target: self.network.text.expressions([p.text])[0] for p in prompts if p.text is not None}

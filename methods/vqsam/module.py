@@ -12,9 +12,11 @@ from common import optim
 from common.data.clip import Clip
 from common.errors import InputError
 from common.nn.sam2 import SAM2
+from common.nn.sam2.architecture import READ_FROM_WEIGHTS, choose_architecture
 from common.nn.sam2.config import TRUNK_NAMES
+from common.nn.sam2.published import PUBLISHED, find_sam2
 from common.nn.sam2.rates import encoder_rates
-from common.nn.sam2.weights import PUBLISHED, sam2_state
+from common.nn.sam2.weights import sam2_state
 from common.segmenter import VideoSegmenter
 from common.settings import changed
 from methods.vqsam.memory import Combine, Fusion, Pooling
@@ -31,9 +33,11 @@ class VQSAM(VideoSegmenter):
     """VQ-SAM (arXiv 2603.08898): all occurrences of a target that is known from an image outside the video.
 
     Args:
-        size: ``tiny``, ``small``, ``base_plus``, ``large`` as published, or our ``nano``.
-        version: of SAM 2, ``"2"`` or ``"2.1"``.
-        image_size: side of the square input, divisible by 32; default 1024 (nano 128). The paper's is 768.
+        size: ``tiny``, ``small``, ``base_plus``, ``large`` as published, or our ``nano``; default: that of ``weights``,
+            nano without any.
+        version: of SAM 2, ``"2"`` or ``"2.1"``; default: that of ``weights``, 2.1 without any.
+        image_size: side of the square input, divisible by 32; default: that of ``weights`` of this suite, else 1024
+            (nano 128). The paper's is 768.
         clip_length: frames looked at together, in training at least that many.
         overlap: frames that two clips of a video share at test time.
         stages: K (Table 7).
@@ -63,12 +67,13 @@ class VQSAM(VideoSegmenter):
     """
 
     published_weights = PUBLISHED
+    read_from_weights = READ_FROM_WEIGHTS
     network: VQSAMNetwork
 
     def __init__(
         self,
-        size: Literal["tiny", "small", "base_plus", "large", "nano"] = "nano",
-        version: Literal["2", "2.1"] = "2.1",
+        size: Literal["tiny", "small", "base_plus", "large", "nano"] | None = None,
+        version: Literal["2", "2.1"] | None = None,
         image_size: int | None = None,
         clip_length: int = 7,
         overlap: int = 0,
@@ -107,20 +112,26 @@ class VQSAM(VideoSegmenter):
         if len(self.stage_weights) != stages:
             raise InputError(f"stage_weights {stage_weights} must be {stages} numbers, one for each stage")
         self.loss_weights = {"mask": 20.0, "dice": 1.0, "iou": 1.0, "occlusion": 1.0} | self.loss_weights
-        self.network = VQSAMNetwork(SAM2(size, version, image_size), settings)
+        architecture = choose_architecture(self.read_weights(), self.weights_file, size, version, image_size)
+        self.hparams.update(architecture._asdict())
+        self.network = VQSAMNetwork(SAM2(*architecture), settings)
         self.network.sam2.checkpoint_activations = checkpoint_activations
         self.clip_length, self.overlap = clip_length, overlap
         self.loss_options = {"iou_l1": iou_l1, "non_best_weight": non_best_weight}
         self.encoder_lr, self.layer_decay = encoder_lr, layer_decay
         if encoder_lr == 0:
             self.network.sam2.net.vision_encoder.requires_grad_(False)
-        self.method_name, self.variant = "VQ-SAM", _variant(size, version, settings)
+        self.method_name, self.variant = "VQ-SAM", _variant(architecture.size, architecture.version, settings)
         self.load_weights()
 
     def architecture(self) -> dict[str, Any]:
         """Return the settings of SAM 2 and those of the added parts that change shapes."""
         sam2 = {name: getattr(self.network.sam2, name) for name in ("size", "version", "image_size")}
         return sam2 | {name: value for name, value in asdict(self.network.settings).items() if name in _SHAPES}
+
+    def find_published(self, name: str) -> Path:
+        """Return the file of a published SAM 2, see ``find_sam2``."""
+        return find_sam2(name)
 
     def from_published(self, state: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
         """Return the weights of a SAM 2, completed by the initial values of the added parts."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from common.inference.session import check_tracked
+from common.inference.session import Frame, check_tracked
 from common.nn.sam2 import FrameFeatures
 from common.nn.sam2.session import SAM2Session
 from common.video import FrameMasks, Prompt
@@ -75,13 +75,13 @@ class VQSAMSession(SAM2Session):
         self._features: dict[int, FrameFeatures] = {}
 
     @torch.inference_mode()
-    def step(self, frame: Tensor, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
+    def step(self, frame: Frame, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
         """Take the next frame; see ``Session.step``. A mask or a box may lie on an outside image.
 
         Raises:
             InputError: see ``Session.check``; the session is then as if the frame had not been given.
         """
-        self.size = self.check(frame, prompts)
+        frame, self.size = self.check(frame, prompts)
         self.frame += 1
         if self.targets or prompts:
             self._features[self.frame] = self._encode(frame)

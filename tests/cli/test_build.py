@@ -18,7 +18,10 @@ HQSMEM = ROOT / "configs" / "hqsmem"
 CHANGES: dict[str, dict[str, Any]] = {
     "nested settings": {"init_args": {"memory": {"capacity": 4}, "refinement": {"threshold": 0.98}, "hqtf": False}},
     "nested twice": {"init_args": {"memory": {"per_object": True}, "policy": {"balance": 0.25}}},
-    "another class": {"class_path": "methods.hqsmem.SAM2SMem", "init_args": {"gap": 3, "policy": {"balance": 0.5}}},
+    "another class": {
+        "class_path": "methods.hqsmem.SAM2SMem",
+        "init_args": {"gap": 3, "version": "2.1", "size": "nano"},
+    },
     "the same class": {"class_path": "methods.hqsmem.HQSMem", "init_args": {"smem": False}},
 }
 

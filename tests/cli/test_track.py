@@ -6,7 +6,9 @@ import io
 import json
 import runpy
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -18,9 +20,13 @@ from common.cli.build import build_method
 from common.cli.targets import prompts
 from common.cli.track import _key, _parser
 from common.errors import InputError
+from common.inference.session import Frame
 from common.synthetic import SyntheticClips
-from common.video import Video, VideoFile, labels_from_masks, write_label_map, write_video
+from common.video import FrameMasks, Prompt, Video, VideoFile, labels_from_masks, write_label_map, write_video
 from common.video.streams import camera_frames, piped_frames, raw_frames
+from methods.baselines.baselines import CopyFirstMask, CopySession
+from tests.support.lively import lively_sam2
+from tests.support.official_sam2 import to_official
 
 SIZE = (64, 80)
 
@@ -171,6 +177,50 @@ def test_a_box_in_a_file(files: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     assert "this is text" in capsys.readouterr().err
 
 
+def test_weights_alone_say_which_network(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"model": to_official(lively_sam2("2").net.state_dict())}, file := tmp_path / "sam2.pt")
+    said = [str(files / "clip.mp4"), "--box", "10,10,40,40", "--weights", str(file)]
+    assert cli.main(["track", *said, "--output", str(tmp_path / "out")]) == 0
+    config = ["--config", "configs/sam2long/paper.yaml", "--output", str(tmp_path / "other")]
+    assert cli.main(["track", *said, *config]) == 2
+    assert "the weights are of SAM 2 nano, but the settings say size large" in capsys.readouterr().err
+    assert cli.main(["track", *said[:-1], "sam2.1-small", "--output", str(tmp_path / "third")]) == 2
+    assert "sam2.1-small: not in weights/" in capsys.readouterr().err
+
+
+def test_precision_of_the_flag_or_the_config(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = ["track", str(files / "clip.mp4"), "--mask", str(files / "one.png"), "--output"]
+    (config := tmp_path / "seen.yaml").write_text(
+        "model: {class_path: tests.cli.test_track.Precise}\ntrainer: {precision: bf16-mixed}\n"
+    )
+    (later := tmp_path / "later.yaml").write_text("trainer: {precision: 32-true}\n")
+    for name, flags, dtype in (
+        ("a", ["--config", str(config)], torch.bfloat16),
+        ("b", ["--config", str(config), "--precision", "32-true"], torch.float32),
+        ("c", ["--config", str(config), "--config", str(later)], torch.float32),
+        ("d", ["--config", str(config), "--precision", "16-mixed"], torch.bfloat16),  # on a CPU
+    ):
+        Precise.seen.clear()
+        assert cli.main([*said, str(tmp_path / name), "--device", "cpu", *flags]) == 0
+        assert Precise.seen == [dtype] * 4, name
+    assert cli.main([*said, str(tmp_path / "e"), "--precision", "bf16-true"]) == 2
+    assert "precision bf16-true: weights stay float32; for speed use" in capsys.readouterr().err
+
+
+class Precise(CopyFirstMask):
+    """Notes the dtype of a matrix product on every frame."""
+
+    seen: ClassVar[list[torch.dtype]] = []
+
+    def session(self, length: int | None = None) -> CopySession:
+        class Noting(CopySession):
+            def step(self, frame: Frame, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
+                Precise.seen.append((torch.ones(2, 2) @ torch.ones(2, 2)).dtype)
+                return super().step(frame, prompts)
+
+        return Noting()
+
+
 def test_a_pipe_end_to_end(files: Path, video: Video, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Pipe:
         buffer = io.BytesIO(b"".join(frame.numpy().tobytes() for frame in video))
@@ -187,9 +237,11 @@ def test_a_run_is_not_continued_with_other_borrowed_weights(tmp_path: Path) -> N
     keys = []
     for content, box in ((b"one", "1,1,9,9"), (b"two", "1,1,9,9"), (b"two", "1,1,9,8"), (b"one", "1,1,9,9")):
         (tmp_path / "sam.pth").write_bytes(content)
-        keys.append(_key(_parser().parse_args(["clip.mp4", "--box", box]), segmenter))
+        keys.append(_key(_parser().parse_args(["clip.mp4", "--box", box]), segmenter, "32-true"))
     assert keys[0] == keys[3]
     assert len(set(keys)) == 3
+    mixed = _key(_parser().parse_args(["clip.mp4", "--box", "1,1,9,9"]), segmenter, "bf16-mixed")
+    assert mixed not in keys
 
 
 def test_the_example(files: Path, repository: Path, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ class Still(Session):
         self.frame, self.size, self.given = -1, None, {}
 
     def step(self, frame, prompts=()):
-        self.size = self.check(frame, prompts)
+        frame, self.size = self.check(frame, prompts)
         self.frame += 1
         self.given.update({prompt.target: prompt.mask for prompt in prompts})
         targets = tuple(sorted(self.given))

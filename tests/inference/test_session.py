@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from common.errors import InputError
@@ -26,7 +27,7 @@ class Checking(Session):
         self.reset()
 
     def step(self, frame: Tensor, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
-        self.size = self.check(frame, prompts)
+        frame, self.size = self.check(frame, prompts)
         self.frame += 1
         return []
 
@@ -43,10 +44,15 @@ class Checking(Session):
 @pytest.mark.parametrize(
     ("frame", "words"),
     [
-        (FRAME / 255, r"frame 1: .* not Tensor torch.float32 \(6, 8, 3\); .*round\(\).byte\(\)"),
-        (FRAME.numpy(), r"frame 1: .* not ndarray uint8 \(6, 8, 3\); convert an array by torch.from_numpy"),
-        (FRAME.numpy().astype(np.float32), "frame 1: .* not ndarray float32"),
-        (FRAME.permute(2, 0, 1), r"frame 1: .* \(3, 6, 8\)"),
+        (FRAME / 255, r"frame 1: .* not Tensor torch.float32 \(6, 8, 3\); convert values in 0..1 by \(255"),
+        (FRAME.numpy().astype(np.float32), r"frame 1: .* not ndarray float32 \(6, 8, 3\); convert values in 0..1"),
+        (FRAME.tolist(), "frame 1: it must be uint8 RGB .*, not list; give a tensor, a numpy array or a PIL image"),
+        (None, "frame 1: .* not NoneType; give a tensor"),
+        (
+            Image.new("L", (8, 6)),
+            r"frame 1: .* not Image uint8 \(6, 8\); a PIL image is converted by .convert\('RGB'\)",
+        ),
+        (FRAME.permute(2, 0, 1), r"frame 1: .* \(3, 6, 8\); three channels come last"),
         (FRAME[..., 0], r"frame 1: .* \(6, 8\)"),
         (FRAME[:4], "frame 1 is 4x8, the video is 6x8"),
     ],
@@ -58,6 +64,23 @@ def test_frames_that_are_not_uint8_rgb(frame: Any, words: str) -> None:
         session.step(frame)
     assert "\n" not in str(error.value)
     assert (session.frame, session.size) == (0, (6, 8))
+
+
+@pytest.mark.parametrize(
+    "frame", [FRAME, FRAME.numpy(), Image.new("RGB", (8, 6))], ids=lambda frame: type(frame).__name__
+)
+def test_frames_as_people_have_them(frame: Any) -> None:
+    checked, size = Checking().check(frame, ())
+    assert torch.equal(checked, FRAME)
+    assert size == (6, 8)
+
+
+def test_a_frame_is_moved_to_the_networks() -> None:
+    class Elsewhere(Checking):
+        device = torch.device("meta")
+
+    for frame in (FRAME, FRAME.numpy()):
+        assert Elsewhere().check(frame, ())[0].device.type == "meta"
 
 
 @pytest.mark.parametrize(

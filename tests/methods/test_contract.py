@@ -10,10 +10,13 @@ from pathlib import Path
 from types import BuiltinFunctionType, FunctionType, ModuleType
 
 import lightning as L
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
+from common.benchmarks.tiny import Tiny
 from common.checkpoints import load_state
 from common.data import VideoDataModule
 from common.data.clip import Clip
@@ -120,6 +123,13 @@ def univs() -> VideoSegmenter:
     return module
 
 
+DTYPES = {"bf16-true": torch.bfloat16, "16-true": torch.float16, "64-true": torch.float64}
+ARRAYS = (  # frames as people have them
+    lambda frame: frame.numpy(),
+    lambda frame: np.ascontiguousarray(frame.numpy()[..., ::-1])[..., ::-1],  # BGR turned round, as of OpenCV
+    lambda frame: np.frombuffer(frame.numpy().tobytes(), np.uint8).reshape(frame.shape),  # read-only
+    lambda frame: Image.fromarray(frame.numpy()),
+)
 MASKS = PromptSampling(points=0.0, prompted_frames=1)  # the same prompts at every step of training
 GREEDY = {"pathways": 1, "selection": False, "modulation": None}
 KINDS = ("mask", "box", "points", "query")
@@ -272,6 +282,42 @@ def test_half_precision(method, video):
     assert [answer.frame for answer in answers] == list(range(LENGTH))
     assert all(answer.scores.dtype == torch.float32 and answer.scores.isfinite().all() for answer in answers)
     assert all(answer.masks.shape == (2, *SIZE) for answer in answers)
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "16-true", "64-true"])
+def test_weights_of_another_precision_are_refused(method, precision):
+    """In one line, by the module and with ``--trainer.precision``."""
+    quiet = {"logger": False, "enable_progress_bar": False, "enable_model_summary": False}
+    benchmark, frames = Tiny(videos=1, frames=2, size=(32, 32)), SyntheticClips("easy", length=1, frames=2)
+    trainer = L.Trainer(accelerator="cpu", precision=precision, enable_checkpointing=False, **quiet)
+    data, dtype = VideoDataModule(test=[benchmark], predict=[frames]), DTYPES[precision]
+    for convert in (
+        lambda module: trainer.test(module, data, verbose=False),
+        lambda module: trainer.predict(module, data),
+        lambda module: module.to(dtype),
+    ):
+        module = method.build()
+        with pytest.raises(InputError, match=r"cannot be converted to \w+: .* use precision bf16-mixed") as error:
+            convert(module)
+        assert "\n" not in str(error.value)
+        assert all(parameter.dtype == torch.float32 for parameter in module.parameters())
+
+
+def test_input_from_anywhere(method, video):
+    """Arrays, images and lists are answered as tensors are."""
+    module = method.build()
+    masks = [replace(prompt, mask=prompt.mask.numpy()) for prompt in video.prompts]
+    answers = run(module.session(LENGTH), [ARRAYS[row % len(ARRAYS)](frame) for row, frame in enumerate(video)], masks)
+    assert_same(answers, list(module.track(video)))
+    if "points" not in method.kinds:
+        return
+    points, labels = [[10.0, 12.0], [40, 30]], [1, 1]
+    expected, *others = (
+        run(module.session(), list(video)[:2], [Prompt(1, points=kind(points), labels=kind(labels))])
+        for kind in (torch.tensor, np.array, list, lambda rows: np.array(rows, np.uint8), torch.tensor)
+    )
+    for other in others:
+        assert_same(other, expected)
 
 
 # Targets.

@@ -7,7 +7,7 @@ only if it samples the right masks on the right frames.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -47,6 +47,9 @@ class PaintedUniVSNetwork:
         )
         self.lengths: list[int] = []
         self.clips: list[list[int]] = []
+
+    def parameters(self) -> Iterator[Tensor]:
+        return iter(())
 
     def encode(self, frames: Tensor) -> Features:
         size = (frames.shape[-2], frames.shape[-1])

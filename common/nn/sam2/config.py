@@ -13,7 +13,7 @@ from transformers.models.sam2_video.configuration_sam2_video import (
 from common.errors import InputError
 
 # Hiera trunks: widths and blocks per stage, heads, window sizes, blocks with global attention, position grid.
-_TRUNKS: dict[str, dict[str, Any]] = {
+TRUNKS: dict[str, dict[str, Any]] = {
     "tiny": dict(
         widths=(96, 192, 384, 768), blocks=(1, 2, 7, 2), heads=1, windows=(8, 4, 14, 7), global_blocks=(5, 7, 9), grid=7
     ),
@@ -48,7 +48,7 @@ _TRUNKS: dict[str, dict[str, Any]] = {
         widths=(32, 64, 128, 192), blocks=(1, 2, 8, 2), heads=1, windows=(8, 4, 8, 4), global_blocks=(5, 9), grid=7
     ),
 }
-SIZES = tuple(_TRUNKS)
+SIZES = tuple(TRUNKS)
 TRUNK_NAMES = {"tiny": "Hiera-T", "small": "Hiera-S", "base_plus": "Hiera-B+", "large": "Hiera-L"}  # as printed
 VERSIONS = ("2", "2.1")
 
@@ -88,7 +88,7 @@ def sam2_config(size: str = "tiny", version: str = "2.1", image_size: int | None
     side = image_size or SMALL.get(size, 1024)
     if side % 32:
         raise InputError(f"image_size {side} is not divisible by 32; try {round(side / 32) * 32 or 32}")
-    trunk, hidden = _TRUNKS[size], 64 if small else 256
+    trunk, hidden = TRUNKS[size], 64 if small else 256
     widths, heads = trunk["widths"], trunk["heads"]
     return Sam2VideoConfig(
         vision_config=Sam2VisionConfig(

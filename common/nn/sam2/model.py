@@ -25,9 +25,10 @@ from common.nn.sam2.postprocess import PACKAGE, PostProcessing
 from common.nn.sam2.trunk import encode_trunk
 from common.nn.sam2.types import Bank, Candidates, FrameFeatures
 from common.nn.transfer import to_device
+from common.precision import Float32Module
 
 
-class SAM2(nn.Module):
+class SAM2(Float32Module):
     """SAM 2 with random weights; ``common.nn.sam2.weights`` loads published ones.
 
     Shape legend: B objects (or objects x pathways), K candidates, S image size, C width (256, nano 64).

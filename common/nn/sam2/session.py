@@ -58,6 +58,11 @@ class SAM2Session(Session):
         self._given: dict[int, set[int]] = defaultdict(set)  # frame -> targets whose mask the user gave
         self._candidates: dict[int, dict[int, Candidates]] = defaultdict(dict)  # frame -> target -> of one point
 
+    @property
+    def device(self) -> torch.device:
+        """Device of the network."""
+        return self.sam2.position.device
+
     def _encode(self, image: Tensor) -> FrameFeatures:
         """Encode an image uint8 (H, W, 3)."""
         return self.sam2.encode(self.sam2.preprocess(image.permute(2, 0, 1)[None]))

@@ -14,8 +14,7 @@ from torch import Tensor
 
 from common.checkpoints import load_state, load_strict, rename, weights_file
 from common.nn.sam2.model import SAM2
-
-PUBLISHED = "the published ones are linked at github.com/facebookresearch/sam2 (sam2.1_hiera_tiny.pt and so on)"
+from common.nn.sam2.published import PUBLISHED, find_sam2
 
 
 def _downsampler(match: re.Match[str]) -> str:
@@ -87,10 +86,7 @@ def from_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     out = rename(state, _RULES)
     if all(p is not None for p in points):
         out["prompt_encoder.point_embed.weight"] = torch.cat([p for p in points if p is not None])
-    fourier = "shared_image_embedding.positional_embedding"
-    if fourier in out:
-        out["prompt_encoder.shared_embedding.positional_embedding"] = out[fourier]
-    return out
+    return _with_twin(out)
 
 
 def sam2_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -105,7 +101,14 @@ def sam2_state(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if inside:
         prefix = inside[0][: inside[0].index("vision_encoder.")]
         state = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
-    return {key: value.float() for key, value in state.items()}
+    return {key: value.float() for key, value in _with_twin(state).items()}
+
+
+def _with_twin(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Add the second name of the Fourier matrix, which points and positions share; transformers may store it once."""
+    one, other = "shared_image_embedding.positional_embedding", "prompt_encoder.shared_embedding.positional_embedding"
+    matrix = state.get(one, state.get(other))
+    return {**({} if matrix is None else {one: matrix, other: matrix}), **state}
 
 
 def load_sam2(model: SAM2, path: str | Path) -> Path:
@@ -113,7 +116,8 @@ def load_sam2(model: SAM2, path: str | Path) -> Path:
 
     Args:
         model: the network.
-        path: an official ``.pt`` file, a transformers folder, or a file of this suite (``.safetensors``, ``.ckpt``).
+        path: an official ``.pt`` file, a transformers folder, a file of this suite (``.safetensors``, ``.ckpt``), or a
+            name that ``find_sam2`` knows.
 
     Returns:
         The file that was read.
@@ -121,6 +125,6 @@ def load_sam2(model: SAM2, path: str | Path) -> Path:
     Raises:
         InputError: no such file or folder, or keys that do not fit.
     """
-    file = weights_file(path, PUBLISHED)
+    file = weights_file(find_sam2(path), PUBLISHED)
     load_strict(model.net, sam2_state(load_state(file)), file)
     return file

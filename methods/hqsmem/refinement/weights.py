@@ -22,8 +22,9 @@ from transformers import (
 )
 from transformers.models.sam_hq.configuration_sam_hq import SamHQMaskDecoderConfig, SamHQVisionConfig
 
-from common.checkpoints import PROJECT, find_weights, load_state, load_strict, rename, weights_file
+from common.checkpoints import find_weights, load_state, load_strict, rename, weights_file
 from common.errors import InputError
+from common.files import PROJECT
 from common.nn.vit_weights import common_names
 from methods.hqsmem.refinement.mask_decoder import SAMHQNetwork
 

@@ -14,8 +14,8 @@ from torch import nn
 
 from common.errors import InputError
 from common.nn.sam2 import SAM2
+from common.nn.sam2.architecture import sam2_from
 from common.nn.sam2.postprocess import PACKAGE, PLAIN
-from common.nn.sam2.weights import load_sam2
 
 _CONFIG = re.compile(r"(?:^|.*/)sam2(\.1)?_hiera_(t|s|b\+|l)(?:\.yaml)?$")
 _SIZES = {"t": "tiny", "s": "small", "b+": "base_plus", "l": "large"}
@@ -58,7 +58,7 @@ def build_sam2(
     Args:
         config_file: a name of the package, e.g. ``configs/sam2.1/sam2.1_hiera_t.yaml``, which has the version and the
             size; no such file is read.
-        ckpt_path: weights, see ``load_sam2``; None leaves the network random, with a warning.
+        ckpt_path: weights, see ``sam2_from``; None leaves the network random, with a warning.
         device: of the network.
         mode: ``eval`` or ``train``.
         hydra_overrides_extra: ``++model.image_size=N`` and the options of the predictors by their names in the package,
@@ -76,18 +76,14 @@ def load_network(model_id: str | Path, device: str | torch.device = "cpu", **kwa
     """Load a network from weights on this machine.
 
     Args:
-        model_id: a file or folder of weights whose name has version and size, e.g. ``sam2.1_hiera_tiny.pt``.
+        model_id: a file or folder of weights, or a name that ``find_sam2`` knows, e.g. ``facebook/sam2.1-hiera-tiny``.
         device: of the network.
         kwargs: ignored.
 
     Raises:
-        InputError: no such file, or a name without version and size.
+        InputError: no such weights, or they are of no SAM 2.
     """
-    match = re.search(r"sam2(\.1)?[-_]hiera[-_](tiny|small|base[-_]plus|large)", str(model_id))
-    if match is None:
-        raise InputError(f"{model_id}: no version and size in the name; name it as published, sam2.1_hiera_tiny.pt")
-    network = SAM2(match[2].replace("-", "_"), "2.1" if match[1] else "2")
-    load_sam2(network, model_id)
+    network = sam2_from(model_id)
     network.predictor_options = PACKAGE
     return network.to(device).eval()
 
@@ -130,11 +126,12 @@ def build_network(
         else:
             known = ", ".join(["image_size", *_OPTIONS, *VIDEO_OPTIONS])
             raise InputError(f"{override}: unknown option; known are {known}")
-    network = SAM2(_SIZES[match[2]], "2.1" if match[1] else "2", side)
+    size, version = _SIZES[match[2]], "2.1" if match[1] else "2"
     if ckpt_path is None:
         warnings.warn(f"{config_file}: no weights are given, the network is random", stacklevel=3)
+        network = SAM2(size, version, side)
     else:
-        load_sam2(network, ckpt_path)
+        network = sam2_from(ckpt_path, size, version, side)
     network.predictor_options = options
     return network.to(device).train(mode == "train"), of_video
 
