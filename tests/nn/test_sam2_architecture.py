@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import save_file
 from torch import nn
 from transformers import Sam2VideoModel
@@ -67,6 +68,21 @@ def test_tiny_from_its_file_alone(version: str, tmp_path: Path) -> None:
         assert (network.size, network.version, network.image_size) == ("tiny", version, 1024)
         for name, value in source.net.state_dict().items():
             assert torch.equal(network.net.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize(("name", "equal"), [("Sam3TrackerVideo", 307), ("EdgeTamVideo", 247)])
+def test_what_other_trackers_share_behind_the_trunk(name: str, equal: int) -> None:
+    """Parameters of equal name and shape, as the README of the method says; neither tracker is supported."""
+
+    def shapes(net: nn.Module) -> dict[str, torch.Size]:
+        return {n: v.shape for n, v in net.state_dict().items() if not n.startswith("vision_encoder.")}
+
+    with torch.device("meta"):
+        ours = shapes(Sam2VideoModel(sam2_config("base_plus", "2.1")))
+        config = getattr(transformers, f"{name}Config")()
+        theirs = shapes(getattr(transformers, f"{name}Model")(config))
+    assert len(ours) == 307
+    assert sum(theirs.get(key) == shape for key, shape in ours.items()) == equal
 
 
 @pytest.fixture(params=["official", "transformers", "safetensors", "exported", "checkpoint"])

@@ -24,6 +24,7 @@ def test_same_pathway_and_masks_as_the_official_code(name):
     video = case_video(case)
     model = seed_ours(SAM2("tiny", case.version, case.side), case)
     session = SAM2LongSession(model, case.settings, length=len(video))
+    session.overlap = True  # the official code tracked one target at a time
     answers = []
     for index, frame in enumerate(video):
         answers += session.step(frame, case_prompts(case) if index == case.start else ())
