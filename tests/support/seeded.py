@@ -62,7 +62,7 @@ class Case:
 
 CASES = {
     "certain": Case("occlusion", 0, 0, 5.0, 0.0, side=256),
-    "uncertain": Case("occlusion", 1, 0, 1.0, -1.2, 6),
+    "uncertain": Case("occlusion", 1, 0, 1.0, -1.2, 4),
     "mixed": Case("reappear", 2, 0, 1.6, -0.6, settings=TreeSettings(confidence=1.8), side=256),
     "long": Case("occlusion", 1, 0, 1.0, -1.2, 32, side=256),
     "two pathways": Case("reappear", 2, 0, 1.6, -0.6, 32, TreeSettings(pathways=2, confidence=1.8), side=256),

