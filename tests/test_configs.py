@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 import re
@@ -32,10 +33,13 @@ YAMLS = sorted((ROOT / "configs").rglob("*.yaml"))
 PLANS = [path for path in YAMLS if "output" in yaml.safe_load(path.read_text())]
 ROW_FILES = [path for path in YAMLS if path.name == ROWS]
 CONFIGS = [path for path in YAMLS if path not in PLANS + ROW_FILES]
+FRAMES = 6  # of the video of a generated benchmark
 VERBS = {"train": "fit", "test": "test", "predict": "predict"}
 
 
+@functools.cache
 def content(path: Path) -> dict[str, Any]:
+    """Read once, as collecting the tests asks for it hundreds of times; not to be changed."""
     return load_config(path)
 
 
@@ -284,10 +288,11 @@ def miniature(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def shortened(benchmarks: list[dict[str, Any]]) -> str:
     """The benchmarks of a config, generated ones with one short video."""
-    for benchmark in benchmarks:
-        if benchmark["class_path"].startswith("common.benchmarks.tiny.videos"):
-            benchmark.setdefault("init_args", {}).update({"videos": 1, "frames": 3})
-    return json.dumps(benchmarks)
+    short = copy.deepcopy(benchmarks)
+    for benchmark in short:
+        if benchmark["class_path"].startswith("common.benchmarks.tiny."):
+            benchmark.setdefault("init_args", {}).update({"videos": 1, "frames": FRAMES})
+    return json.dumps(short)
 
 
 @pytest.mark.slow  # 20 to 50 s each
