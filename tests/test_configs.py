@@ -290,12 +290,14 @@ def shortened(benchmarks: list[dict[str, Any]]) -> str:
     """The benchmarks of a config, generated ones with one short video."""
     short = copy.deepcopy(benchmarks)
     for benchmark in short:
-        if benchmark["class_path"].startswith("common.benchmarks.tiny."):
-            benchmark.setdefault("init_args", {}).update({"videos": 1, "frames": FRAMES})
+        module, _, name = benchmark["class_path"].rpartition(".")
+        if module == "common.benchmarks.tiny":
+            length = {"frames": FRAMES} if name in ("Tiny", "TinyVOTS", "TinyVQS") else {}  # no option of the others
+            benchmark.setdefault("init_args", {}).update({"videos": 1, **length})
     return json.dumps(short)
 
 
-@pytest.mark.slow  # 20 to 50 s each
+@pytest.mark.slow  # 3 to 12 s each
 @pytest.mark.parametrize("path", quick(TRAINABLE), ids=names)
 def test_trains_and_tests(
     path: Path, miniature: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
