@@ -10,6 +10,7 @@ from torch import Tensor
 
 from common.errors import InputError
 from common.inference.session import Frame, Session, check_tracked, module_device
+from common.nn.transfer import to_device
 from common.video import FrameMasks, Prompt
 from methods.sslvos.cutie.core import SSLVOSNetwork
 from methods.sslvos.settings import MemorySettings
@@ -110,9 +111,9 @@ class SSLVOSSession(Session):
         """
         targets = self.trackers[0].targets
         if prompt_masks:
-            rows = torch.tensor([targets.index(target) + 1 for target in prompt_masks], device=prob.device)
+            rows = to_device([targets.index(target) + 1 for target in prompt_masks], prob.device)
             masks = torch.stack(list(prompt_masks.values()))
             prob = torch.where(masks.any(0), 0.0, prob).index_copy(0, rows, masks.to(prob.dtype))
-        row = torch.tensor([targets.index(target) + 1 for target in sorted(targets)], device=prob.device)
+        row = to_device([targets.index(target) + 1 for target in sorted(targets)], prob.device)
         masks = prob.argmax(0) == row[:, None, None]
         return FrameMasks(self.frame, tuple(sorted(targets)), masks, prob[row].amax((1, 2)).float())

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from common.nn.aggregate import soft_aggregate
 from common.nn.preprocessing import crop_padding, pad_to_multiple, resize_frame, resize_logits, resize_mask
+from common.nn.transfer import to_device
 from methods.sslvos.cutie.core import FrameFeatures, SSLVOSNetwork
 from methods.sslvos.memory import TokenBank
 from methods.sslvos.settings import MemorySettings
@@ -153,7 +154,7 @@ class Tracker:
             prob = masks.new_zeros(len(self.targets), *masks.shape[-2:])
         prob = prob * (1 - masks.amax(0))
         self.targets += [target for target in prompted if target not in self.targets]
-        rows = torch.tensor([self.targets.index(target) for target in prompted], device=masks.device)
+        rows = to_device([self.targets.index(target) for target in prompted], masks.device)
         prob = torch.cat([prob, prob.new_zeros(len(self.targets) - len(prob), *prob.shape[1:])])
         return soft_aggregate(prob.index_copy(0, rows, masks), 0).softmax(0)
 

@@ -9,6 +9,7 @@ import torch
 from common.errors import InputError
 from common.inference.session import Frame, Session, module_device
 from common.nn.preprocessing import resize_frame
+from common.nn.transfer import to_device
 from common.video import FrameMasks, Prompt
 from methods.univs.inference.detected import DetectedTargets
 from methods.univs.inference.preprocessing import check_prompt, network_size
@@ -134,7 +135,7 @@ class UniVSSession(Session):
             return
         frames = range(self.frame + 1 - len(self._features), self.frame + 1)
         features = Features.cat(self._features)
-        frame_index = torch.tensor([list(frames)], device=features.mask_features.device)
+        frame_index = to_device(torch.tensor([list(frames)]), features.mask_features.device)
         self._window, self._observed = Window(self.network.scene(features, frame_index), frames, self.size), self.frame
         self._task.observe(self._window)
 
