@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS := $(VENV)/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fast coverage lint format types parity clean
+.PHONY: help setup demo test fast coverage gpu lint format types parity clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,11 @@ coverage: setup  ## the same, and the share of lines that they run
 
 parity: $(VENV)/.parity  ## only the tests against other implementations
 	$(BIN)/python -m pytest -q -m parity
+
+# GPU build of torch: see TORCH and SYSTEM_SITE above. DEVICE=cpu runs the same script at small sizes.
+DEVICE ?= cuda
+gpu: setup  ## all methods on a GPU: same answers as on the CPU, and how fast
+	$(BIN)/python benchmarks/gpu.py --device $(DEVICE) --output runs/gpu.json
 
 lint: setup  ## style and format, changing nothing
 	$(BIN)/ruff check .

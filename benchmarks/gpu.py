@@ -4,7 +4,7 @@
     make gpu DEVICE=cpu             # the same script without one, at small sizes
 
 A part that fails is recorded with its error, the others go on. Parts: ``equal`` (answers of every method on the device
-against those on the CPU, float32 and bf16), ``graphs`` (SAM 2 with CUDA graphs against without, bit for bit), ``sync``
+against those on the CPU, float32 and bf16), ``graphs`` (SAM 2 with CUDA graphs against without), ``sync``
 (a tracked frame of SAM 2 waits for the device once), ``metrics``, ``sam2`` (against the sam2 package, where it is
 installed), ``methods`` (the networks of the papers), ``compiled``. Weights are random where only time is measured.
 """
@@ -12,6 +12,7 @@ installed), ``methods`` (the networks of the papers), ``compiled``. Weights are 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import statistics
 import sys
@@ -111,9 +112,10 @@ def equal_graphs(device: torch.device, small: bool) -> Iterator[tuple[str, Any]]
                             session.drop(2)
                         answers += session.step(frame.to(device), prompts_by_frame(video).get(index, ()))
                     logits.append([answer.logits for answer in answers])
-            same = all(torch.equal(a, b) for a, b in zip(*logits, strict=True))
+            differences = [float((a - b).abs().max()) for a, b in zip(*logits, strict=True)]
             recorded = graphs._graphs.get(model)
-            yield f"{name}, {precision}", {"bit-equal": same, "graphs": len(recorded.recorded) if recorded else 0}
+            row = {"largest difference of logits": max(differences), "of frames": [round(d, 6) for d in differences]}
+            yield f"{name}, {precision}", row | {"graphs": len(recorded.recorded) if recorded else 0}
 
 
 def sync(device: torch.device, small: bool) -> Iterator[tuple[str, Any]]:
@@ -186,6 +188,7 @@ def sam2(device: torch.device, small: bool) -> Iterator[tuple[str, Any]]:
         with contained() as result:
             result["row"] = package(size, video, device) if size != "nano" else "nano is not in the package"
         yield f"{size}: sam2 package", result["row"]
+        gc.collect()  # the predictor holds itself by its marked encoder
         torch.manual_seed(0)
         model = SAM2(size, image_size=side).eval().to(device)
         cases = {
