@@ -140,8 +140,8 @@ class SAM2LongSession(SAM2Session):
     def correct(self, prompts: Sequence[Prompt]) -> FrameMasks:
         """Correct the answer for the last frame; see ``Session.correct``.
 
-        As in the ``sam2`` package, see ``_decode_correction``. With several pathways the memory and the logits are those
-        of the best one, and the answer is that of all.
+        As in the ``sam2`` package, see ``_decode_correction``. With several pathways the memory and the logits are
+        those of the best one, and the answer is that of all.
 
         Raises:
             InputError: see ``Session.check_correction``; the session is unchanged.

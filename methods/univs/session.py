@@ -87,7 +87,8 @@ class UniVSSession(Session):
         """Replace masks of the last frame, in its answer and in memory; see ``Session.correct``.
 
         The answers of the other targets are those of the clips so far; a clip that is not full yet is decoded for them
-        as short as it is, and changes nothing.
+        as short as it is, and changes nothing. Pending frames before the last one are in later clips, which read the
+        correction too.
 
         Raises:
             InputError: see ``Session.check_correction``, or the targets are found by a vocabulary; the session is
@@ -98,12 +99,13 @@ class UniVSSession(Session):
             raise InputError(f"frame {self.frame}: targets that are found by a vocabulary take no corrections")
         self.check_correction(prompts, () if task is None else task.tracked())
         assert task is not None
-        window = self._window if self._observed == self.frame else None
+        observed = self._observed == self.frame
+        window = self._window if observed and self._window is not None else self._clip()
         for prompt in prompts:
-            task.correct(prompt, self.frame, window)
+            task.correct(prompt, window)
         preview = task.copy()
-        if window is None:
-            preview.observe(window := self._clip())
+        if not observed:
+            preview.observe(window)
         return preview.predict(self.frame, window)
 
     @torch.inference_mode()

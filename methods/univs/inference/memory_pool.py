@@ -78,11 +78,10 @@ class MemoryPool:
         if tokens.content.any():
             self.tokens |= {slot: tokens for slot in self.tokens if slot >= frame}
 
-    def forget(self, frame: int) -> None:
-        """Forget the mask logits and the embedding of a frame, but for the only embedding that there is."""
+    def correct(self, frame: int, embedding: Tensor) -> None:
+        """Replace the embedding of a frame (C,), and forget its mask logits."""
         self._logits.pop(frame, None)
-        if len(self._embeddings) > 1:
-            self._embeddings.pop(frame, None)
+        self._embeddings[frame] = embedding
 
     def give_tokens(self, frame: int, tokens: VisualTokens, frames: Sequence[int]) -> None:
         """Replace the tokens of a slot and of all later ones by those of the user's mask.

@@ -65,30 +65,6 @@ class PromptedTarget:
         """Return the user's mask bool (H, W) on a frame; None without one."""
         return self.corrections.get(frame, self.prompt.mask if frame == self.prompt_frame else None)
 
-    def correct(self, prompt: Prompt, frame: int, window: Window | None, points: int) -> None:
-        """Replace the mask on the last frame, and what the memory holds of the frame.
-
-        A target of an expression is followed by the mask from then on.
-
-        Args:
-            prompt: with a mask.
-            frame: of the mask.
-            window: the clip that ends with the frame, if it has been processed.
-            points: number of tokens.
-        """
-        assert prompt.mask is not None
-        self.corrections[frame] = prompt.mask
-        self.text = None
-        if frame == self.start:
-            self.prompt = prompt
-        if self.pool is None:
-            return
-        self.pool.forget(frame)
-        if frame == self.start:
-            self.pool.first_tokens = None
-        if window is not None:
-            self._give_tokens(window, points)
-
     def _give_tokens(self, window: Window, points: int) -> None:
         """Store the tokens of the corrected masks of a clip."""
         for frame, mask in sorted(self.corrections.items()):
@@ -167,11 +143,31 @@ class PromptedTargets:
         """Return the ids of all targets that are still tracked, ascending."""
         return sorted(target.prompt.target for target in self.targets if target.stop is None)
 
-    def correct(self, prompt: Prompt, frame: int, window: Window | None) -> None:
-        """Correct a tracked target; arguments as of ``PromptedTarget.correct``."""
-        for target in self.targets:
-            if target.prompt.target == prompt.target and target.stop is None:
-                target.correct(prompt, frame, window, self.settings.points)
+    def correct(self, prompt: Prompt, window: Window) -> None:
+        """Replace a tracked target's mask on the last frame of a clip, and what its memory holds of the frame.
+
+        The frame's tokens become those of the mask, and its embedding that of a decoding with them. A target of an
+        expression is followed by the mask from then on.
+
+        Args:
+            prompt: with a mask.
+            window: the clip, whether it has been processed or not.
+        """
+        assert prompt.mask is not None
+        (target,) = (t for t in self.targets if t.prompt.target == prompt.target and t.stop is None)
+        frame = window.frames[-1]
+        target.corrections[frame] = prompt.mask
+        target.text = None
+        if frame == target.start:
+            target.prompt = prompt
+        if target.pool is None:
+            return  # the first clip will read the mask
+        if frame == target.start:
+            target.pool.first_tokens = None
+        target.extend(window, self.settings.points)
+        prompts = pool_prompts(self.network, [target.pool], window.frames, self.settings.memory)
+        (output,) = self.network.decode(window.scene, prompts, all_layers=False, average_with_learnable=False)[-1:]
+        target.pool.correct(frame, first_clip(output.prompt).embeddings[0, -1])
 
     def copy(self) -> PromptedTargets:
         """Return a task that goes on independently of this one."""
