@@ -84,6 +84,7 @@ class CopySession(Session):
     """Session that returns the prompt masks on every frame."""
 
     correction_kinds: tuple[str, ...] = ("mask",)
+    overlap = True
 
     def __init__(self) -> None:
         self.reset()

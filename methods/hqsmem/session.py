@@ -83,6 +83,7 @@ class HQSMemSession(Session):
     """
 
     correction_kinds = ("mask",)
+    settable = ("overlap",)
 
     def __init__(
         self,

@@ -34,6 +34,7 @@ class UniVSSession(Session):
 
     kinds = ("mask", "box", "points", "text", "vocabulary")
     correction_kinds = ("mask",)
+    settable = ("overlap",)
 
     def __init__(self, network: UniVSNetwork, settings: InferenceSettings | None = None) -> None:
         self.network, self.settings = network, settings or InferenceSettings()

@@ -66,6 +66,7 @@ class VQSAMSession(SAM2Session):
     """
 
     correction_kinds = ("mask", "box", "points")
+    settable = ("overlap", "keep_logits")
 
     def __init__(self, network: VQSAMNetwork, clip_length: int = 7, clip_overlap: int = 0) -> None:
         self.network, self.clip_length, self.clip_overlap = network, clip_length, clip_overlap

@@ -59,6 +59,7 @@ class SAM2Session(Session):
 
     kinds = ("mask", "box", "points")
     outside_kinds: tuple[str, ...] = ("mask", "box")
+    settable: tuple[str, ...] = ("overlap", "keep_logits", "keep_candidates")
 
     def __init__(self, sam2: SAM2, options: PostProcessing = PLAIN) -> None:
         self.sam2, self.options = sam2, options

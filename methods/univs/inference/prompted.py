@@ -146,8 +146,8 @@ class PromptedTargets:
     def correct(self, prompt: Prompt, window: Window) -> None:
         """Replace a tracked target's mask on the last frame of a clip, and what its memory holds of the frame.
 
-        The frame's tokens become those of the mask, and its embedding that of a decoding with them. A target of an
-        expression is followed by the mask from then on.
+        The frame's tokens become those of the mask, and its embedding that of the clip decoded with them alone. A
+        target of an expression is followed by the mask from then on.
 
         Args:
             prompt: with a mask.
@@ -165,7 +165,8 @@ class PromptedTargets:
         if frame == target.start:
             target.pool.first_tokens = None
         target.extend(window, self.settings.points)
-        prompts = pool_prompts(self.network, [target.pool], window.frames, self.settings.memory)
+        alone = MemoryPool(window.frames, target.pool.tokens[frame])
+        prompts = pool_prompts(self.network, [alone], window.frames, self.settings.memory)
         (output,) = self.network.decode(window.scene, prompts, all_layers=False, average_with_learnable=False)[-1:]
         target.pool.correct(frame, first_clip(output.prompt).embeddings[0, -1])
 
