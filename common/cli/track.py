@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     if json.loads((folder / "occurrences.json").read_text(encoding="utf-8")) == {}:
         print("nothing was found: every mask is empty; check the prompts and the weights", file=sys.stderr)
-    print(f"{folder}/overlay.mp4  contact.png  masks.json  masks/")
+    print(f"{folder}/overlay.mp4  contact.png  masks.json  masks/" + "  logits/" * args.logits)
     return 0
 
 

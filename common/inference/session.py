@@ -57,7 +57,7 @@ class Session(ABC):
         """
         for name in names:
             if name not in self.settable and not getattr(self, name):
-                raise InputError(f"{self._name} gives no {ASKED[name]}")
+                raise InputError(f"{self._name} gives no {ASKED[name]}; do not ask for them")
             setattr(self, name, True)
 
     @abstractmethod
