@@ -1,10 +1,10 @@
 """J&F of generated clips whose targets are given by one click, and corrected by no, one and three further clicks.
 
-    python benchmarks/clicks.py [--weights FILE --config FILE]
+    python benchmarks/clicks.py [--videos 24] [--postprocess] [--weights FILE --config FILE]
 
 Every click is simulated: it lies in the largest error of the answer to the clicks before (``common.inference.clicks``).
-All are on the first frame of the target; then the clip is tracked. By default the network is
-that of ``track``. J&F is that of ``test`` on as many videos of ``tiny-easy``.
+All are on the first frame of the target; then the clip is tracked. By default the weights are those of ``track``,
+without its post-processing; ``--postprocess`` has that too. J&F is that of ``test`` on as many videos of ``tiny-easy``.
 """
 
 from __future__ import annotations
@@ -39,12 +39,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--videos", type=int, default=6)
     parser.add_argument("--frames", type=int, default=6)
+    parser.add_argument("--postprocess", action="store_true")
     parser.add_argument("--config", type=Path, action="append", default=[])
     parser.add_argument("--weights")
     args = parser.parse_args()
     defaults = track_defaults(METHOD)
     own = args.config or args.weights
-    settings = {} if own else dict(defaults.settings)
+    settings = dict(defaults.settings) if args.postprocess else {}
     configs, weights = (args.config, args.weights) if own else (defaults.configs, defaults.weights)
     model = build_method(METHOD, weights, configs, settings | {"max_lag": 0}).eval()
     benchmark = Tiny(videos=args.videos, frames=args.frames)

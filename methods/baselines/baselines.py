@@ -102,8 +102,9 @@ class CopySession(Session):
         targets = tuple(sorted(self.masks))
         masks = [self.masks[target] for target in targets]
         stacked = torch.stack(masks) if masks else torch.zeros((0, *size), dtype=torch.bool, device=frame.device)
-        self._answer = FrameMasks(self.frame, targets, stacked, torch.ones(len(targets), device=frame.device))
-        return [self._answer]
+        answer = FrameMasks(self.frame, targets, stacked, torch.ones(len(targets), device=frame.device))
+        self._answer = answer
+        return [answer]
 
     def correct(self, prompts: Sequence[Prompt]) -> FrameMasks:
         """Replace masks from the last frame on; see ``Session.correct``.
@@ -114,6 +115,7 @@ class CopySession(Session):
         if not self.correction_kinds:
             return super().correct(prompts)
         self.check_correction(prompts, self.masks)
+        assert self._answer is not None
         self.masks |= {prompt.target: self._mask(prompt).to(self._answer.masks.device) for prompt in prompts}
         self._answer = self._answer.with_masks({p.target: p.mask for p in prompts if p.mask is not None}, overlap=True)
         return self._answer
@@ -137,7 +139,7 @@ class CopySession(Session):
     def reset(self) -> None:
         """Clear the masks, the frame size and the frame count."""
         self.masks: dict[int, Tensor] = {}
-        self._answer: FrameMasks  # of the last frame
+        self._answer: FrameMasks | None = None  # of the last frame
         self.size = None
         self.frame = -1
 
