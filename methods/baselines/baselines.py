@@ -87,6 +87,7 @@ class CopySession(Session):
     overlap = True
 
     def __init__(self) -> None:
+        self._answer: FrameMasks | None = None  # of the last frame
         self.reset()
 
     def step(self, frame: Tensor, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
@@ -139,7 +140,7 @@ class CopySession(Session):
     def reset(self) -> None:
         """Clear the masks, the frame size and the frame count."""
         self.masks: dict[int, Tensor] = {}
-        self._answer: FrameMasks | None = None  # of the last frame
+        self._answer = None
         self.size = None
         self.frame = -1
 
