@@ -36,9 +36,10 @@ $(VENV)/.parity: $(VENV)/.done
 
 # Every method is fine-tuned briefly from its committed nano weights, then all are scored on the same videos. Finished steps
 # are not repeated: a second call prints at once; `rm -r runs/tiny` starts over.
-demo: setup  ## train and compare all methods on generated clips, in under twelve minutes on two cores
+demo: setup  ## train and compare all methods on generated clips, and correct by clicks; under twelve minutes on two cores
 	OMP_NUM_THREADS=1 $(BIN)/python cli.py leaderboard --run configs/leaderboards/tiny.yaml --jobs 2 --output runs/tiny/leaderboard.md
 	$(BIN)/python cli.py report runs/tiny --output runs/tiny/report.html
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/clicks.py
 
 test: setup $(VENV)/.parity  ## all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2

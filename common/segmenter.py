@@ -6,6 +6,7 @@ import inspect
 import json
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -113,9 +114,17 @@ class VideoSegmenter(PretrainedModule):
         """
         with evaluation_mode(self.modules()):
             if video.length is None and direction == "forward":
-                yield from play(self.session(), video, prompts_by_frame(video), self.device)
+                yield from play(self._session_for(video, None), video, prompts_by_frame(video), self.device)
             else:
-                yield from play_directed(self.session, video, self.device, direction)
+                yield from play_directed(partial(self._session_for, video), video, self.device, direction)
+
+    def _session_for(self, video: Video, length: int | None) -> Session:
+        """Open a session, with overlapping masks where the video has such or its targets are visual queries."""
+        session = self.session(length)
+        overlap = video.overlap or any(prompt.image is not None for prompt in video.prompts)
+        if overlap and "overlap" in session.settable:
+            session.ask("overlap")
+        return session
 
     def networks(self) -> dict[str, nn.Module]:
         """Return every module that a session may refer to, by name; frozen networks of other projects included."""
