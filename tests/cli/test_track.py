@@ -174,7 +174,7 @@ def test_a_box_in_a_file(files: Path, tmp_path: Path, capsys: pytest.CaptureFixt
         cli.main(["track", str(files / "clip.mp4"), "--box", "10,10,40,40", "--box", "2:30,30,60,60@1", *output]) == 0
     )
     said = capsys.readouterr()
-    assert "weights: sam2_nano_real.safetensors, a small network for research use only" in said.err
+    assert "weights: sam2_mini_real.safetensors, a small network for research use only" in said.err
     assert "frames/s" in said.err
     tracks = {row["track_id"] for row in json.loads((tmp_path / "out" / "masks.json").read_text())}
     assert tracks <= {1, 2}

@@ -69,7 +69,7 @@ class Painter(Session):
         self.frame, self.size, self.given = -1, None, {}
 
     def step(self, frame, prompts=()):
-        self.size = self.check(frame, prompts)
+        _, self.size = self.check(frame, prompts)
         self.frame += 1
         return [self._paint(prompts)]
 

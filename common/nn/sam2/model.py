@@ -31,12 +31,12 @@ from common.precision import Float32Module
 class SAM2(Float32Module):
     """SAM 2 with random weights; ``common.nn.sam2.weights`` loads published ones.
 
-    Shape legend: B objects (or objects x pathways), K candidates, S image size, C width (256, nano 64).
+    Shape legend: B objects (or objects x pathways), K candidates, S image size, C width (256, nano and mini 64).
 
     Args:
-        size: ``tiny``, ``small``, ``base_plus``, ``large`` or ``nano``.
+        size: ``tiny``, ``small``, ``base_plus``, ``large``, ``nano`` or ``mini``.
         version: ``"2"`` or ``"2.1"``.
-        image_size: side of the square input, divisible by 32; default 1024 (nano 128).
+        image_size: side of the square input, divisible by 32; default 1024 (nano 128, mini 384).
 
     Attributes:
         compiled: compile the steps by ``torch.compile``, in training the encoder only.
