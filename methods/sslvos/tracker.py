@@ -10,6 +10,7 @@ from torch import Tensor
 
 from common.nn.aggregate import soft_aggregate
 from common.nn.preprocessing import crop_padding, pad_to_multiple, resize_frame, resize_logits, resize_mask
+from common.nn.timing import part
 from common.nn.transfer import to_device
 from methods.sslvos.cutie.core import FrameFeatures, SSLVOSNetwork
 from methods.sslvos.memory import TokenBank
@@ -175,6 +176,7 @@ class Tracker:
             row -= group.count
         self.groups = [group for group in self.groups if group.count]
 
+    @part("read memory")
     def _predict(self, features: FrameFeatures) -> Tensor:
         """Predict probabilities (N + 1, H, W) of the tracked targets from memory.
 
@@ -210,6 +212,7 @@ class Tracker:
         prob = torch.cat([prob, prob.new_zeros(len(self._joined) - len(prob), *prob.shape[1:])])
         return soft_aggregate(prob.index_copy(0, rows, masks), 0).softmax(0)
 
+    @part("write memory")
     def _update_memory(self, features: FrameFeatures, prob: Tensor, prompted: bool, tracked: int) -> None:
         """Keep the masks for the next frame; memorise the frame if it is prompted or the interval has passed.
 

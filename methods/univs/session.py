@@ -9,6 +9,7 @@ import torch
 from common.errors import InputError
 from common.inference.session import Frame, Session, module_device
 from common.nn.preprocessing import resize_frame
+from common.nn.timing import part
 from common.nn.transfer import to_device
 from common.video import FrameMasks, Prompt
 from methods.univs.inference.detected import DetectedTargets
@@ -157,6 +158,7 @@ class UniVSSession(Session):
             return SemanticClasses(self.network, self.settings, vocabulary)
         return DetectedTargets(self.network, self.settings, vocabulary, stuff)
 
+    @part("decode masks")
     def _observe(self) -> None:
         """Let the task process the pending frames as a clip, unless it has already seen the last of them."""
         if not self._features or self._observed == self.frame or self._task is None:
@@ -172,6 +174,7 @@ class UniVSSession(Session):
         frame_index = to_device(torch.tensor([list(frames)]), features.mask_features.device)
         return Window(self.network.scene(features, frame_index), frames, self.size)
 
+    @part("decode masks")
     def _release(self, count: int) -> list[FrameMasks]:
         """Return the predictions of the oldest pending frames.
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import InputError
+from common.nn.timing import part
 from common.nn.transfer import to_device
 from methods.hqsmem.refinement.dino import DINO
 from methods.hqsmem.refinement.prompts import boxes_of, sample_points
@@ -74,6 +75,7 @@ class Refiner(nn.Module):
         super().__init__()
         self.sam, self.dino, self.settings = sam, dino, settings
 
+    @part("refine")
     def forward(self, frame: Tensor, masks: Tensor, tokens: Tensor | None = None) -> RefinedMasks:
         """Refine masks; an empty mask stays empty.
 
