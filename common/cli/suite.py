@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, ProgressBar, RichProgressBar
+from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint, ProgressBar, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from common.checkpoints import load_pickled
 from common.cli.messages import one_line, unwrapped
@@ -26,6 +27,9 @@ from common.records.run import class_path
 from common.segmenter import VideoSegmenter
 
 NOT_FROM_CHECKPOINT = ("weights", "save_predictions")  # a checkpoint holds weights; predictions are saved on request
+
+TERMINATED = 128 + 15
+"""Exit status of a process that SIGTERM ended, as shells report it."""
 
 # Warnings of Lightning and torch about what is intended here.
 QUIET = (
@@ -51,6 +55,26 @@ class SaveConfig(SaveConfigCallback):
         root = Path(trainer.default_root_dir)
         root.mkdir(parents=True, exist_ok=True)
         self.parser.save(self.config, str(root / self.config_filename), skip_unset=False, overwrite=True)
+
+
+class SaveOnTermination(Callback):
+    """Saves ``last.ckpt`` when the process is asked to end (SIGTERM), as a queue of jobs does before it stops one."""
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Save a training that was ended.
+
+        Args:
+            trainer: of the training.
+            pl_module: not used.
+            exception: what ended it.
+        """
+        folder = getattr(trainer.checkpoint_callback, "dirpath", None)
+        if isinstance(exception, SIGTERMException) and trainer.training and folder:
+            path = Path(folder) / "last.ckpt"
+            trainer.save_checkpoint(path)
+            logging.getLogger(__name__).info(
+                f"ended by SIGTERM after step {trainer.global_step}; the same command with --ckpt_path {path} goes on"
+            )
 
 
 class SuiteCLI(LightningCLI):
@@ -138,6 +162,8 @@ class SuiteCLI(LightningCLI):
             callbacks = [callback for callback in callbacks if not isinstance(callback, Checkpoint)]
         elif settings.enable_checkpointing is not False and not _has(callbacks, Checkpoint):
             callbacks.append(ModelCheckpoint(root / "checkpoints", save_last=True, enable_version_counter=False))
+        if training:
+            callbacks.append(SaveOnTermination())
         keep = training and settings.enable_checkpointing is not False
         bar = sys.stderr.isatty() if settings.enable_progress_bar is None else settings.enable_progress_bar
         if bar and not _has(callbacks, ProgressBar):
@@ -234,11 +260,17 @@ def main(argv: Sequence[str]) -> int:
 
     Args:
         argv: the verb and its arguments.
+
+    Returns:
+        0, or ``TERMINATED`` where SIGTERM ended it.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     for message in QUIET:
         warnings.filterwarnings("ignore", message)
     lightning = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     lightning.addFilter(lambda record: "Tip:" not in record.getMessage())  # advertisements
-    SuiteCLI(argv)
+    try:
+        SuiteCLI(argv)
+    except SIGTERMException:  # a SystemExit of status 0
+        return TERMINATED
     return 0
