@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint, ProgressBar, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
@@ -23,10 +26,17 @@ from common.cli.messages import one_line, unwrapped
 from common.configs import with_rows
 from common.data.datamodule import VideoDataModule
 from common.errors import InputError
+from common.files import atomic_path
 from common.records.run import class_path
 from common.segmenter import VideoSegmenter
 
 NOT_FROM_CHECKPOINT = ("weights", "save_predictions")  # a checkpoint holds weights; predictions are saved on request
+
+OWN_CLASSES = ("common.", "methods.", "torch.", "lightning.")
+"""Where classes that a checkpoint names may come from; a module is run when it is imported."""
+
+SHARDED = ("fsdp", "FSDP", "deepspeed", "DeepSpeed", "ModelParallel")
+"""Strategies that write their checkpoints themselves."""
 
 TERMINATED = 128 + 15
 """Exit status of a process that SIGTERM ended, as shells report it."""
@@ -75,6 +85,23 @@ class SaveOnTermination(Callback):
             logging.getLogger(__name__).info(
                 f"ended by SIGTERM after step {trainer.global_step}; the same command with --ckpt_path {path} goes on"
             )
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and renames it; Lightning's way by a temporary folder may copy it there."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Save a checkpoint; one that is cut short leaves the old one.
+
+        Args:
+            checkpoint: its content.
+            path: of the file.
+            storage_options: not used.
+        """
+        with atomic_path(path) as part, part.open("wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
 
 
 class SuiteCLI(LightningCLI):
@@ -164,6 +191,9 @@ class SuiteCLI(LightningCLI):
             callbacks.append(ModelCheckpoint(root / "checkpoints", save_last=True, enable_version_counter=False))
         if training:
             callbacks.append(SaveOnTermination())
+            strategy, plugins = str(settings.strategy), settings.plugins or []
+            if not plugins and not any(word in strategy for word in SHARDED):
+                kwargs["plugins"] = [WholeCheckpoints()]
         keep = training and settings.enable_checkpointing is not False
         bar = sys.stderr.isatty() if settings.enable_progress_bar is None else settings.enable_progress_bar
         if bar and not _has(callbacks, ProgressBar):
@@ -248,7 +278,23 @@ def stored_values(path: str, chosen: str) -> dict[str, Any]:
     arguments = {
         key: value for key, value in stored.items() if not key.startswith("_") and key not in NOT_FROM_CHECKPOINT
     }
+    for named in _classes(arguments):
+        if not str(named).startswith((*OWN_CLASSES, chosen.partition(".")[0] + ".")):
+            raise InputError(
+                f"--ckpt_path {path}: its settings name the class {named}, which is none of this suite; give the "
+                "settings in a config"
+            )
     return {"class_path": chosen, "init_args": arguments}
+
+
+def _classes(value: Any) -> Iterator[object]:
+    """Yield every class path in nested settings."""
+    if isinstance(value, dict):
+        yield from [value["class_path"]] if "class_path" in value else []
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _classes(item)
 
 
 def _has(callbacks: Sequence[object], kind: type) -> bool:
