@@ -12,7 +12,7 @@ BIN := $(VENV)/bin
 CONSTRAINTS := $(VENV)/constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fast coverage lint format types parity clean
+.PHONY: help setup demo test fast coverage gpu lint format types parity clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,9 +36,10 @@ $(VENV)/.parity: $(VENV)/.done
 
 # Every method is fine-tuned briefly from its committed nano weights, then all are scored on the same videos. Finished steps
 # are not repeated: a second call prints at once; `rm -r runs/tiny` starts over.
-demo: setup  ## train and compare all methods on generated clips, in under twelve minutes on two cores
+demo: setup  ## train and compare all methods on generated clips, and correct by clicks; under twelve minutes on two cores
 	OMP_NUM_THREADS=1 $(BIN)/python cli.py leaderboard --run configs/leaderboards/tiny.yaml --jobs 2 --output runs/tiny/leaderboard.md
 	$(BIN)/python cli.py report runs/tiny --output runs/tiny/report.html
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/clicks.py
 
 test: setup $(VENV)/.parity  ## all tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
@@ -51,6 +52,11 @@ coverage: setup  ## the same, and the share of lines that they run
 
 parity: $(VENV)/.parity  ## only the tests against other implementations
 	$(BIN)/python -m pytest -q -m parity
+
+# GPU build of torch: see TORCH and SYSTEM_SITE above. DEVICE=cpu runs the same script at small sizes.
+DEVICE ?= cuda
+gpu: setup  ## all methods on a GPU: same answers as on the CPU, and how fast
+	$(BIN)/python benchmarks/gpu.py --device $(DEVICE) --output runs/gpu.json
 
 lint: setup  ## style and format, changing nothing
 	$(BIN)/ruff check .

@@ -22,6 +22,7 @@ VERBS = {
     "report": ("common.report.command", "one page with tables, plots and frames of all methods"),
     "methods": ("common.cli.methods", "the methods, their papers, tasks and configs"),
     "weights": ("common.cli.weights", "weights of each method: which are installed, where to get others; convert"),
+    "speed": ("common.cli.speed", "time and memory of a frame, by size of the video and number of targets"),
     "doctor": ("common.cli.doctor", "check the installation: packages, GPU, data, weights"),
     "benchmarks": ("common.cli.benchmarks", "the benchmarks, and where their data is"),
 }

@@ -18,10 +18,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor
 
 from common.cli.build import build_method
+from common.inference.clicks import error_click
 from common.nn.sam2.postprocess import PLAIN
 from common.synthetic import SyntheticClips
 from common.video import Prompt, Video
@@ -40,15 +40,6 @@ def iou(a: Tensor, b: Tensor) -> float:
     return int((a & b).sum()) / union if union else 1.0
 
 
-def error_click(mask: Tensor, truth: Tensor) -> Prompt:
-    """A click at the innermost pixel of the missed or of the wrong region, whichever is deeper."""
-    depths = [ndimage.distance_transform_edt(np.pad(r.numpy(), 1))[1:-1, 1:-1] for r in (truth & ~mask, mask & ~truth)]
-    missed = depths[0].max() >= depths[1].max()
-    depth = depths[0] if missed else depths[1]
-    y, x = np.unravel_index(int(depth.argmax()), depth.shape)
-    return Prompt(1, points=torch.tensor([[float(x), float(y)]]), labels=torch.tensor([int(missed)]))
-
-
 def run(model: SAM2Long, video: Video, row: str) -> tuple[float, float]:
     """IoU on the clicked frame, and the mean over the later frames that show the target."""
     options = ROWS[row]
@@ -58,7 +49,8 @@ def run(model: SAM2Long, video: Video, row: str) -> tuple[float, float]:
     for index, frame in enumerate(video):
         (answer,) = session.step(frame, [Prompt(1, mask=truth[0])] if index == 0 else [])
         if index == AT and options is not None:
-            answer = session.correct([error_click(answer.masks[0], truth[AT])])
+            click = error_click(1, answer.masks[0], truth[AT])
+            answer = answer if click is None else session.correct([click])
         masks.append(answer.masks[0])
     later = [iou(masks[t], truth[t]) for t in range(AT + 1, FRAMES) if truth[t].any()]
     return iou(masks[AT], truth[AT]), float(np.mean(later)) if later else float("nan")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -78,6 +79,24 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[int]:
+    """Hold the lock of a folder, which ends with the process; yields its file descriptor.
+
+    Args:
+        folder: where one process may work at a time.
+
+    Raises:
+        InputError: another process holds it.
+    """
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise InputError(f"{folder}: another process works here; wait for it, or end it") from None
+        yield file.fileno()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -6,6 +6,7 @@ import inspect
 import json
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -85,6 +86,7 @@ class VideoSegmenter(PretrainedModule):
         self.weights_note = "random" if weights == "random" else ""
         self.total_steps = math.inf
         self.failed: dict[str, str] = {}
+        self._random_state: list[Tensor] = []  # of a checkpoint from which a training is resumed
         self._scoring: Scoring
 
     def session(self, length: int | None = None) -> Session:
@@ -113,9 +115,17 @@ class VideoSegmenter(PretrainedModule):
         """
         with evaluation_mode(self.modules()):
             if video.length is None and direction == "forward":
-                yield from play(self.session(), video, prompts_by_frame(video), self.device)
+                yield from play(self._session_for(video, None), video, prompts_by_frame(video), self.device)
             else:
-                yield from play_directed(self.session, video, self.device, direction)
+                yield from play_directed(partial(self._session_for, video), video, self.device, direction)
+
+    def _session_for(self, video: Video, length: int | None) -> Session:
+        """Open a session, with overlapping masks where the video has such or its targets are visual queries."""
+        session = self.session(length)
+        overlap = video.overlap or any(prompt.image is not None for prompt in video.prompts)
+        if overlap and "overlap" in session.settable:
+            session.ask("overlap")
+        return session
 
     def networks(self) -> dict[str, nn.Module]:
         """Return every module that a session may refer to, by name; frozen networks of other projects included."""
@@ -158,6 +168,24 @@ class VideoSegmenter(PretrainedModule):
         self.log("train/loss", total, prog_bar=True, batch_size=batch)
         self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()}, batch_size=batch)
         return total
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Store the state of torch's random numbers, which draw the prompts of training clips."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["random_state"] = [torch.get_rng_state(), *torch.cuda.get_rng_state_all()]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Check the checkpoint; keep the state of the random numbers for the training that goes on from it."""
+        super().on_load_checkpoint(checkpoint)
+        self._random_state = checkpoint.get("random_state", [])
+
+    def on_train_start(self) -> None:
+        """Go on with the random numbers of the checkpoint from which the training is resumed."""
+        states, self._random_state = self._random_state, []
+        if states:
+            torch.set_rng_state(states[0].cpu())
+            for device, state in zip(range(torch.cuda.device_count()), states[1:], strict=False):
+                torch.cuda.set_rng_state(state.cpu(), device)
 
     def _stop_training(self, terms: dict[str, Tensor], batch: int) -> None:
         """Stop at a loss that is not finite, before it reaches the weights, and note which batch it was.

@@ -103,6 +103,7 @@ class SAV(VOSBenchmark):
             names=frames.names,
             attributes={"objects": {target: folder.name for target, folder in objects.items()}},
             annotated=truth.annotated,
+            overlap=True,
         )
 
     def _frames(self, id: str, objects: Iterable[Path]) -> ImageFolder | AbsentFrames:

@@ -30,7 +30,7 @@ class TrackDefaults(NamedTuple):
     Attributes:
         configs: where neither a config nor weights are given.
         weights: the same.
-        settings: arguments of the class, where no config is given.
+        settings: arguments of the class, where weights other than ``nano`` and no config are given.
     """
 
     configs: list[Path]

@@ -5,27 +5,41 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import torch
+from lightning.fabric.plugins import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, ProgressBar, RichProgressBar
+from lightning.pytorch.callbacks import Callback, Checkpoint, ModelCheckpoint, ProgressBar, RichProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from common.checkpoints import load_pickled
 from common.cli.messages import one_line, unwrapped
 from common.configs import with_rows
 from common.data.datamodule import VideoDataModule
 from common.errors import InputError
+from common.files import atomic_path
 from common.records.run import class_path
 from common.segmenter import VideoSegmenter
 
 NOT_FROM_CHECKPOINT = ("weights", "save_predictions")  # a checkpoint holds weights; predictions are saved on request
+
+OWN_CLASSES = ("common.", "methods.", "torch.", "lightning.")
+"""Where classes that a checkpoint names may come from; a module is run when it is imported."""
+
+SHARDED = ("fsdp", "FSDP", "deepspeed", "DeepSpeed", "ModelParallel")
+"""Strategies that write their checkpoints themselves."""
+
+TERMINATED = 128 + 15
+"""Exit status of a process that SIGTERM ended, as shells report it."""
 
 # Warnings of Lightning and torch about what is intended here.
 QUIET = (
@@ -51,6 +65,43 @@ class SaveConfig(SaveConfigCallback):
         root = Path(trainer.default_root_dir)
         root.mkdir(parents=True, exist_ok=True)
         self.parser.save(self.config, str(root / self.config_filename), skip_unset=False, overwrite=True)
+
+
+class SaveOnTermination(Callback):
+    """Saves ``last.ckpt`` when the process is asked to end (SIGTERM), as a queue of jobs does before it stops one."""
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Save a training that was ended.
+
+        Args:
+            trainer: of the training.
+            pl_module: not used.
+            exception: what ended it.
+        """
+        folder = getattr(trainer.checkpoint_callback, "dirpath", None)
+        if isinstance(exception, SIGTERMException) and trainer.training and folder:
+            path = Path(folder) / "last.ckpt"
+            trainer.save_checkpoint(path)
+            logging.getLogger(__name__).info(
+                f"ended by SIGTERM after step {trainer.global_step}; the same command with --ckpt_path {path} goes on"
+            )
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and renames it; Lightning's way by a temporary folder may copy it there."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Save a checkpoint; one that is cut short leaves the old one.
+
+        Args:
+            checkpoint: its content.
+            path: of the file.
+            storage_options: not used.
+        """
+        with atomic_path(path) as part, part.open("wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
 
 
 class SuiteCLI(LightningCLI):
@@ -138,6 +189,11 @@ class SuiteCLI(LightningCLI):
             callbacks = [callback for callback in callbacks if not isinstance(callback, Checkpoint)]
         elif settings.enable_checkpointing is not False and not _has(callbacks, Checkpoint):
             callbacks.append(ModelCheckpoint(root / "checkpoints", save_last=True, enable_version_counter=False))
+        if training:
+            callbacks.append(SaveOnTermination())
+            strategy, plugins = str(settings.strategy), settings.plugins or []
+            if not plugins and not any(word in strategy for word in SHARDED):
+                kwargs["plugins"] = [WholeCheckpoints()]
         keep = training and settings.enable_checkpointing is not False
         bar = sys.stderr.isatty() if settings.enable_progress_bar is None else settings.enable_progress_bar
         if bar and not _has(callbacks, ProgressBar):
@@ -222,7 +278,23 @@ def stored_values(path: str, chosen: str) -> dict[str, Any]:
     arguments = {
         key: value for key, value in stored.items() if not key.startswith("_") and key not in NOT_FROM_CHECKPOINT
     }
+    for named in _classes(arguments):
+        if not str(named).startswith((*OWN_CLASSES, chosen.partition(".")[0] + ".")):
+            raise InputError(
+                f"--ckpt_path {path}: its settings name the class {named}, which is none of this suite; give the "
+                "settings in a config"
+            )
     return {"class_path": chosen, "init_args": arguments}
+
+
+def _classes(value: Any) -> Iterator[object]:
+    """Yield every class path in nested settings."""
+    if isinstance(value, dict):
+        yield from [value["class_path"]] if "class_path" in value else []
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _classes(item)
 
 
 def _has(callbacks: Sequence[object], kind: type) -> bool:
@@ -234,11 +306,17 @@ def main(argv: Sequence[str]) -> int:
 
     Args:
         argv: the verb and its arguments.
+
+    Returns:
+        0, or ``TERMINATED`` where SIGTERM ended it.
     """
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     for message in QUIET:
         warnings.filterwarnings("ignore", message)
     lightning = logging.getLogger("lightning.pytorch.utilities.rank_zero")
     lightning.addFilter(lambda record: "Tip:" not in record.getMessage())  # advertisements
-    SuiteCLI(argv)
+    try:
+        SuiteCLI(argv)
+    except SIGTERMException:  # a SystemExit of status 0
+        return TERMINATED
     return 0

@@ -19,7 +19,8 @@ from common.errors import InputError
 OUTPUT = Path("runs/track")
 RESEARCH = ROOT / "weights" / "research"  # weights that saw data sets with restricted terms
 PROMPTS = ("mask", "box", "point", "text", "query", "query_mask", "vocabulary")
-KEY = ("video", "method", "config", *PROMPTS, "everything", "raw", "reverse", "both")
+OUTPUTS = {"overlap": "overlap", "logits": "keep_logits", "candidates": "keep_candidates"}
+KEY = ("video", "method", "config", *PROMPTS, "everything", "raw", "reverse", "both", *OUTPUTS)
 EXAMPLES = """examples:
   python cli.py track clip.mp4 --box 100,50,220,190
   python cli.py track frames/ --point 1:120,80 --point 1:30,40,- --point 2:200,90@25
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     import torch
 
     from common.cli.targets import prompts
-    from common.inference.playback import Direction
+    from common.inference.playback import Direction, first_frames
     from common.inference.resumable import Tracking
     from common.precision import autocast
 
@@ -56,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         video.prompts = prompts(*asked)
     device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     defaults = track_defaults(args.method)
-    settings = {} if args.config else defaults.settings
+    settings = defaults.settings if args.weights not in (None, "nano") and not args.config else {}
     configs, weights = (args.config, args.weights) if args.config or args.weights else defaults[:2]
     precision = args.precision or _precision(args.config)
     computing = autocast(precision, device)
@@ -65,7 +66,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder = args.output or OUTPUT / f"{video.id}-{args.method}"
     method = segmenter if args.everything is None else _everything(segmenter, args.everything, args.method)
     direction: Direction = "both" if args.both else "backward" if args.reverse else "forward"
-    tracking = Tracking(method, video, folder, _key(args, segmenter, precision), direction)
+    if args.everything is not None and args.both and (args.everything or len(set(first_frames(video).values())) > 1):
+        raise InputError("--everything with --both: what is found has one start; leave out K, and prompt on one frame")
+    asked = [attribute for name, attribute in OUTPUTS.items() if getattr(args, name)]
+    tracking = Tracking(method, video, folder, _key(args, segmenter, precision), direction, asked)
     with _progress(video, device) as advance, computing:
         for taken in tracking.run(args.resume):
             advance(taken)
@@ -77,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
     if json.loads((folder / "occurrences.json").read_text(encoding="utf-8")) == {}:
         print("nothing was found: every mask is empty; check the prompts and the weights", file=sys.stderr)
-    print(f"{folder}/overlay.mp4  contact.png  masks.json  masks/")
+    print(f"{folder}/overlay.mp4  contact.png  masks.json  masks/" + "  logits/" * args.logits)
     return 0
 
 
@@ -206,7 +210,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--output", type=Path, metavar="DIR", help=f"default: below {OUTPUT}")
     ways = parser.add_mutually_exclusive_group()
     ways.add_argument("--reverse", action="store_true", help="track from the last prompted frame back to the first")
-    ways.add_argument("--both", action="store_true", help="track from the first prompted frame in both directions")
+    ways.add_argument("--both", action="store_true", help="track in both directions, each target from its first prompt")
+    add("--overlap", action="store_true", help="masks may overlap (in masks.json; a PNG shows the smallest)")
+    add("--candidates", action="store_true", help="write the candidate masks of a single click into masks.json")
+    add("--logits", action="store_true", help="write the mask logits of every frame into logits/<frame>.npz")
     add("--resume", action="store_true", help="continue this command where it was interrupted")
     add("--fps", type=float, help="frames per second of the overlay, where the video does not have it")
     add("--gaps", action="store_true", help="allow gaps in the numbering of a folder's images")

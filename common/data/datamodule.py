@@ -15,7 +15,7 @@ from common.benchmarks import Benchmark
 from common.data.augmentation import Augmentation
 from common.data.clips import ClipDataset, VideoSet, collate
 from common.data.labelled import LabelledClips, collate_labelled
-from common.data.mixture import EpochSampler, MixedClips
+from common.data.mixture import ClipLoader, EpochSampler, MixedClips
 from common.data.queries import QueryClips
 from common.data.scale_jitter import ScaleJitter
 from common.errors import InputError
@@ -87,7 +87,7 @@ class VideoDataModule(L.LightningDataModule):
         self.val_benchmarks: list[Benchmark] = val or []
         self.test_benchmarks: list[Benchmark] = test or []
         self.predict_sets = _open_sets(predict or [], gaps)
-        self.batch_size, self.num_workers = batch_size, num_workers
+        self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
         if clips_per_epoch < batch_size:
             raise InputError(f"clips_per_epoch {clips_per_epoch} does not fill one batch of {batch_size}")
         sets = train or []
@@ -119,12 +119,11 @@ class VideoDataModule(L.LightningDataModule):
             raise InputError("data.train is empty: name at least one set of videos to train on")
         processes, rank = self._process()
         self.clips.group = processes * self.batch_size if self.tasks else 1
-        sampler = EpochSampler(self.clips, processes, rank)
-        sampler.set_epoch(self.trainer.current_epoch if self.trainer else 0)
-        return DataLoader(
+        return ClipLoader(
             self.clips,
             self.batch_size,
-            sampler=sampler,
+            sampler=EpochSampler(self.clips, processes, rank, self.batch_size, self._taken if self.trainer else None),
+            generator=torch.Generator().manual_seed(self.seed),  # of the workers; torch's own belongs to the training
             num_workers=self.num_workers,
             collate_fn=collate_labelled if self.tasks else collate,
             drop_last=True,
@@ -168,6 +167,11 @@ class VideoDataModule(L.LightningDataModule):
             raise InputError(f"{len(videos)} videos cannot be shared by {processes} processes; use fewer devices")
         sampler = UnrepeatedDistributedSampler(lazy, processes, rank, shuffle=False)
         return DataLoader(lazy, batch_size=None, sampler=sampler)
+
+    def _taken(self) -> int:
+        """Return the number of batches that the training has taken, those before a resumption included."""
+        assert self.trainer is not None
+        return int(self.trainer.fit_loop.epoch_loop.batch_progress.total.processed)  # type: ignore[attr-defined]
 
     def _process(self) -> tuple[int, int]:
         """Return the number of processes and the rank of this one."""

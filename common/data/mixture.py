@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Any
 
 import numpy as np
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.distributed import DistributedSampler
 
 from common.data.clips import ClipDataset, Item
@@ -58,23 +60,62 @@ class MixedClips(Dataset[Item]):
 class EpochSampler(DistributedSampler[Item]):
     """Sampler that distributes clips over processes in order and passes the epoch on to the data set.
 
-    Clips are random by construction, so no shuffling is needed. Lightning sets the epoch of samplers and does not
-    replace a ``DistributedSampler``.
+    Clips are random by construction, so no shuffling is needed; Lightning does not replace a ``DistributedSampler``.
+    Epoch and place follow from the number of batches that the training has taken, so that a resumed training goes on
+    with the next clip, also inside an epoch. Lightning would begin the epoch anew, and count it wrongly where the
+    length is given in steps.
 
     Args:
         dataset: the clips.
         num_replicas: number of processes.
         rank: rank of this process.
+        batch_size: clips per batch and process.
+        taken: returns the number of batches that the training has taken; None = none before the first epoch.
     """
 
-    def __init__(self, dataset: MixedClips, num_replicas: int, rank: int) -> None:
+    def __init__(
+        self,
+        dataset: MixedClips,
+        num_replicas: int,
+        rank: int,
+        batch_size: int = 1,
+        taken: Callable[[], int] | None = None,
+    ) -> None:
         super().__init__(dataset, num_replicas, rank, shuffle=False)
+        self.batch_size, self.taken = batch_size, taken
 
     def set_epoch(self, epoch: int) -> None:
-        """Set the epoch of the sampler and of the data set.
+        """Set the epoch of the sampler and of the data set; Lightning's count is used only without ``taken``.
 
         Args:
             epoch: the epoch, from 0.
         """
+        if self.taken is None:
+            self._set(epoch)
+
+    def __iter__(self) -> Iterator[Any]:
+        start = 0
+        if self.taken is not None:
+            epoch, batch = divmod(self.taken(), max(1, len(self) // self.batch_size))
+            self._set(epoch)
+            start = batch * self.batch_size
+        return islice(super().__iter__(), start, None)
+
+    def _set(self, epoch: int) -> None:
         super().set_epoch(epoch)
         self.dataset.set_epoch(epoch)  # type: ignore[attr-defined]
+
+
+class ClipLoader(DataLoader[Any]):
+    """A loader whose place is that of its ``EpochSampler``; it tells Lightning that it can be resumed."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return nothing: the place follows from the training's own count of batches."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take nothing.
+
+        Args:
+            state: empty.
+        """

@@ -73,8 +73,14 @@ class EverythingSession(Session):
     def __init__(self, inner: Session, method: Proposer, every: int = 0) -> None:
         self.inner, self.method, self.every = inner, method, every
         self.kinds, self.outside_kinds = inner.kinds, inner.outside_kinds
-        self.correction_kinds, self.overlap = inner.correction_kinds, inner.overlap
+        self.correction_kinds, self.ahead_kinds = inner.correction_kinds, inner.ahead_kinds
+        self.settable, self.overlap = inner.settable, inner.overlap
         self._begin()
+
+    def ask(self, *names: str) -> None:
+        """Ask the inner session; see ``Session.ask``."""
+        self.inner.ask(*names)
+        super().ask(*names)
 
     def _begin(self) -> None:
         self.frame, self.size = -1, None
@@ -106,7 +112,15 @@ class EverythingSession(Session):
 
     def correct(self, prompts: Sequence[Prompt]) -> FrameMasks:
         """Correct the answer for the last frame taken; see ``Session.correct``."""
-        return self.inner.correct(prompts)
+        answer = self.inner.correct(prompts)
+        self._remember([answer])
+        return answer
+
+    def prompt_ahead(self, index: int, frame: Frame, prompts: Sequence[Prompt]) -> None:
+        """Give the prompts of a later frame in advance; see ``Session.prompt_ahead``. Their ids are not given anew."""
+        self.inner.prompt_ahead(index, frame, prompts)
+        self.size = self.inner.size
+        self._last = max([self._last, *(prompt.target for prompt in prompts)])
 
     def finish(self) -> list[FrameMasks]:
         """Return the remaining answers."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from common.video import FrameMasks, Video
-from common.video.masks import VOID, masks_from_labels, read_label_map, write_label_map
+from common.video.masks import VOID, masks_from_labels, read_label_map, without_overlap, write_label_map
 from common.video.writers import overlay, write_video
 
 
@@ -34,11 +34,14 @@ def write_prediction(video: Video, answers: Iterable[FrameMasks], folder: Path) 
 def write_labels(answer: FrameMasks, path: Path) -> None:
     """Write an answer as a palette PNG. Ids above 254 do not fit into a PNG and start again at 1.
 
+    Where masks overlap, a pixel is that of the smallest, so that a nested target is seen.
+
     Args:
         answer: masks of one frame.
         path: of the PNG.
     """
-    fitting = replace(answer, targets=tuple((target - 1) % (VOID - 1) + 1 for target in answer.targets))
+    targets = tuple((target - 1) % (VOID - 1) + 1 for target in answer.targets)
+    fitting = replace(answer, targets=targets, masks=without_overlap(answer.masks))
     write_label_map(path, fitting.label_map().cpu())
 
 

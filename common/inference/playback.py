@@ -55,8 +55,9 @@ def propagations(video: Video, direction: Direction = "forward") -> list[Propaga
     Args:
         video: with its prompts.
         direction: ``forward`` from the first frame; ``backward`` from the last prompted frame to the first; ``both``
-            from the first prompted frame forward, and from there backward with a new session, so that neither direction
-            reads what the other has tracked. Targets that are first prompted later are tracked forward only.
+            from the first prompted frame forward, and, with a new session, from the last frame on which a target is
+            first prompted backward, so that neither direction reads what the other has tracked. Backward a target has
+            its first prompts alone.
 
     Raises:
         InputError: the length is unknown, or there is no prompt to start from, and the direction is not ``forward``;
@@ -72,10 +73,65 @@ def propagations(video: Video, direction: Direction = "forward") -> list[Propaga
     if direction == "backward":
         start = max(prompts)
         return [Propagation(range(start, -1, -1), {start - frame: given for frame, given in prompts.items()})]
-    start = min(prompts)
+    start, first = min(prompts), first_frames(video)
     forward = Propagation(range(start, len(video)), {frame - start: given for frame, given in prompts.items()})
-    backward = Propagation(range(start, -1, -1), {0: prompts[start]}, skip=1)
-    return [forward, backward] if start else [forward]
+    last = max(first.values())
+    given = {
+        last - frame: [prompt for prompt in prompts[frame] if first[prompt.target] == frame] for frame in first.values()
+    }
+    return [forward, Propagation(range(last, -1, -1), given, skip=1)] if last else [forward]
+
+
+def first_frames(video: Video) -> dict[int, int]:
+    """Return the first prompted frame of each target."""
+    first: dict[int, int] = {}
+    for prompt in video.prompts:
+        first[prompt.target] = min(prompt.frame, first.get(prompt.target, prompt.frame))
+    return first
+
+
+def settle(answer: FrameMasks, first: Mapping[int, int]) -> FrameMasks:
+    """Assign contested pixels of a frame that was tracked in both directions.
+
+    Each goes to the target whose first prompt is the nearest in time, the first of equals.
+
+    Args:
+        answer: of all targets; those of one direction do not overlap.
+        first: see ``first_frames``.
+    """
+    if len(answer.targets) < 2:
+        return answer
+    distances = torch.tensor([abs(first.get(target, 0) - answer.frame) for target in answer.targets])
+    order = distances.argsort(stable=True).to(answer.masks.device)
+    owner = order[answer.masks[order].byte().argmax(0)]
+    rows = torch.arange(len(order), device=order.device)[:, None, None]
+    return replace(answer, masks=answer.masks & (owner == rows))
+
+
+def join(forward: FrameMasks, backward: FrameMasks, first: Mapping[int, int], overlap: bool = False) -> FrameMasks:
+    """Join the answers of both directions for one frame; a target that both have is that of the forward one.
+
+    Args:
+        forward: of the targets prompted up to this frame.
+        backward: of those prompted from this frame on.
+        first: see ``first_frames``.
+        overlap: whether masks may overlap; otherwise see ``settle``.
+    """
+    rows = {target: (backward, row) for row, target in enumerate(backward.targets)}
+    rows |= {target: (forward, row) for row, target in enumerate(forward.targets)}
+    taken = [rows[target] for target in sorted(rows)]
+    if not taken:
+        return forward
+    logits = [part.logits[row] for part, row in taken if part.logits is not None]
+    answer = FrameMasks(
+        forward.frame,
+        tuple(sorted(rows)),
+        torch.stack([part.masks[row] for part, row in taken]),
+        torch.stack([part.scores[row] for part, row in taken]),
+        logits=torch.stack(logits) if len(logits) == len(taken) else None,
+        candidates={**(backward.candidates or {}), **(forward.candidates or {})} or None,
+    )
+    return answer if overlap else settle(answer, first)
 
 
 def prompt_ahead(
@@ -149,14 +205,22 @@ def play_directed(
     Raises:
         InputError: see ``propagations``, ``Session.step``.
     """
-    plan = propagations(video, direction)
+    plan, first = propagations(video, direction), first_frames(video)
+    held: dict[int, FrameMasks] = {}  # of the backward direction
     for propagation in sorted(plan, key=lambda propagation: propagation.frames.step):
         session = open_session(len(propagation.frames))
         propagation = prompt_ahead(session, video, propagation, device)
         whole = propagation.frames == range(len(video))  # in order a file is decoded once
         frames: Iterable[Tensor] = video if whole else (video[frame] for frame in propagation.frames)
         answers = in_video(propagation, play(session, frames, propagation.prompts, device))
-        yield from answers if propagation.frames.step > 0 else reversed(list(answers))
+        if propagation.frames.step < 0:
+            held = {answer.frame: answer for answer in answers}
+            continue
+        yield from (held.pop(frame) for frame in sorted(held) if frame < propagation.frames.start)
+        for answer in answers:
+            other = held.pop(answer.frame, None)
+            yield answer if other is None else join(answer, other, first, session.overlap)
+    yield from (held[frame] for frame in sorted(held))
     yield from empty_answers(video, plan)
 
 

@@ -8,14 +8,16 @@ import pickle
 import signal
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
+from itertools import groupby
 from pathlib import Path
 from shutil import rmtree
 from time import monotonic
 from typing import IO, Any
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -29,14 +31,16 @@ from common.inference.playback import (
     Propagation,
     empty_answers,
     evaluation_mode,
+    first_frames,
     in_video,
     prompt_ahead,
     prompts_by_frame,
     propagations,
+    settle,
     steps,
 )
 from common.inference.session import Method, Session
-from common.video import ImageFolder, Video, atomic_path, contact_sheet, rle_encode, write_video
+from common.video import ImageFolder, Video, atomic_path, contact_sheet, rle_decode, rle_encode, write_video
 from common.video.occurrences import occurrences
 from common.video.types import FrameMasks
 
@@ -62,6 +66,10 @@ class Tracking:
     (first and last frame of every run of frames that shows a target), ``overlay.mp4`` (H.264) and ``contact.png``.
     Frames of a stream, which can be read only once, are stored in ``frames/``.
 
+    Where asked for: in ``masks.json``, ``candidates`` of a target on the frame of an ambiguous prompt, each with
+    ``segmentation`` and ``predicted_iou``, also where the mask itself is empty; ``logits/<frame>.npz``, mask logits
+    float16 (H, W) under the id of each target.
+
     Ctrl-C ends the run after the current frame and leaves ``session.part``, from which a later run continues to exactly
     the answers of an uninterrupted run. So does a frame that cannot be read; a run that is killed continues from the
     last ``session.part``, which is written every minute. A stream ends there instead. The folder is made with the first
@@ -73,14 +81,23 @@ class Tracking:
         folder: output folder.
         key: digest of everything that the answers depend on; a run with another key is not resumed.
         direction: see ``common.inference.playback.propagations``.
+        asked: see ``Session.ask``.
 
     Attributes:
         finished: whether everything was written.
     """
 
-    def __init__(self, method: Method, video: Video, folder: Path, key: str, direction: Direction = "forward") -> None:
+    def __init__(
+        self,
+        method: Method,
+        video: Video,
+        folder: Path,
+        key: str,
+        direction: Direction = "forward",
+        asked: Sequence[str] = (),
+    ) -> None:
         self.method, self.video, self.folder, self.key = method, video, folder, key
-        self.direction = direction
+        self.direction, self.asked = direction, asked
         self.finished = False
 
     def run(self, resume: bool = False) -> Iterator[int]:
@@ -111,7 +128,7 @@ class Tracking:
                     if start > before + len(propagation.frames):
                         continue
                     if number and start <= before:
-                        session = self.method.session(len(propagation.frames))
+                        session = self._session(len(propagation.frames))
                     begun = start > before
                     first = start - before if begun else 0
                     propagation = prompt_ahead(session, self.video, propagation, self.method.device, begun)
@@ -174,6 +191,20 @@ class Tracking:
             for answer in answers:
                 write_labels(answer, self._labels / f"{self.video.name(answer.frame)}.png")
                 lines.writelines(json.dumps(result) + "\n" for result in _results(answer))
+                if answer.logits is not None:
+                    self._write_logits(answer)
+
+    def _write_logits(self, answer: FrameMasks) -> None:
+        """Write the logits of a frame, in both directions next to those of the first."""
+        assert answer.logits is not None
+        path = self.folder / "logits" / f"{self.video.name(answer.frame)}.npz"
+        planes = zip(map(str, answer.targets), answer.logits.half().cpu().numpy(), strict=True)
+        arrays = dict(planes)
+        if self.direction == "both" and path.is_file():
+            with np.load(path) as before:
+                arrays |= dict(before)
+        with atomic_path(path) as part, part.open("wb") as file:
+            np.savez_compressed(file, **arrays)
 
     def _finish(self) -> None:
         """The files that are made of the whole."""
@@ -182,6 +213,8 @@ class Tracking:
             with lines.open(encoding="utf-8") as results:
                 ordered = sorted(results, key=lambda line: json.loads(line)["image_id"])
             write_text(lines, "".join(ordered))
+        if self.direction == "both" and len(set(first_frames(self.video).values())) > 1:
+            self._join(lines)
         write_text(self.folder / "occurrences.json", json.dumps(_occurrences(lines)) + "\n")
         with atomic_path(self.folder / RESULT) as part, part.open("w", encoding="utf-8") as file:
             file.write("[")
@@ -200,6 +233,27 @@ class Tracking:
         lines.unlink()
         (self.folder / STATE).unlink(missing_ok=True)
 
+    def _join(self, lines: Path) -> None:
+        """Join the answers of both directions where there are such for one frame, see ``playback.settle``."""
+        first = first_frames(self.video)
+        with lines.open(encoding="utf-8") as results, atomic_path(lines) as part, part.open("w") as file:
+            for frame, group in groupby(map(json.loads, results), key=lambda result: result["image_id"]):
+                by_target: dict[int, dict[str, Any]] = {}
+                for result in group:
+                    by_target.setdefault(result["track_id"], result)  # of the forward direction, which came first
+                rows = [by_target[target] for target in sorted(by_target)]
+                masks = rle_decode([row["segmentation"] for row in rows])
+                answer = FrameMasks(frame, tuple(sorted(by_target)), masks, torch.ones(len(rows)))
+                if "overlap" not in self.asked:
+                    answer = settle(answer, first)
+                write_labels(answer, self._labels / f"{self.video.name(frame)}.png")
+                encoded = zip(rows, rle_encode(answer.masks), answer.masks.flatten(1).any(1).tolist(), strict=True)
+                file.writelines(
+                    json.dumps(row | {"segmentation": rle}) + "\n"
+                    for row, rle, some in encoded
+                    if some or "candidates" in row
+                )
+
     @property
     def _labels(self) -> Path:
         return self.folder / "masks"
@@ -211,7 +265,12 @@ class Tracking:
             stopped = (self.folder / STATE).is_file()
             what = "a stopped run; continue it with --resume" if stopped else "files already"
             raise InputError(f"{self.folder}: there is {what}; or give another --output, or remove it")
-        return self.method.session(length)
+        return self._session(length)
+
+    def _session(self, length: int | None) -> Session:
+        session = self.method.session(length)
+        session.ask(*self.asked)
+        return session
 
     def _save(self, session: Session, taken: int) -> None:
         state = {"key": self.key, "taken": taken, "written": (self.folder / LINES).stat().st_size, "session": session}
@@ -237,6 +296,8 @@ def _occurrences(lines: Path) -> dict[int, list[tuple[int, int]]]:
     with lines.open(encoding="utf-8") as results:
         for line in results:
             result = json.loads(line)
+            if "candidates" in result and not rle_decode([result["segmentation"]]).any():
+                continue
             shown[result["track_id"]].add(result["image_id"])
     return {target: occurrences([t in at for t in range(max(at) + 1)]) for target, at in sorted(shown.items())}
 
@@ -246,14 +307,21 @@ def _results(answer: FrameMasks) -> Iterator[dict[str, Any]]:
     some = answer.masks.flatten(1).any(1).tolist()
     rows = zip(answer.targets, categories, answer.scores.tolist(), rle_encode(answer.masks), some, strict=True)
     for target, category, score, rle, visible in rows:
-        if visible:
-            yield {
-                "image_id": answer.frame,
-                "category_id": category + 1,
-                "track_id": target,
-                "segmentation": rle,
-                "score": round(score, 4),
-            }
+        result = {
+            "image_id": answer.frame,
+            "category_id": category + 1,
+            "track_id": target,
+            "segmentation": rle,
+            "score": round(score, 4),
+        }
+        offered = (answer.candidates or {}).get(target)
+        if offered is not None:
+            result["candidates"] = [
+                {"segmentation": mask, "predicted_iou": round(iou, 4)}
+                for mask, iou in zip(rle_encode(offered.masks), offered.ious.tolist(), strict=True)
+            ]
+        if visible or offered is not None:
+            yield result
 
 
 class _Pickler(pickle.Pickler):

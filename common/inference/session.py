@@ -18,6 +18,8 @@ from common.video import FrameMasks, Prompt
 Frame = Tensor | NDArray[np.uint8] | Image
 """A frame uint8 RGB (H, W, 3) as a user has it: a tensor on any device, a numpy array or a PIL image."""
 
+ASKED = {"overlap": "overlapping masks", "keep_logits": "logits", "keep_candidates": "candidate masks"}
+
 
 class Session(ABC):
     """Inference on one video, frame by frame.
@@ -31,10 +33,10 @@ class Session(ABC):
         outside_kinds: prompts accepted on an image from outside the video.
         correction_kinds: prompts accepted by ``correct``.
         ahead_kinds: prompts accepted by ``prompt_ahead``.
-        overlap: whether masks may overlap; otherwise a pixel belongs to one target. May be set before the first frame
-            where the method can tell; ``reset`` keeps it.
-        keep_logits: whether answers have ``FrameMasks.logits``, where the method can give them.
-        keep_candidates: whether answers have ``FrameMasks.candidates``, where the method can give them.
+        settable: which of the next three may be set before the first frame; ``reset`` keeps them.
+        overlap: whether masks may overlap; otherwise a pixel belongs to one target.
+        keep_logits: whether answers have ``FrameMasks.logits``.
+        keep_candidates: whether answers have ``FrameMasks.candidates``.
         frame: index of the last frame taken, -1 before the first.
         size: (H, W) of the video, None before the first frame.
     """
@@ -43,11 +45,26 @@ class Session(ABC):
     outside_kinds: tuple[str, ...] = ()
     correction_kinds: tuple[str, ...] = ()
     ahead_kinds: tuple[str, ...] = ()
+    settable: tuple[str, ...] = ()
     overlap: bool = False
     keep_logits: bool = False
     keep_candidates: bool = False
     frame: int
     size: tuple[int, int] | None
+
+    def ask(self, *names: str) -> None:
+        """Set ``overlap``, ``keep_logits`` or ``keep_candidates`` before the first frame.
+
+        Args:
+            names: of these attributes.
+
+        Raises:
+            InputError: the method does not have it.
+        """
+        for name in names:
+            if name not in self.settable and not getattr(self, name):
+                raise InputError(f"{self._name} gives no {ASKED[name]}; do not ask for them")
+            setattr(self, name, True)
 
     @abstractmethod
     def step(self, frame: Frame, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:

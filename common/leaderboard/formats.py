@@ -34,8 +34,15 @@ def csv_text(grids: Sequence[Grid]) -> str:
             for (place, number), cell in zip(grid.heads, row.cells, strict=True):
                 if cell.text:
                     label = [grid.title, row.method, row.weights, row.published]
-                    lines.writerow([*label, place, number, cell.text, " ".join(cell.records)])
+                    words = [*label, place, number, cell.text, " ".join(cell.records)]
+                    lines.writerow([_inert(word) if isinstance(word, str) else word for word in words])
     return file.getvalue()
+
+
+def _inert(word: str) -> str:
+    """Return a cell that no spreadsheet takes for a formula: an apostrophe precedes what could begin one."""
+    number = word.lstrip("+-").replace(".", "", 1).isdigit()
+    return f"'{word}" if word.startswith(("=", "+", "-", "@", "\t", "\r")) and not number else word
 
 
 def latex(grids: Sequence[Grid]) -> str:

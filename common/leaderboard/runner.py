@@ -27,7 +27,7 @@ import yaml
 
 from common.configs import load_config, split_row
 from common.errors import InputError
-from common.files import digest, write_text
+from common.files import digest, only_one, write_text
 from common.records.record import FILE
 
 CLI = Path(__file__).resolve().parents[2] / "cli.py"
@@ -78,15 +78,16 @@ class Step:
         """Run the command if it is not done; its output goes to ``<folder>/<verb>.log``.
 
         Raises:
-            InputError: the command failed; names the log.
+            InputError: the command failed, which names the log, or another process works in the folder.
         """
         if self.done:
             return
         print(f"{self.verb} {self.folder}", file=sys.stderr, flush=True)
         self.folder.mkdir(parents=True, exist_ok=True)
         log = self.folder / f"{self.verb}.log"
-        with log.open("w", encoding="utf-8") as file:
-            process = subprocess.run(self.command(), stdout=file, stderr=subprocess.STDOUT)
+        with only_one(self.folder) as lock, log.open("a", encoding="utf-8") as file:
+            # the command holds the lock too, in case that it outlives this process
+            process = subprocess.run(self.command(), stdout=file, stderr=subprocess.STDOUT, pass_fds=(lock,))
         if process.returncode:
             output = log.read_text(encoding="utf-8").strip() or "no output"
             raise InputError(f"{self.folder}: {self.verb} failed ({output.splitlines()[-1][:200]}); see {log}")

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from common.nn.transfer import to_device
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 """Mean of ImageNet's RGB channels, images in [0, 1]."""
@@ -25,8 +28,10 @@ def normalise(image: Tensor) -> Tensor:
     Returns:
         The same shape and dtype.
     """
-    mean, std = (image.new_tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
-    return (image - mean) / std
+    constants = torch.tensor([IMAGENET_MEAN, IMAGENET_STD], dtype=image.dtype)
+    mean, std = to_device(constants, image.device).view(2, 3, 1, 1)
+    out: Tensor = (image - mean) / std
+    return out
 
 
 def resize_frame(frame: Tensor, size: tuple[int, int]) -> Tensor:

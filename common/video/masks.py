@@ -140,6 +140,22 @@ def labels_from_masks(masks: Tensor, targets: Sequence[int]) -> Tensor:
     return labels
 
 
+def without_overlap(masks: Tensor) -> Tensor:
+    """Assign each pixel of overlapping masks to the smallest of them, the first of equals, so that none nested is lost.
+
+    Args:
+        masks: bool (N, H, W).
+
+    Returns:
+        bool (N, H, W), disjoint.
+    """
+    if len(masks) < 2:
+        return masks
+    order = masks.flatten(1).sum(1).argsort(stable=True)
+    owner = order[masks[order].byte().argmax(0)]
+    return masks & (owner == torch.arange(len(masks), device=masks.device)[:, None, None])
+
+
 def unique_ids(label_map: Tensor) -> list[int]:
     """Return the ids in an integer label map, ascending, without 0.
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from common.errors import InputError
-from common.video.masks import VOID
+from common.video.masks import VOID, without_overlap
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,6 +245,20 @@ class FrameMasks:
             first = order.to(logits.device)[owned[order].argmax(0, keepdim=True)]
             masks &= first == torch.arange(len(targets), device=logits.device)[:, None, None]
         return cls(frame, targets, masks, scores)
+
+    def with_masks(self, masks: Mapping[int, Tensor], overlap: bool = False) -> FrameMasks:
+        """Replace the masks of targets by those that the user gives, with a score of 1.
+
+        Args:
+            masks: target -> bool (H, W), on any device; the targets are among those of the frame.
+            overlap: leave the other targets as they are; otherwise they lose the pixels of the given masks, and where
+                two given masks overlap, a pixel belongs to the smaller one.
+        """
+        rows = torch.tensor([self.targets.index(target) for target in masks], device=self.masks.device)
+        given = torch.stack(list(masks.values())).to(self.masks.device)
+        kept = self.masks if overlap else self.masks & ~given.any(0)
+        new = kept.index_copy(0, rows, given if overlap else without_overlap(given))
+        return replace(self, masks=new, scores=self.scores.index_fill(0, rows.to(self.scores.device), 1.0))
 
     def select(self, targets: tuple[int, ...]) -> Tensor:
         """Return the masks of given targets, bool (len(targets), H, W); a target without prediction is empty.

@@ -41,6 +41,7 @@ class Video:
         stuff: names of the stuff classes; a video has at most one target of each.
         categories: index in the vocabulary of each annotated target. Never passed to a method.
         expressions: referring expressions of each annotated target.
+        overlap: whether annotated masks may overlap; answers may then, too, where the method can give such.
     """
 
     id: str
@@ -56,6 +57,7 @@ class Video:
     stuff: tuple[str, ...] = ()
     categories: dict[int, int] = field(default_factory=dict)
     expressions: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    overlap: bool = False
 
     def __len__(self) -> int:
         """Return the number of frames.

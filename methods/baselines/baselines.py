@@ -83,7 +83,11 @@ class MostFrequentClass(VideoSegmenter):
 class CopySession(Session):
     """Session that returns the prompt masks on every frame."""
 
+    correction_kinds: tuple[str, ...] = ("mask",)
+    overlap = True
+
     def __init__(self) -> None:
+        self._answer: FrameMasks | None = None  # of the last frame
         self.reset()
 
     def step(self, frame: Frame, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
@@ -100,7 +104,23 @@ class CopySession(Session):
         targets = tuple(sorted(self.masks))
         masks = [self.masks[target] for target in targets]
         stacked = torch.stack(masks) if masks else torch.zeros((0, *size), dtype=torch.bool, device=frame.device)
-        return [FrameMasks(self.frame, targets, stacked, torch.ones(len(targets), device=frame.device))]
+        answer = FrameMasks(self.frame, targets, stacked, torch.ones(len(targets), device=frame.device))
+        self._answer = answer
+        return [answer]
+
+    def correct(self, prompts: Sequence[Prompt]) -> FrameMasks:
+        """Replace masks from the last frame on; see ``Session.correct``.
+
+        Raises:
+            InputError: see ``Session.check_correction``; the session is unchanged.
+        """
+        if not self.correction_kinds:
+            return super().correct(prompts)
+        self.check_correction(prompts, self.masks)
+        assert self._answer is not None
+        self.masks |= {prompt.target: self._mask(prompt).to(self._answer.masks.device) for prompt in prompts}
+        self._answer = self._answer.with_masks({p.target: p.mask for p in prompts if p.mask is not None}, overlap=True)
+        return self._answer
 
     def finish(self) -> list[FrameMasks]:
         """Return nothing, since every frame has been answered."""
@@ -121,6 +141,7 @@ class CopySession(Session):
     def reset(self) -> None:
         """Clear the masks, the frame size and the frame count."""
         self.masks: dict[int, Tensor] = {}
+        self._answer = None
         self.size = None
         self.frame = -1
 
@@ -134,6 +155,7 @@ class NothingSession(CopySession):
 
     names = 0  # number of names in the vocabulary
     kinds = outside_kinds = ("mask", "box", "points", "text", "vocabulary")
+    correction_kinds = ()
 
     def step(self, frame: Frame, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
         """Return empty masks of all targets up to this frame.
@@ -176,6 +198,7 @@ class WholeSession(CopySession):
     """
 
     kinds = outside_kinds = ("mask", "box", "points", "text", "vocabulary")
+    correction_kinds = ()
 
     def __init__(self, category: str | None = None) -> None:
         self.category = category

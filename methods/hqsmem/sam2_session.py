@@ -12,7 +12,7 @@ from torch import Tensor
 from common.inference.session import Frame, check_tracked
 from common.nn.memory_policy import MemoryPolicy
 from common.nn.sam2 import SAM2, Bank, Candidates, FrameFeatures
-from common.nn.sam2.session import SAM2Session
+from common.nn.sam2.session import ReadFrame, SAM2Session
 from common.video import FrameMasks, Prompt
 
 PROMPTED_SLOT, OLDEST_SLOT = 6, 5  # rows of SAM 2's temporal table: of prompted frames, of the oldest tracked one
@@ -74,6 +74,7 @@ class SAM2SMemSession(SAM2Session):
     """
 
     outside_kinds = ()
+    correction_kinds = ("mask", "box", "points")
 
     def __init__(self, network: SAM2, policy: MemoryPolicy, gap: int = 5) -> None:
         self.policy, self.gap = policy, gap
@@ -83,6 +84,8 @@ class SAM2SMemSession(SAM2Session):
         """Return to the state of a new session."""
         super().reset()
         self.targets: dict[int, TargetMemory] = {}
+        self._last: ReadFrame | None = None
+        self._answers: dict[int, TargetPrediction] = {}  # of the last frame
 
     @torch.inference_mode()
     def step(self, frame: Frame, prompts: Sequence[Prompt] = ()) -> list[FrameMasks]:
@@ -98,19 +101,53 @@ class SAM2SMemSession(SAM2Session):
         frame, self.size = self.check(frame, prompts)
         self.frame += 1
         prompt_of = {prompt.target: prompt for prompt in prompts}
+        self._last, self._answers = None, {}
         if self.targets or prompt_of:
-            features = self._encode(frame)
+            self._last = ReadFrame(features := self._encode(frame))
             rest = [target for target in self.targets if target not in prompt_of]
             if rest:
                 banks = [self._bank(self.targets[target]) for target in rest]
-                predictions = self.sam2.decode(self.sam2.read_many(features, banks), features).best()
+                embedding = self.sam2.read_many(features, banks)
+                predictions = self.sam2.decode(embedding, features).best()
                 for row, target in enumerate(rest):
+                    self._last.embeddings[target] = embedding[row : row + 1].clone()
                     prediction = predictions.rows(torch.tensor([row], device=frame.device))
                     self._update(features, target, prediction, False)
             for target, prompt in prompt_of.items():
-                self._update(features, target, self._prompt_prediction(features, prompt), True)
+                decoded = self._decode_prompt(features, prompt)
+                self._note(prompt, decoded)
+                if prompt.mask is None:
+                    self._last.points[target] = self._points(prompt)
+                self._update(features, target, self._clean(decoded.best()), True)
         self._pending[self.frame] = tuple(sorted(self.targets))
         return self._pop_final()
+
+    @torch.inference_mode()
+    def correct(self, prompts: Sequence[Prompt]) -> FrameMasks:
+        """Correct the answer for the last frame; see ``Session.correct`` and ``SAM2Session._decode_correction``.
+
+        The corrected frame stays a tracked one where it was: the policy may remove it. One that was not stored is
+        offered to the memory.
+
+        Raises:
+            InputError: see ``Session.check_correction``; the session is unchanged.
+        """
+        last = self._last
+        self.check_correction(prompts, [target for target in self._answers if target in self.targets])
+        assert last is not None
+        for prompt in prompts:
+            memory = self.targets[prompt.target]
+            assert memory.last is not None
+            decoded = self._decode_correction(last, prompt, self._answers[prompt.target].logits[None])
+            self._note(prompt, decoded)
+            answer = self._clean(decoded.best())
+            self._answers[prompt.target] = TargetPrediction(answer.visible_logits[0], answer.score.item())
+            memory.last.memory = self.sam2.encode_memory(last.features, answer).bfloat16()
+            memory.last.pointer = answer.pointers[:, 0]
+            if memory.last not in memory.stored:
+                self._offer(memory, memory.last)
+        targets = tuple(sorted(self._answers))
+        return self._masks(self.frame, targets, [self._answers[target] for target in targets])
 
     def finish(self) -> list[FrameMasks]:
         """Return nothing: every frame has been answered."""
@@ -141,7 +178,8 @@ class SAM2SMemSession(SAM2Session):
 
     def _update(self, features: FrameFeatures, target: int, prediction: Candidates, prompted: bool) -> None:
         """Answer a target on the frame, and offer the frame to its memory."""
-        self._final[self.frame][target] = TargetPrediction(prediction.visible_logits[0], prediction.score.item())
+        self._answers[target] = TargetPrediction(prediction.visible_logits[0], prediction.score.item())
+        self._final[self.frame][target] = self._answers[target]
         memory = self.targets.setdefault(target, TargetMemory())
         memory_map = self.sam2.encode_memory(features, prediction).bfloat16()
         descriptor = F.normalize(features.embedding[0].float().flatten(0, -2).mean(0), dim=0)

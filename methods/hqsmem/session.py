@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from common.inference.session import Frame, Session, module_device
+from common.inference.session import Frame, Session, check_tracked, module_device
 from common.video import FrameMasks, Prompt
+from common.video.masks import without_overlap
 from methods.hqsmem.refinement.dino import DINO
 from methods.hqsmem.refinement.gate import Refiner, label_map
 from methods.hqsmem.tracker import Tracker
@@ -18,11 +20,53 @@ from methods.hqsmem.tracker import Tracker
 Feature = Literal["lstt_kv", "encoder", "dino"]
 
 
+@dataclass
+class LastFrame:
+    """The last frame, not yet written to memory.
+
+    Attributes:
+        masks: bool (N, H, W), which may overlap.
+        prob: float (N, H, W) of the base tracker; above 1 in given masks.
+        targets: N ids, those of the tracker and then the new ones.
+        new_targets: annotated on this frame for the first time.
+        tokens: DINO's, where the memory needs them.
+        given: the user's masks bool (H, W), by target.
+        dropped: targets to be dropped after it.
+    """
+
+    masks: Tensor
+    prob: Tensor
+    targets: tuple[int, ...]
+    new_targets: tuple[int, ...]
+    tokens: Tensor | None
+    given: dict[int, Tensor] = field(default_factory=dict)
+    dropped: list[int] = field(default_factory=list)
+
+    @property
+    def labels(self) -> Tensor:
+        """The target of each pixel, int (H, W), 0 the background."""
+        return label_map(self.masks, self.prob, self.targets)
+
+    def give(self, masks: Mapping[int, Tensor]) -> None:
+        """Overwrite masks of targets by the user's; a pixel of two given masks belongs to the smaller one.
+
+        Args:
+            masks: target -> bool (H, W).
+        """
+        self.given |= masks
+        owned = without_overlap(torch.stack(list(self.given.values())))
+        for (target, mask), own in zip(self.given.items(), owned, strict=True):
+            row = self.targets.index(target)
+            # Above any probability, so that annotated masks win every contested pixel.
+            self.masks[row], self.prob[row] = mask, mask * 2.0 + own
+
+
 class HQSMemSession(Session):
     """Inference on one video. Targets are given by masks, at any frame, and can be dropped.
 
     A frame is predicted, its masks are refined, and the result is both answered and written to memory (eq. 1, 8 to 10).
-    A further mask of a followed target replaces its prediction on that frame, in the answer and in memory.
+    A further mask of a followed target replaces its prediction on that frame, in the answer and in memory. The frame is
+    written when the next one comes, so that it can be corrected until then.
 
     Args:
         tracker: the base tracker, with its memory and policy.
@@ -37,6 +81,9 @@ class HQSMemSession(Session):
     Raises:
         ValueError: ``feature="dino"`` without ``dino``.
     """
+
+    correction_kinds = ("mask",)
+    settable = ("overlap",)
 
     def __init__(
         self,
@@ -55,6 +102,7 @@ class HQSMemSession(Session):
         """Return to the state of a new session."""
         self.frame = -1
         self.size: tuple[int, int] | None = None
+        self._last: LastFrame | None = None
         self.tracker.reset()
 
     @property
@@ -76,6 +124,7 @@ class HQSMemSession(Session):
         """
         frame, size = self.check(frame, prompts)
         self.size = size
+        self._write_last()
         self.frame += 1
         prompt_masks = {p.target: p.mask.to(frame.device) for p in prompts if p.mask is not None}
         new_targets = tuple(sorted(prompt_masks.keys() - set(self.tracker.targets)))
@@ -89,17 +138,25 @@ class HQSMemSession(Session):
         if self.refiner is not None and old_targets:
             rows = [row for row, target in enumerate(old_targets) if target not in prompt_masks]
             masks[rows] = self.refiner(frame, masks[rows], tokens).masks
-        # New targets get rows of zeros, which their annotated masks fill below.
-        targets = (*old_targets, *new_targets)
+        # New targets get rows of zeros, which their annotated masks fill.
         prob = F.pad(prob[1:], (0, 0, 0, 0, 0, len(new_targets)))
         masks = F.pad(masks, (0, 0, 0, 0, 0, len(new_targets)))
-        for target, mask in prompt_masks.items():
-            row = targets.index(target)
-            # A value above any probability, so that annotated masks win every contested pixel.
-            masks[row], prob[row] = mask, mask * 2.0
-        labels = label_map(masks, prob, targets)
-        self.tracker.write(labels, new_targets, self._descriptors(labels, targets, tokens, bool(new_targets)))
-        return [self._answer(masks, prob, labels, targets)]
+        self._last = LastFrame(masks, prob, (*old_targets, *new_targets), new_targets, tokens)
+        if prompt_masks:
+            self._last.give(prompt_masks)
+        return [self._answer(self._last)]
+
+    @torch.inference_mode()
+    def correct(self, prompts: Sequence[Prompt]) -> FrameMasks:
+        """Replace masks of the last frame, in the answer and in memory; see ``Session.correct``.
+
+        Raises:
+            InputError: see ``Session.check_correction``; the session is unchanged.
+        """
+        self.check_correction(prompts, self._targets)
+        assert self._last is not None
+        self._last.give({p.target: p.mask.to(self._last.masks.device) for p in prompts if p.mask is not None})
+        return self._answer(self._last)
 
     def finish(self) -> list[FrameMasks]:
         """Return nothing: every frame has been answered."""
@@ -111,15 +168,34 @@ class HQSMemSession(Session):
         Raises:
             InputError: the target is not tracked.
         """
-        self.tracker.drop(target)
+        check_tracked(target, self._targets)
+        assert self._last is not None
+        self._last.dropped.append(target)
 
-    def _answer(self, masks: Tensor, prob: Tensor, labels: Tensor, targets: tuple[int, ...]) -> FrameMasks:
+    @property
+    def _targets(self) -> tuple[int, ...]:
+        """Ids of the targets of the last frame that have not been dropped."""
+        last = self._last
+        return () if last is None else tuple(target for target in last.targets if target not in last.dropped)
+
+    def _write_last(self) -> None:
+        """Write the last frame to memory, then drop the targets that were dropped after it."""
+        last, self._last = self._last, None
+        if last is None:
+            return
+        labels = last.labels
+        descriptors = self._descriptors(labels, last.targets, last.tokens, bool(last.new_targets))
+        self.tracker.write(labels, last.new_targets, descriptors)
+        for target in last.dropped:
+            self.tracker.drop(target)
+
+    def _answer(self, last: LastFrame) -> FrameMasks:
         """Sort targets by id; the score is the largest probability that the base tracker predicts for a target."""
-        order = sorted(range(len(targets)), key=targets.__getitem__)
-        ids = tuple(targets[row] for row in order)
-        exclusive = labels == torch.tensor(ids, device=labels.device)[:, None, None]
-        answer = masks[order] if self.overlap else exclusive
-        return FrameMasks(self.frame, ids, answer, prob[order].amax((1, 2)).clamp(max=1).float())
+        order = sorted(range(len(last.targets)), key=last.targets.__getitem__)
+        ids = tuple(last.targets[row] for row in order)
+        exclusive = last.labels == torch.tensor(ids, device=last.masks.device)[:, None, None]
+        answer = last.masks[order] if self.overlap else exclusive
+        return FrameMasks(self.frame, ids, answer, last.prob[order].amax((1, 2)).clamp(max=1).float())
 
     def _dino_tokens(self, frame: Tensor, is_reference: bool) -> Tensor | None:
         """Encode the frame where memory needs DINO's tokens on it; the refiner then reuses them."""

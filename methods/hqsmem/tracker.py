@@ -12,6 +12,7 @@ from torch import Tensor
 from common.errors import InputError
 from common.inference.session import check_tracked
 from common.nn.memory_policy import MemoryPolicy
+from common.nn.timing import part
 from methods.hqsmem.deaot.network import DeAOT, Features, Outputs
 from methods.hqsmem.deaot.propagation import LayerMemory
 from methods.hqsmem.memory import FRAME, MemoryBank
@@ -87,6 +88,7 @@ class Engine:
         """Return whether writing this frame offers it to the bank."""
         return isinstance(self.settings.gap, int) and frame - self.last_write >= self.settings.gap
 
+    @part("write memory")
     def _store(
         self,
         memory: list[LayerMemory],

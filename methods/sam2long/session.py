@@ -12,7 +12,7 @@ from common.errors import InputError
 from common.inference.session import Frame, check_tracked
 from common.nn.sam2 import SAM2, Candidates, FrameFeatures
 from common.nn.sam2.postprocess import PLAIN, PostProcessing
-from common.nn.sam2.session import SAM2Session
+from common.nn.sam2.session import ReadFrame, SAM2Session
 from common.nn.sam2.types import CLEARED, MAX_POINTERS
 from common.nn.transfer import to_device, to_host
 from common.video import FrameMasks, Prompt
@@ -53,19 +53,13 @@ class AheadPrompt:
 
 
 @dataclass
-class LastFrame:
-    """What corrections of the last frame need.
+class LastFrame(ReadFrame):
+    """What corrections of the last frame need; the embeddings are those of the best pathways.
 
     Attributes:
-        features: of the frame.
-        embeddings: by tracked target, the features conditioned on the memory of its best pathway, (1, C, h, w).
-        points: by target, the points that it has been given on the frame, (1, P, 2), with labels (1, P).
         answers: the leaf of the best pathway of every target on the frame.
     """
 
-    features: FrameFeatures
-    embeddings: dict[int, Tensor] = field(default_factory=dict)
-    points: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     answers: dict[int, Node] = field(default_factory=dict)
 
 
@@ -147,10 +141,8 @@ class SAM2LongSession(SAM2Session):
     def correct(self, prompts: Sequence[Prompt]) -> FrameMasks:
         """Correct the answer for the last frame; see ``Session.correct``.
 
-        As in the ``sam2`` package: points are added to the earlier points of the target on this frame and decoded with
-        the memory that the frame was read with, none on a frame where the target was prompted; a box takes the place of
-        earlier points. The earlier logits are fed back, clamped to +-32. A mask is the answer. With several pathways
-        the memory and the logits are those of the best one, and the answer is that of all.
+        As in the ``sam2`` package, see ``_decode_correction``. With several pathways the memory and the logits are
+        those of the best one, and the answer is that of all.
 
         Raises:
             InputError: see ``Session.check_correction``; the session is unchanged.
@@ -320,24 +312,11 @@ class SAM2LongSession(SAM2Session):
 
     def _correct(self, last: LastFrame, prompt: Prompt) -> None:
         """Correct a target on the last frame."""
-        target, features = prompt.target, last.features
-        tree = self.trees[target]
-        if prompt.mask is not None:
-            last.points.pop(target, None)
-            decoded = self._decode_prompt(features, prompt)
-        else:
-            points, labels = self._points(prompt)
-            if prompt.box is None and target in last.points:
-                before = last.points[target]
-                points, labels = torch.cat([before[0], points], 1), torch.cat([before[1], labels], 1)
-            embedding = last.embeddings.get(target)
-            if embedding is None:
-                embedding = self.sam2.without_memory(features)
-            decoded = self._decode_points(embedding, features, points, labels, tree.pathways[0].node.logits)
-            last.points[target] = points, labels
+        tree = self.trees[prompt.target]
+        decoded = self._decode_correction(last, prompt, tree.pathways[0].node.logits)
         answer = self._clean(decoded.best())
         self._note(prompt, decoded)
-        memory = self._encode_memory(features, answer, prompted=True)
+        memory = self._encode_memory(last.features, answer, prompted=True)
         tree.correct(self.frame, answer, memory, self.options.corrections_as_prompts)
         if self.options.clear_around_input:
             tree.forget_around(self.frame, CLEARED)

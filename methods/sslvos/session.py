@@ -10,7 +10,9 @@ from torch import Tensor
 
 from common.errors import InputError
 from common.inference.session import Frame, Session, check_tracked, module_device
+from common.nn.transfer import to_device
 from common.video import FrameMasks, Prompt
+from common.video.masks import without_overlap
 from methods.sslvos.cutie.core import SSLVOSNetwork
 from methods.sslvos.settings import MemorySettings
 from methods.sslvos.tracker import Tracker
@@ -49,6 +51,8 @@ class SSLVOSSession(Session):
         settings: how the video is processed.
     """
 
+    correction_kinds = ("mask",)
+
     def __init__(self, core: SSLVOSNetwork, settings: SessionSettings | None = None) -> None:
         settings = settings or SessionSettings()
         self.trackers = [Tracker(core, settings.memory, side, settings.flip) for side in settings.sides]
@@ -58,6 +62,8 @@ class SSLVOSSession(Session):
         """Forget everything: the session is as new."""
         self.frame = -1
         self.size: tuple[int, int] | None = None
+        self._answer: FrameMasks | None = None  # of the last frame, without corrections
+        self._corrections: dict[int, Tensor] = {}  # of the last frame, target -> mask
         for tracker in self.trackers:
             tracker.reset()
 
@@ -77,12 +83,29 @@ class SSLVOSSession(Session):
         frame, size = self.check(frame, prompts)
         self.size = size
         self.frame += 1
+        self._corrections = {}
         prompt_masks = {p.target: p.mask for p in sorted(prompts, key=lambda p: p.target) if p.mask is not None}
         if not prompt_masks and not self.trackers[0].targets:
-            return [FrameMasks(self.frame, (), frame.new_zeros(0, *size, dtype=torch.bool), torch.zeros(0))]
+            self._answer = FrameMasks(self.frame, (), frame.new_zeros(0, *size, dtype=torch.bool), torch.zeros(0))
+            return [self._answer]
         probs = [tracker.step(frame, prompt_masks) for tracker in self.trackers]
         prob = probs[0] if len(probs) == 1 else torch.stack(probs).mean(0)
-        return [self._to_masks(prob, {target: mask.to(frame.device) for target, mask in prompt_masks.items()})]
+        self._answer = self._to_masks(prob, {target: mask.to(frame.device) for target, mask in prompt_masks.items()})
+        return [self._answer]
+
+    @torch.inference_mode()
+    def correct(self, prompts: Sequence[Prompt]) -> FrameMasks:
+        """Replace masks of the last frame; see ``Session.correct``. The frame is memorised with them.
+
+        Raises:
+            InputError: see ``Session.check_correction``; the session is unchanged.
+        """
+        self.check_correction(prompts, self.trackers[0].targets)
+        assert self._answer is not None
+        self._corrections |= {prompt.target: prompt.mask for prompt in prompts if prompt.mask is not None}
+        for tracker in self.trackers:
+            tracker.correct(self._corrections)
+        return self._answer.with_masks(self._corrections)
 
     def finish(self) -> list[FrameMasks]:
         """Return nothing: every frame has been answered."""
@@ -110,9 +133,9 @@ class SSLVOSSession(Session):
         """
         targets = self.trackers[0].targets
         if prompt_masks:
-            rows = torch.tensor([targets.index(target) + 1 for target in prompt_masks], device=prob.device)
-            masks = torch.stack(list(prompt_masks.values()))
+            rows = to_device([targets.index(target) + 1 for target in prompt_masks], prob.device)
+            masks = without_overlap(torch.stack(list(prompt_masks.values())))
             prob = torch.where(masks.any(0), 0.0, prob).index_copy(0, rows, masks.to(prob.dtype))
-        row = torch.tensor([targets.index(target) + 1 for target in sorted(targets)], device=prob.device)
+        row = to_device([targets.index(target) + 1 for target in sorted(targets)], prob.device)
         masks = prob.argmax(0) == row[:, None, None]
         return FrameMasks(self.frame, tuple(sorted(targets)), masks, prob[row].amax((1, 2)).float())

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from common.nn.aggregate import soft_aggregate
 from common.nn.preprocessing import crop_padding, pad_to_multiple, resize_frame, resize_logits, resize_mask
+from common.nn.timing import part
+from common.nn.transfer import to_device
 from methods.sslvos.cutie.core import FrameFeatures, SSLVOSNetwork
 from methods.sslvos.memory import TokenBank
 from methods.sslvos.settings import MemorySettings
@@ -45,10 +47,35 @@ class Group:
     count: int
 
 
+@dataclass
+class LastFrame:
+    """The last frame, which is written to memory when the next one comes, so that it can be corrected until then.
+
+    Attributes:
+        features: of the frame.
+        predicted: (N + 1, h, w) at the padded size, background first, without those that joined on the frame; (1, h, w)
+            where nothing was predicted, since all targets are prompted.
+        prob: the same with the masks that are given.
+        size: (h, w) without padding.
+        given: target -> mask bool (H, W).
+        joined: number of targets that joined on it, the last rows.
+        dropped: targets to be forgotten after it.
+    """
+
+    features: FrameFeatures
+    predicted: Tensor
+    prob: Tensor
+    size: tuple[int, int]
+    given: dict[int, Tensor]
+    joined: int
+    dropped: list[int] = field(default_factory=list)
+
+
 class Tracker:
     """Frames in, probabilities out, for all targets in the order in which they joined.
 
-    Memory is the banks, and a sensory map and an object memory for each target: bounded for any length of the video.
+    Memory is the banks, a sensory map and an object memory for each target, and the features of the last frame: bounded
+    for any length of the video.
 
     Args:
         core: the network, in eval mode.
@@ -68,11 +95,17 @@ class Tracker:
 
     def reset(self) -> None:
         """Forget all targets."""
-        self.targets: list[int] = []
+        self._joined: list[int] = []
+        self._last: LastFrame | None = None
         self.groups: list[Group] = []
         self.frames_since_memory = 0
         # of all targets, with a batch of 1, or of 2 with mirror images; see SSLVOSNetwork.attend for shapes
         self.sensory = self.object_memory = self.last_masks = torch.empty(0)
+
+    @property
+    def targets(self) -> list[int]:
+        """Ids of the tracked targets, in the order in which they joined."""
+        return [target for target in self._joined if self._last is None or target not in self._last.dropped]
 
     def step(self, frame: Tensor, prompt_masks: Mapping[int, Tensor]) -> Tensor:
         """Track the targets on the next frame.
@@ -85,31 +118,53 @@ class Tracker:
         Returns:
             Probabilities float32 (N + 1, H, W), background first, new targets last.
         """
+        self._write_last()
         self.frames_since_memory += 1
         full, multiple = (frame.shape[0], frame.shape[1]), self.core.encoder.multiple
         size = inner_size(full, self.short_side)
         image = pad_to_multiple(resize_frame(frame, size), multiple)
         features = self.core.encode(torch.cat([image, image.flip(-1)]) if self.flip else image)
-        tracked = len(self.targets)
-        prob = torch.empty(0, *image.shape[-2:], device=image.device)
-        if tracked and not prompt_masks.keys() >= set(self.targets):
-            prob = self._predict(features)
-        if prompt_masks:
-            resized = [resize_mask(mask.to(frame.device), size) for mask in prompt_masks.values()]
-            masks = pad_to_multiple(torch.stack(resized).float(), multiple)
-            prob = self._insert_prompts(prob[1:], list(prompt_masks), masks)
-        self._update_memory(features, prob, bool(prompt_masks), tracked)
+        tracked = len(self._joined)
+        predicted = torch.empty(1, *image.shape[-2:], device=image.device)
+        if tracked and not prompt_masks.keys() >= set(self._joined):
+            predicted = self._predict(features)
+        self._joined += [target for target in prompt_masks if target not in self._joined]
+        prob = self._insert_prompts(predicted[1:], prompt_masks, size) if prompt_masks else predicted
+        self._last = LastFrame(features, predicted, prob, size, dict(prompt_masks), len(self._joined) - tracked)
         prob = crop_padding(prob, size, multiple)
         return prob if size == full else resize_logits(prob[None], full)[0]
 
+    def correct(self, prompt_masks: Mapping[int, Tensor]) -> None:
+        """Overwrite masks of the last frame, which is memorised then as a prompted one.
+
+        Args:
+            prompt_masks: target -> mask bool (H, W), of targets on the frame.
+        """
+        last = self._last
+        assert last is not None
+        last.given |= prompt_masks
+        last.prob = self._insert_prompts(last.predicted[1:], last.given, last.size)
+
     def drop(self, target: int) -> None:
-        """Forget a target."""
-        row = self.targets.index(target)
-        remaining = [i for i in range(len(self.targets)) if i != row]
-        if not remaining:
+        """Forget a target, once the last frame is written."""
+        assert self._last is not None
+        self._last.dropped.append(target)
+        if not self.targets:
             self.reset()
+
+    def _write_last(self) -> None:
+        """Write the last frame to memory, and forget the targets that were dropped after it."""
+        last, self._last = self._last, None
+        if last is None:
             return
-        del self.targets[row]
+        self._update_memory(last.features, last.prob, bool(last.given), len(self._joined) - last.joined)
+        for target in last.dropped:
+            self._remove(target)
+
+    def _remove(self, target: int) -> None:
+        row = self._joined.index(target)
+        remaining = [i for i in range(len(self._joined)) if i != row]
+        del self._joined[row]
         self.sensory, self.object_memory, self.last_masks = (
             state[:, remaining] for state in (self.sensory, self.object_memory, self.last_masks)
         )
@@ -121,6 +176,7 @@ class Tracker:
             row -= group.count
         self.groups = [group for group in self.groups if group.count]
 
+    @part("read memory")
     def _predict(self, features: FrameFeatures) -> Tensor:
         """Predict probabilities (N + 1, H, W) of the tracked targets from memory.
 
@@ -137,26 +193,26 @@ class Tracker:
         prob = logits.softmax(1)
         return (prob[0] + prob[1].flip(-1)) / 2 if self.flip else prob[0]
 
-    def _insert_prompts(self, prob: Tensor, prompted: list[int], masks: Tensor) -> Tensor:
+    def _insert_prompts(self, prob: Tensor, prompt_masks: Mapping[int, Tensor], size: tuple[int, int]) -> Tensor:
         """Overwrite predicted masks by prompt masks; a pixel of a prompt mask belongs to no other target.
 
         Args:
-            prob: predicted (N, H, W) without background; (0, H, W) where nothing was predicted, since all tracked
-                targets are prompted.
-            prompted: the M prompted targets; new ones join.
-            masks: float (M, H, W) in {0, 1}.
+            prob: predicted (N, h, w) at the padded size, without background and without new targets; (0, h, w) where
+                nothing was predicted.
+            prompt_masks: target -> mask bool (H, W), of M prompted targets.
+            size: (h, w) without padding.
 
         Returns:
-            Probabilities (N' + 1, H, W), background first.
+            Probabilities (N' + 1, h, w), background first.
         """
-        if not len(prob):
-            prob = masks.new_zeros(len(self.targets), *masks.shape[-2:])
+        resized = torch.stack([resize_mask(mask.to(prob.device), size) for mask in prompt_masks.values()])
+        masks = pad_to_multiple(resized.float(), self.core.encoder.multiple)
         prob = prob * (1 - masks.amax(0))
-        self.targets += [target for target in prompted if target not in self.targets]
-        rows = torch.tensor([self.targets.index(target) for target in prompted], device=masks.device)
-        prob = torch.cat([prob, prob.new_zeros(len(self.targets) - len(prob), *prob.shape[1:])])
+        rows = to_device([self._joined.index(target) for target in prompt_masks], masks.device)
+        prob = torch.cat([prob, prob.new_zeros(len(self._joined) - len(prob), *prob.shape[1:])])
         return soft_aggregate(prob.index_copy(0, rows, masks), 0).softmax(0)
 
+    @part("write memory")
     def _update_memory(self, features: FrameFeatures, prob: Tensor, prompted: bool, tracked: int) -> None:
         """Keep the masks for the next frame; memorise the frame if it is prompted or the interval has passed.
 
@@ -172,7 +228,7 @@ class Tracker:
         self.frames_since_memory = 0
         if self.memory.skip_absent and not prompted and not prob.argmax(0).any():
             return
-        joined = len(self.targets) - tracked
+        joined = len(self._joined) - tracked
         if joined:
             initial = self.core.initial_sensory(features, joined)
             self.sensory = torch.cat([self.sensory, initial], 1) if tracked else initial

@@ -9,6 +9,8 @@ import torch
 from common.errors import InputError
 from common.inference.session import Frame, Session, module_device
 from common.nn.preprocessing import resize_frame
+from common.nn.timing import part
+from common.nn.transfer import to_device
 from common.video import FrameMasks, Prompt
 from methods.univs.inference.detected import DetectedTargets
 from methods.univs.inference.preprocessing import check_prompt, network_size
@@ -32,6 +34,8 @@ class UniVSSession(Session):
     """
 
     kinds = ("mask", "box", "points", "text", "vocabulary")
+    correction_kinds = ("mask",)
+    settable = ("overlap",)
 
     def __init__(self, network: UniVSNetwork, settings: InferenceSettings | None = None) -> None:
         self.network, self.settings = network, settings or InferenceSettings()
@@ -86,6 +90,32 @@ class UniVSSession(Session):
         return self._release(task.stride)
 
     @torch.inference_mode()
+    def correct(self, prompts: Sequence[Prompt]) -> FrameMasks:
+        """Replace masks of the last frame, in its answer and in memory; see ``Session.correct``.
+
+        The answers of the other targets are those of the clips so far; a clip that is not full yet is decoded for them
+        as short as it is, and changes nothing. Pending frames before the last one are in later clips, which read the
+        correction too.
+
+        Raises:
+            InputError: see ``Session.check_correction``, or the targets are found by a vocabulary; the session is
+                unchanged.
+        """
+        task = self._task
+        if task is not None and not isinstance(task, PromptedTargets):
+            raise InputError(f"frame {self.frame}: targets that are found by a vocabulary take no corrections")
+        self.check_correction(prompts, () if task is None else task.tracked())
+        assert task is not None
+        observed = self._observed == self.frame
+        window = self._window if observed and self._window is not None else self._clip()
+        for prompt in prompts:
+            task.correct(prompt, window)
+        preview = task.copy()
+        if not observed:
+            preview.observe(window)
+        return preview.predict(self.frame, window)
+
+    @torch.inference_mode()
     def finish(self) -> list[FrameMasks]:
         """Return the predictions of all pending frames."""
         self._observe()
@@ -123,21 +153,28 @@ class UniVSSession(Session):
             return self._task
         vocabulary, stuff = prompts[0].vocabulary, prompts[0].stuff
         if vocabulary is None:
-            return self._task or PromptedTargets(self.network, self.settings)
+            return self._task or PromptedTargets(self.network, self.settings, self.overlap)
         if len(stuff) == len(vocabulary):
             return SemanticClasses(self.network, self.settings, vocabulary)
         return DetectedTargets(self.network, self.settings, vocabulary, stuff)
 
+    @part("decode masks")
     def _observe(self) -> None:
         """Let the task process the pending frames as a clip, unless it has already seen the last of them."""
-        if not self._features or self._observed == self.frame or self._task is None or self.size is None:
+        if not self._features or self._observed == self.frame or self._task is None:
             return
-        frames = range(self.frame + 1 - len(self._features), self.frame + 1)
-        features = Features.cat(self._features)
-        frame_index = torch.tensor([list(frames)], device=features.mask_features.device)
-        self._window, self._observed = Window(self.network.scene(features, frame_index), frames, self.size), self.frame
+        self._window, self._observed = self._clip(), self.frame
         self._task.observe(self._window)
 
+    def _clip(self) -> Window:
+        """Return the clip of the pending frames."""
+        assert self.size is not None
+        frames = range(self.frame + 1 - len(self._features), self.frame + 1)
+        features = Features.cat(self._features)
+        frame_index = to_device(torch.tensor([list(frames)]), features.mask_features.device)
+        return Window(self.network.scene(features, frame_index), frames, self.size)
+
+    @part("decode masks")
     def _release(self, count: int) -> list[FrameMasks]:
         """Return the predictions of the oldest pending frames.
 

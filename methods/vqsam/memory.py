@@ -10,6 +10,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from common.nn.transfer import to_device
+
 Fusion = Literal["adaptive", "static", "equal"]
 Combine = Literal["concat", "sum"]
 Pooling = Literal["frames", "space"]
@@ -85,7 +87,7 @@ class MemoryGenerator(nn.Module):
         """
         first = kinds[0]
         assert first is not None
-        present = torch.tensor([kind is not None for kind in kinds], device=first.device)
+        present = to_device([kind is not None for kind in kinds], first.device)
         if self.fusion == "adaptive":
             absent = first.new_zeros(first.shape[1])
             logits = self.weigh(torch.cat([absent if k is None else k.mean((0, 2, 3)) for k in kinds]))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from common.nn.sam2 import SAM2, Bank, Candidates, FrameFeatures
+from common.nn.transfer import to_device
 from methods.vqsam.memory import Combine, Fusion, MemoryGenerator, Pooling
 from methods.vqsam.selection import Picks, best_of, pick_distractors, pick_targets
 from methods.vqsam.stt import SpatialTemporalTransformer
@@ -145,7 +146,7 @@ class VQSAMNetwork(nn.Module):
             rows_read = frames if len(groups) == 1 else frames.select(rows[members].flatten())
             parts.append(self.sam2.read(rows_read, bank).unflatten(0, (-1, length)))
             order += members
-        return torch.cat(parts)[torch.tensor(order, device=rows.device).argsort()]
+        return torch.cat(parts)[to_device(order, rows.device).argsort()]
 
     def _next(self, frames: FrameFeatures, answer: Candidates, query: Query) -> list[list[Tensor]]:
         """Build the maps that each query reads in the next stage, eq. (4) to (8)."""

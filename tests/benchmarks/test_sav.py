@@ -49,6 +49,7 @@ def test_targets_prompts_and_frames_that_count(root: Path) -> None:
     assert (len(late), late.fps, list(late.annotated)) == (21, 24, [0, 4, 8, 12, 16, 20])
     assert list(benchmark.scored_frames(late)) == [4, 8, 12, 16]
     assert late.truth[5] is None
+    assert late.overlap
     assert late.truth[12].all(0).any()  # the objects overlap
     measured = benchmark.measure(late, perfect(late))
     assert measured["j"].nan_to_num(-1).tolist() == [[1, -1], [1, 1], [1, 1], [1, 1]]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import yaml
 
 import cli
+from common.cli.suite import WholeCheckpoints
 
 DATA = {
     "train": [
@@ -85,6 +87,35 @@ def test_values_of_a_config_file_win_over_the_checkpoint(trained: Path, config: 
     assert cli.main(["test", "--config", str(config), *flags, *at(tmp_path)]) == 0
     used = settings(tmp_path)["init_args"]
     assert (used["weight_decay"], used["lr"], used["width"]) == (0.3, 0.5, 6)
+
+
+def test_a_class_from_elsewhere_in_a_checkpoint_is_refused_before_it_is_imported(
+    trained: Path, config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere.py").write_text("raise SystemExit('imported')\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    checkpoint = torch.load(trained / "checkpoints" / "last.ckpt", weights_only=True)
+    checkpoint["hyper_parameters"]["lr"] = [{"init_args": {"lr": {"class_path": "elsewhere.Rate"}}}]
+    torch.save(checkpoint, tmp_path / "other.ckpt")
+    flags = ["--model", "tests.support.toy.Toy", "--ckpt_path", str(tmp_path / "other.ckpt")]
+    assert cli.main(["test", "--config", str(config), *flags, *at(tmp_path)]) == 2
+    assert "its settings name the class elsewhere.Rate" in capsys.readouterr().err
+
+
+def test_a_checkpoint_that_is_cut_short_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, save = tmp_path / "last.ckpt", torch.save
+    WholeCheckpoints().save_checkpoint({"a": torch.ones(3)}, path)
+
+    def cut(checkpoint: object, file: Any) -> None:
+        file.write(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(torch, "save", cut)
+    with pytest.raises(OSError, match="disk full"):
+        WholeCheckpoints().save_checkpoint({"a": torch.zeros(3)}, path)
+    monkeypatch.setattr(torch, "save", save)
+    assert torch.equal(torch.load(path, weights_only=True)["a"], torch.ones(3))
+    assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]
 
 
 def test_checkpoint_of_another_class_is_an_error(

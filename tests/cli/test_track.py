@@ -22,7 +22,17 @@ from common.cli.track import _key, _parser
 from common.errors import InputError
 from common.inference.session import Frame
 from common.synthetic import SyntheticClips
-from common.video import FrameMasks, Prompt, Video, VideoFile, labels_from_masks, write_label_map, write_video
+from common.video import (
+    FrameMasks,
+    Prompt,
+    Video,
+    VideoFile,
+    labels_from_masks,
+    read_label_map,
+    rle_decode,
+    write_label_map,
+    write_video,
+)
 from common.video.streams import camera_frames, piped_frames, raw_frames
 from methods.baselines.baselines import CopyFirstMask, CopySession
 from tests.support.lively import lively_sam2
@@ -164,7 +174,7 @@ def test_a_box_in_a_file(files: Path, tmp_path: Path, capsys: pytest.CaptureFixt
         cli.main(["track", str(files / "clip.mp4"), "--box", "10,10,40,40", "--box", "2:30,30,60,60@1", *output]) == 0
     )
     said = capsys.readouterr()
-    assert "weights: sam2_nano_real.safetensors, a small network for research use only" in said.err
+    assert "weights: sam2_mini_real.safetensors, a small network for research use only" in said.err
     assert "frames/s" in said.err
     tracks = {row["track_id"] for row in json.loads((tmp_path / "out" / "masks.json").read_text())}
     assert tracks <= {1, 2}
@@ -249,3 +259,41 @@ def test_the_example(files: Path, repository: Path, tmp_path: Path) -> None:
     example["main"](str(files / "clip.mp4"), str(files / "first.png"), str(tmp_path))
     assert len(list(tmp_path.glob("*.png"))) == 4
     assert len(VideoFile(tmp_path / "overlay.mp4")) == 4
+
+
+def test_overlapping_masks_candidates_and_logits(files: Path, video: Video, tmp_path: Path) -> None:
+    """Two nested masks and a click: RLE holds the overlap, PNGs have one owner."""
+    outer, inner = torch.zeros(2, *SIZE, dtype=torch.uint8)
+    outer[10:50, 10:60], inner[20:30, 20:30] = 1, 1
+    write_label_map(tmp_path / "outer.png", outer)
+    write_label_map(tmp_path / "inner.png", inner)
+    given = [f"--mask=1:{tmp_path / 'outer.png'}", f"--mask=2:{tmp_path / 'inner.png'}", "--point=3:60,50"]
+    shared = {}
+    for options in ([], ["--overlap", "--candidates", "--logits"]):
+        folder = tmp_path / f"out{len(options)}"
+        assert cli.main(["track", str(files / "clip.mp4"), *given, *options, "--output", str(folder)]) == 0
+        rows = [row for row in json.loads((folder / "masks.json").read_text()) if row["image_id"] == 0]
+        masks = {row["track_id"]: rle_decode([row["segmentation"]])[0] for row in rows}
+        shared[len(options)] = int((masks[1] & masks[2]).sum())
+        assert [row["track_id"] for row in rows if "candidates" in row] == [3] * bool(options)
+        assert (folder / "logits").is_dir() == bool(options)
+        assert (read_label_map(folder / "masks" / "00000.png") == 2).sum() > 50
+    assert shared[0] == 0
+    assert shared[3] > 50
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--method", "sslvos", "--overlap"], "SSLVOS gives no overlapping masks"),
+        (["--method", "hqsmem", "--candidates"], "HQSMem gives no candidate masks"),
+        (["--everything", "2", "--both"], "leave out K"),
+    ],
+)
+def test_outputs_that_a_method_cannot_give(
+    files: Path, tmp_path: Path, options: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["track", str(files / "clip.mp4"), "--mask", str(files / "first.png"), "--output", str(tmp_path / "out")]
+    assert cli.main([*command, *options]) == 2
+    assert words in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

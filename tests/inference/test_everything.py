@@ -111,3 +111,42 @@ def test_reset_forgets_the_targets():
     session.step(FRAME)
     session.reset()
     assert session.step(FRAME)[0].targets == (1,)
+
+
+def test_corrections_prompts_ahead_and_what_is_asked_for_reach_the_inner_session() -> None:
+    calls = []
+
+    class Full(Still):
+        correction_kinds = ahead_kinds = ("mask",)
+        settable = ("overlap",)
+
+        def correct(self, prompts):
+            self.given.update({prompt.target: prompt.mask for prompt in prompts})
+            targets = tuple(sorted(self.given))
+            return FrameMasks(
+                self.frame, targets, torch.stack([self.given[t] for t in targets]), torch.ones(len(targets))
+            )
+
+        def prompt_ahead(self, index, frame, prompts):
+            calls.append((index, [prompt.target for prompt in prompts]))
+
+    class FullFinder(Finder):
+        def session(self, length=None):
+            return Full()
+
+    first, second, moved = box(0, 0, 4, 4), box(6, 0, 10, 4), box(0, 4, 4, 8)
+    session = Everything(FullFinder([first], [first, second]), every=1).session()
+    assert (session.correction_kinds, session.ahead_kinds, session.overlap) == (("mask",), ("mask",), False)
+    session.ask("overlap")
+    assert session.inner.overlap
+    assert session.overlap
+    with pytest.raises(InputError, match="gives no logits"):
+        session.ask("keep_logits")
+    session.step(FRAME)
+    session.prompt_ahead(5, FRAME, [Prompt(7, mask=second)])
+    assert calls == [(5, [7])]
+    assert torch.equal(session.correct([Prompt(1, mask=moved)]).masks[0], moved)
+    (answer,) = session.step(FRAME)
+    assert answer.targets == (1, 8, 9), (
+        "what the corrected mask has left is new, and no id that was given ahead is taken"
+    )

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from common.errors import InputError
-from common.inference.playback import propagations
+from common.inference.playback import join, propagations, settle
 from common.segmenter import VideoSegmenter
 from common.synthetic import SyntheticClips
-from common.video import Prompt, Video
+from common.video import FrameMasks, Prompt, Video
 from common.video.readers import TensorFrames
 from methods.sam2long import SAM2Long
 
@@ -90,3 +90,61 @@ def test_frames_that_have_been_taken_take_no_prompt_ahead(nano: VideoSegmenter, 
 def test_a_stream_is_not_tracked_backward(clip: Video) -> None:
     with pytest.raises(InputError, match="cannot be tracked backward"):
         propagations(Video("stream", iter(list(clip)), prompts=prompted(clip, 0).prompts), "backward")
+
+
+def row(*pixels: int) -> torch.Tensor:
+    """Mask of a frame of 1x6."""
+    mask = torch.zeros(1, 6, dtype=torch.bool)
+    mask[0, list(pixels)] = True
+    return mask
+
+
+def test_a_contested_pixel_goes_to_the_target_prompted_nearest_in_time() -> None:
+    """On frame 4, targets of frames 0, 9 and 5 are 4, 5 and 1 frames away."""
+    masks = torch.stack([row(0, 1, 2), row(1, 2, 3), row(2, 3, 4)])
+    settled = settle(FrameMasks(4, (1, 2, 3), masks, torch.ones(3)), {1: 0, 2: 9, 3: 5})
+    assert torch.equal(settled.masks, torch.stack([row(0, 1), row(), row(2, 3, 4)]))
+
+
+def test_both_directions_are_joined() -> None:
+    forward = FrameMasks(4, (1, 3), torch.stack([row(0, 1), row(2)]), torch.tensor([0.1, 0.3]))
+    backward = FrameMasks(4, (2, 3), torch.stack([row(1, 4), row(5)]), torch.tensor([0.2, 0.9]))
+    first = {1: 0, 2: 5, 3: 4}
+    answer = join(forward, backward, first)
+    assert (answer.frame, answer.targets) == (4, (1, 2, 3))
+    assert torch.equal(answer.masks, torch.stack([row(0), row(1, 4), row(2)]))
+    assert answer.scores.tolist() == pytest.approx([0.1, 0.2, 0.3])
+    assert torch.equal(join(forward, backward, first, overlap=True).masks[0], row(0, 1))
+
+
+def test_targets_prompted_later_are_tracked_backward_too(nano: VideoSegmenter) -> None:
+    """Each target is answered as if it were alone, tracked from its own first prompt in both directions."""
+    clip = SyntheticClips("easy", 1, frames=LENGTH, size=(32, 48), seed=5, objects=2)[0]
+    frames = TensorFrames(torch.stack(list(clip)))
+    prompts = [Prompt(t + 1, frame, mask=clip.truth[frame][t].bool()) for t, frame in ((0, 1), (1, 4))]
+    again = Prompt(1, 5, mask=clip.truth[5][0].bool())  # a second prompt is for the forward direction
+    video = Video(clip.id, frames, prompts=(*prompts, again))
+    video.overlap = True
+    both = list(nano.track(video, "both"))
+    assert [answer.frame for answer in both] == list(range(LENGTH))
+    assert all(answer.targets == (1, 2) for answer in both)
+    back = [list(nano.track(Video("x", frames, prompts=(prompt,)), "backward")) for prompt in prompts]
+    for answer in both:
+        for target, alone in enumerate(back, 1):
+            if answer.frame < prompts[target - 1].frame:
+                mine, expected = answer.select((target,)), alone[answer.frame].select((target,))
+                assert (mine ^ expected).float().mean() < 2e-3
+    assert torch.equal(both[4].select((2,)), list(nano.track(Video("x", frames, prompts=prompts[1:])))[4].masks)
+    video.overlap = False
+    assert all(not (answer.masks[0] & answer.masks[1]).any() for answer in nano.track(video, "both"))
+
+
+def test_masks_may_overlap_where_the_video_says_so_or_targets_are_queries(nano: VideoSegmenter, clip: Video) -> None:
+    mask, image = clip.truth[0][0].bool(), clip[0]
+    same = [Prompt(target, mask=mask) for target in (1, 2)]
+    queries = [Prompt(target, mask=mask, image=image) for target in (1, 2)]
+    overlaps = {}
+    for name, prompts, overlap in (("plain", same, False), ("video", same, True), ("queries", queries, False)):
+        video = Video(name, TensorFrames(torch.stack(list(clip))), prompts=tuple(prompts), overlap=overlap)
+        overlaps[name] = any((answer.masks[0] & answer.masks[1]).any() for answer in nano.track(video))
+    assert overlaps == {"plain": False, "video": True, "queries": True}

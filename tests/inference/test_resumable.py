@@ -9,16 +9,28 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from common.errors import InputError
 from common.files import write_text
-from common.inference.resumable import Tracking, _load, _occurrences
+from common.inference.output import write_labels
+from common.inference.resumable import Tracking, _load, _occurrences, _results
 from common.segmenter import VideoSegmenter
 from common.synthetic import SyntheticClips
-from common.video import Prompt, Video, VideoFile, masks_from_labels, open_video, read_label_map, rle_decode
+from common.video import (
+    FrameMasks,
+    MaskCandidates,
+    Prompt,
+    Video,
+    VideoFile,
+    masks_from_labels,
+    open_video,
+    read_label_map,
+    rle_decode,
+)
 from methods.baselines.baselines import CopyFirstMask
 from methods.sam2long import SAM2Long
 
@@ -204,3 +216,82 @@ def test_a_killed_run_goes_on_from_the_last_save(
             break  # as by kill -9: nothing more is written
     assert list(Tracking(nano, video, tmp_path / "parts", "key").run(resume=True)) == list(range(5, LENGTH + 1))
     assert (tmp_path / "parts" / "masks.json").read_text() == (tmp_path / "whole" / "masks.json").read_text()
+
+
+def read_results(folder: Path) -> dict[tuple[int, int], dict]:
+    """Results by frame and target, each of them once."""
+    rows = json.loads((folder / "masks.json").read_text())
+    assert len({(row["image_id"], row["track_id"]) for row in rows}) == len(rows)
+    return {(row["image_id"], row["track_id"]): row for row in rows}
+
+
+def test_candidates_and_logits_are_written(nano: VideoSegmenter, video: Video, tmp_path: Path) -> None:
+    y, x = video.truth[0][0].nonzero()[20].tolist()
+    click = Prompt(1, points=torch.tensor([[float(x), float(y)]]), labels=torch.tensor([1]))
+    clicked = replace(video, prompts=(click, video.prompts[1]))
+    asked = ["keep_logits", "keep_candidates", "overlap"]
+    list(Tracking(nano, clicked, tmp_path / "out", "", asked=asked).run())
+    session = nano.session(LENGTH)
+    session.ask(*asked)
+    with torch.inference_mode():
+        expected = [
+            answer for i, frame in enumerate(video) for answer in session.step(frame, () if i else clicked.prompts)
+        ]
+        expected += session.finish()
+    rows = read_results(tmp_path / "out")
+    assert [key for key, row in rows.items() if "candidates" in row] == [(0, 1)]
+    offered, candidates = rows[0, 1]["candidates"], expected[0].candidates[1]
+    assert torch.equal(rle_decode([row["segmentation"] for row in offered]), candidates.masks)
+    assert [row["predicted_iou"] for row in offered] == pytest.approx(candidates.ious.tolist(), abs=1e-4)
+    for answer in expected:
+        with np.load(tmp_path / "out" / "logits" / f"{answer.frame:05d}.npz") as planes:
+            for row, target in enumerate(answer.targets):
+                assert planes[str(target)].dtype == np.float16
+                assert torch.equal(torch.from_numpy(planes[str(target)]), answer.logits[row].half())
+
+
+def test_a_candidate_is_kept_where_the_answer_is_empty(tmp_path: Path) -> None:
+    masks = torch.zeros(1, *SIZE, dtype=torch.bool)
+    offered = {1: MaskCandidates(~masks, torch.tensor([0.25]))}
+    (row,) = _results(FrameMasks(3, (1,), masks, torch.tensor([-2.0]), candidates=offered))
+    assert [candidate["predicted_iou"] for candidate in row["candidates"]] == [0.25]
+    (lines := tmp_path / "lines").write_text(json.dumps(row) + "\n")
+    assert _occurrences(lines) == {}
+    assert not list(_results(FrameMasks(3, (1,), masks, torch.tensor([-2.0]))))
+
+
+@pytest.mark.parametrize("overlap", [False, True])
+def test_both_directions_are_joined_in_the_files(
+    nano: VideoSegmenter, video: Video, tmp_path: Path, overlap: bool
+) -> None:
+    """Stopped on the way and resumed; as ``track`` gives it from Python."""
+    prompts = tuple(Prompt(t + 1, frame, mask=video.truth[frame][t].bool()) for t, frame in ((0, 1), (1, 4)))
+    late = replace(video, prompts=prompts, overlap=overlap)
+    asked = ["overlap"] * overlap + ["keep_logits"]
+    for taken in Tracking(nano, late, tmp_path / "out", "", "both", asked).run():
+        if taken == LENGTH:
+            signal.raise_signal(signal.SIGINT)
+    list(Tracking(nano, late, tmp_path / "out", "", "both", asked).run(resume=True))
+    rows = read_results(tmp_path / "out")
+    for answer in nano.track(late, "both"):
+        for target, mask in zip(answer.targets, answer.masks, strict=True):
+            found = (answer.frame, target) in rows
+            assert found == bool(mask.any())
+            assert not found or torch.equal(rle_decode([rows[answer.frame, target]["segmentation"]])[0], mask)
+        labels = read_label_map(tmp_path / "out" / "masks" / f"{answer.frame:05d}.png")
+        assert torch.equal(labels > 0, answer.masks.any(0))
+        with np.load(tmp_path / "out" / "logits" / f"{answer.frame:05d}.npz") as planes:
+            assert set(planes) == {"1", "2"}
+
+
+def test_what_a_method_cannot_give_is_refused_before_anything_is_written(video: Video, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="Copy gives no logits"):
+        list(Tracking(CopyFirstMask(), video, tmp_path / "out", "", asked=["overlap", "keep_logits"]).run())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_png_shows_the_smallest_of_overlapping_masks(tmp_path: Path) -> None:
+    outer, inner = torch.zeros(2, 4, 4, dtype=torch.bool)
+    outer[:3], inner[1, 1] = True, True
+    write_labels(FrameMasks(0, (1, 2), torch.stack([inner, outer]), torch.ones(2)), tmp_path / "0.png")
+    assert torch.equal(read_label_map(tmp_path / "0.png").int(), outer * 2 - inner.int())

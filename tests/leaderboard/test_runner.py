@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from common.errors import InputError
+from common.files import only_one
 from common.leaderboard.command import main
 from common.leaderboard.runner import read_plan, run_plan
 
@@ -98,3 +99,12 @@ def test_a_plan_that_cannot_be_read(tmp_path: Path, text: str, words: str) -> No
     (tmp_path / "plan.yaml").write_text(text)
     with pytest.raises(InputError, match=words):
         read_plan(tmp_path / "plan.yaml")
+
+
+def test_two_runs_of_one_step_do_not_mix(tmp_path: Path, plan: Path) -> None:
+    _, _, tests = read_plan(plan)
+    step = tests[0]
+    step.folder.mkdir(parents=True)
+    with only_one(step.folder), pytest.raises(InputError, match="another process works here"):
+        step.run()
+    assert not (step.folder / "test.log").exists()

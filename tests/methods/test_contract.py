@@ -403,6 +403,150 @@ def test_second_prompt_of_a_target(method, video):
     assert torch.equal(answers[6].masks, answers[0].masks)
 
 
+# Corrections.
+
+CORRECTED = 5  # frame of the correction
+
+
+def other_mask(video: Video, target: int, shift: int) -> Prompt:
+    """A mask that the target is not predicted to have: its first one, moved."""
+    return replace(video.prompts[target - 1], mask=video.prompts[target - 1].mask.roll((shift, -shift), (0, 1)))
+
+
+def corrected_run(session: Session, video: Video, prompts: Sequence[Prompt]) -> tuple[FrameMasks, list[FrameMasks]]:
+    """The answer to a correction of frame ``CORRECTED``, and the answers to all frames with it."""
+    answers, correction = [], None
+    for index, frame in enumerate(video):
+        answers += session.step(frame, video.prompts if index == 0 else ())
+        if index == CORRECTED:
+            correction = session.correct(prompts)
+            answers = [correction if answer.frame == index else answer for answer in answers]
+    assert correction is not None
+    return correction, answers + session.finish()
+
+
+def test_corrected_mask_is_answered_and_read_by_later_frames(method, video):
+    module, prompt = method.build(), other_mask(video, 1, 4)
+    assert "mask" in module.session().correction_kinds
+    before = list(module.track(video))
+    correction, answers = corrected_run(module.session(LENGTH), video, [prompt])
+    session = module.session(1)  # as the method answers this mask where it is the first prompt
+    (given,) = [*session.step(video[CORRECTED], [prompt]), *session.finish()]
+    assert (correction.frame, correction.targets) == (CORRECTED, (1, 2))
+    assert torch.equal(correction.select((1,)), given.select((1,)))
+    assert torch.equal(answers[CORRECTED].select((1,)), given.select((1,)))
+    assert (given.select((1,))[0] & prompt.mask).sum() > 0.5 * (given.select((1,))[0] | prompt.mask).sum()
+    assert [answer.frame for answer in answers] == list(range(LENGTH))
+    if method.online:
+        assert_same(answers[:CORRECTED], before[:CORRECTED])
+    assert any(
+        not torch.equal(a.select((1,)), b.select((1,))) or a.scores[0] != b.scores[0]
+        for a, b in zip(answers[CORRECTED + 1 :], before[CORRECTED + 1 :], strict=True)
+    )
+
+
+def test_correction_leaves_the_other_targets_as_they_are(method, video):
+    """But for the pixels that the corrected target takes or gives up; where targets are separate, on all frames."""
+    module = method.build()
+    uncorrected = list(module.track(video))
+    runs = [corrected_run(module.session(LENGTH), video, [other_mask(video, 1, shift)]) for shift in (4, 9)]
+    pairs = [(runs[0][0], runs[1][0])]
+    if method.online:
+        pairs.append((runs[0][0], uncorrected[CORRECTED]))
+    if method.separate:
+        pairs += zip(runs[0][1], uncorrected, strict=True)
+    for a, b in pairs:
+        free = ~(a.select((1,)) | b.select((1,)))
+        assert ((a.select((2,)) ^ b.select((2,))) & free).float().mean() < 2e-3, f"frame {a.frame}"
+        torch.testing.assert_close(a.scores[1], b.scores[1], atol=1e-3, rtol=1e-3)
+
+
+def test_second_correction_replaces_the_first(method, video):
+    session, module = method.build().session(LENGTH), method.build()
+    session.step(video[0], video.prompts)
+    for frame in list(video)[1:4]:
+        session.step(frame)
+    session.correct([other_mask(video, 1, 9)])
+    once = held_bytes(session)
+    session.correct([other_mask(video, 2, 3)])
+    last = session.correct([other_mask(video, 1, 4)])
+    assert held_bytes(session) <= once * 1.1, "what the frame left in memory is replaced, not added to"
+    again = module.session(LENGTH)
+    again.step(video[0], video.prompts)
+    for frame in list(video)[1:4]:
+        again.step(frame)
+    expected = again.correct([other_mask(video, 2, 3), other_mask(video, 1, 4)])
+    assert torch.equal(last.select((1,)), expected.select((1,)))
+    assert not (last.masks[0] & last.masks[1]).any() or session.overlap
+
+
+BAD_CORRECTIONS = {
+    "target 7 is not tracked": [Prompt(7, mask=torch.ones(SIZE, dtype=torch.bool))],
+    "this is text": [Prompt(1, text="the red one")],
+    "the mask is": [Prompt(1, mask=torch.ones(SIZE[1], SIZE[0], dtype=torch.bool))],
+    "at least one prompt": [],
+}
+
+
+def test_wrong_correction_is_one_line_and_changes_nothing(method, video):
+    module = method.build()
+    expected = list(module.track(video))
+    session, answers = module.session(LENGTH), []
+    with pytest.raises(InputError, match="no frame has been taken"):
+        session.correct(video.prompts[:1])
+    for index, frame in enumerate(video):
+        answers += session.step(frame, video.prompts if index == 0 else ())
+        for text, prompts in BAD_CORRECTIONS.items() if index == 3 else ():
+            with pytest.raises(InputError, match=text) as error:
+                session.correct(prompts)
+            assert "\n" not in str(error.value)
+    assert_same(answers + session.finish(), expected)
+
+
+def test_dropped_target_cannot_be_corrected_and_others_can(method, video):
+    session = method.build().session(LENGTH)
+    for index in range(4):
+        session.step(video[index], video.prompts if index == 0 else ())
+    session.drop(2)
+    with pytest.raises(InputError, match="target 2 is not tracked"):
+        session.correct([other_mask(video, 2, 4)])
+    answer = session.correct([other_mask(video, 1, 4)])
+    assert 1 in answer.targets
+    rest = [answer for frame in list(video)[4:] for answer in session.step(frame)] + session.finish()
+    assert all(answer.targets == (1,) for answer in rest if answer.frame >= 4)
+
+
+@pytest.mark.parametrize("kind", ["box", "points"])
+def test_other_corrections_change_the_target_alone(method, video, kind):
+    module = method.build()
+    prompts = [replace(PROMPTS[kind], target=1)]
+    if kind not in module.session().correction_kinds:
+        session = module.session(LENGTH)
+        session.step(video[0], video.prompts)
+        with pytest.raises(InputError, match="target 1"):
+            session.correct(prompts)
+        return
+    uncorrected = list(module.track(video))
+    correction, answers = corrected_run(module.session(LENGTH), video, prompts)
+    assert answers[CORRECTED].scores[0] == correction.scores[0]
+    contested = answers[CORRECTED].select((2,)) | correction.select((2,))
+    assert not ((answers[CORRECTED].select((1,)) ^ correction.select((1,))) & ~contested).any()
+    assert any(a.scores[0] != b.scores[0] for a, b in zip(answers[CORRECTED:], uncorrected[CORRECTED:], strict=True))
+    for a, b in zip(answers, uncorrected, strict=True):
+        torch.testing.assert_close(a.scores[1], b.scores[1], atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", quick(METHODS, set(METHODS) - {"copy", "sam2", "sslvos"}))
+def test_memory_does_not_grow_with_corrections(name, video):
+    """Every frame is corrected: frames 20 to 39 against 40 to 59."""
+    session, frames, sizes = METHODS[name].build().session(), list(video), []
+    for index in range(60):
+        session.step(frames[index % LENGTH], video.prompts if index == 0 else ())
+        session.correct([other_mask(video, 1, index % 7)])
+        sizes.append(held_bytes(session))
+    assert max(sizes[40:]) <= max(sizes[20:40]) * 1.05
+
+
 # State.
 
 

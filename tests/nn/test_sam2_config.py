@@ -6,8 +6,9 @@ import pytest
 import torch
 from transformers import Sam2VideoModel
 
+from benchmarks.grow_sam2 import grown
 from common.errors import InputError
-from common.nn.sam2 import SAM2, SIZES, VERSIONS, sam2_config
+from common.nn.sam2 import SAM2, SIZES, VERSIONS, Bank, sam2_config
 from tests.support.lively import lively_sam2
 
 # Parameters of the published SAM 2.1 models: the whole and the trunk.
@@ -52,7 +53,7 @@ def test_version_2_lacks_what_2_1_added():
 
 def test_nano_is_small():
     assert count(meta("nano")) <= 4_000_000
-    assert set(SIZES) == {*PUBLISHED, "nano"}
+    assert set(SIZES) == {*PUBLISHED, "nano", "mini"}
     assert VERSIONS == ("2", "2.1")
 
 
@@ -87,3 +88,20 @@ def test_nano_takes_any_side_divisible_by_32(side):
 def test_bad_settings_are_named(how, message):
     with pytest.raises(InputError, match=message):
         SAM2(**how)
+
+
+def test_mini_starts_from_what_nano_computes():
+    nano, mini = lively_sam2(), SAM2("mini", image_size=64).eval()
+    mini.net.load_state_dict(dict(grown(nano.net.state_dict(), mini.net.state_dict())))
+    images = torch.randn(1, 3, 64, 64)
+    with torch.inference_mode():
+        features = [net.encode(images) for net in (nano, mini)]
+        answers = [net.take_mask(f, torch.ones(1, 1, 64, 64)) for net, f in zip((nano, mini), features, strict=True)]
+        maps = [net.encode_memory(f, a) for net, f, a in zip((nano, mini), features, answers, strict=True)]
+        read = [
+            net.read(f, Bank(maps=[m], slots=[6], pointers=[a.pointers[:, 0]], offsets=[1.0]))
+            for net, f, m, a in zip((nano, mini), features, maps, answers, strict=True)
+        ]
+    assert torch.equal(features[0].embedding, features[1].embedding)
+    assert torch.allclose(read[0], read[1], atol=1e-6)
+    assert not torch.allclose(read[0], features[0].embedding, atol=1e-2)

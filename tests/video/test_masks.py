@@ -26,6 +26,7 @@ from common.video import (
     rle_encode,
     write_label_map,
 )
+from common.video.masks import without_overlap
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools
 
@@ -156,6 +157,13 @@ def test_void_and_absent_targets() -> None:
 def test_the_last_target_wins_an_overlap() -> None:
     masks = torch.tensor([[[1, 1, 0]], [[0, 1, 1]]], dtype=torch.bool)
     assert labels_from_masks(masks, (7, 5)).tolist() == [[7, 5, 5]]
+
+
+def test_without_overlap_the_smallest_keeps_its_pixels() -> None:
+    masks = torch.tensor([[1, 1, 1, 1, 0], [0, 1, 1, 0, 0], [0, 0, 1, 0, 0], [0, 0, 0, 1, 1]], dtype=torch.bool)
+    expected = torch.tensor([[1, 0, 0, 0, 0], [0, 1, 0, 0, 0], [0, 0, 1, 0, 0], [0, 0, 0, 1, 1]], dtype=torch.bool)
+    assert torch.equal(without_overlap(masks[:, None])[:, 0], expected)
+    assert torch.equal(without_overlap(masks[:0, None]), masks[:0, None])
 
 
 @given(mask_stacks)

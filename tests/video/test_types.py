@@ -141,6 +141,21 @@ def test_categories_and_class_scores_must_fit_their_targets() -> None:
         FrameMasks(0, (1, 2), masks, scores, (0, 1), torch.zeros(3, 5))
 
 
+def test_given_masks_replace_those_of_their_targets() -> None:
+    masks = torch.tensor([[[1, 1, 0, 0]], [[0, 0, 1, 1]], [[0, 0, 0, 0]]], dtype=torch.bool)
+    answer = FrameMasks(5, (2, 4, 6), masks, torch.tensor([0.2, 0.4, 0.6]))
+    given = {6: torch.tensor([[0, 1, 1, 0]], dtype=torch.bool), 2: torch.tensor([[0, 0, 1, 0]], dtype=torch.bool)}
+    new = answer.with_masks(given)
+    assert new.masks.int().tolist() == [[[0, 0, 1, 0]], [[0, 0, 0, 1]], [[0, 1, 0, 0]]]
+    assert new.scores.tolist() == pytest.approx([1, 0.4, 1])
+    assert answer.with_masks(given, overlap=True).masks.int().tolist() == [
+        [[0, 0, 1, 0]],
+        [[0, 0, 1, 1]],
+        [[0, 1, 1, 0]],
+    ]
+    assert answer.masks.int().tolist() == masks.int().tolist()
+
+
 def test_a_given_mask_inside_another_is_not_lost() -> None:
     logits = torch.full((3, 6, 6), -10.0)
     logits[0, :5, :5] = 10  # given

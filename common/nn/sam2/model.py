@@ -24,6 +24,7 @@ from common.nn.sam2.config import sam2_config
 from common.nn.sam2.postprocess import PACKAGE, PostProcessing
 from common.nn.sam2.trunk import encode_trunk
 from common.nn.sam2.types import Bank, Candidates, FrameFeatures
+from common.nn.timing import part
 from common.nn.transfer import to_device
 from common.precision import Float32Module
 
@@ -31,12 +32,12 @@ from common.precision import Float32Module
 class SAM2(Float32Module):
     """SAM 2 with random weights; ``common.nn.sam2.weights`` loads published ones.
 
-    Shape legend: B objects (or objects x pathways), K candidates, S image size, C width (256, nano 64).
+    Shape legend: B objects (or objects x pathways), K candidates, S image size, C width (256, nano and mini 64).
 
     Args:
-        size: ``tiny``, ``small``, ``base_plus``, ``large`` or ``nano``.
+        size: ``tiny``, ``small``, ``base_plus``, ``large``, ``nano`` or ``mini``.
         version: ``"2"`` or ``"2.1"``.
-        image_size: side of the square input, divisible by 32; default 1024 (nano 128).
+        image_size: side of the square input, divisible by 32; default 1024 (nano 128, mini 384).
 
     Attributes:
         compiled: compile the steps by ``torch.compile``, in training the encoder only.
@@ -108,6 +109,7 @@ class SAM2(Float32Module):
             pixels = F.interpolate(pixels, side, mode="bicubic", antialias=True).round().clamp(0, 255)
         return normalise(pixels / 255)
 
+    @part("encode")
     def encode(self, images: Tensor) -> FrameFeatures:
         """Encode preprocessed images (B, 3, S, S)."""
         embedding, *fine = run(self, _encode, images, compile=self.compiled)
@@ -118,6 +120,7 @@ class SAM2(Float32Module):
         embedding: Tensor = features.embedding + self.net.no_memory_embedding.view(1, -1, 1, 1)
         return embedding
 
+    @part("read memory")
     def read(self, features: FrameFeatures, bank: Bank) -> Tensor:
         """Condition the embedding of a frame on memory by memory attention.
 
@@ -180,6 +183,7 @@ class SAM2(Float32Module):
         encoding: Tensor = self.net.temporal_positional_encoding_projection_layer(sine)
         return encoding[None]
 
+    @part("decode masks")
     def decode(
         self,
         embedding: Tensor,
@@ -247,6 +251,7 @@ class SAM2(Float32Module):
         score = torch.where(present, 10.0, -10.0)
         return Candidates(logits, torch.ones_like(logits[:, :, 0, 0]), score, pointers, presence)
 
+    @part("write memory")
     def encode_memory(self, features: FrameFeatures, candidates: Candidates, binarize: bool = False) -> Tensor:
         """Encode a frame and its chosen masks as memory.
 

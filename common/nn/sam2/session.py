@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
@@ -30,6 +30,22 @@ class Answer(Protocol):
         """Occlusion score, > 0 = the target is visible."""
 
 
+@dataclass
+class ReadFrame:
+    """What corrections of the last frame need.
+
+    Attributes:
+        features: of the frame.
+        embeddings: by tracked target, the features conditioned on the memory that the frame was read with,
+            (1, C, h, w).
+        points: by target, the points that it has been given on the frame, (1, P, 2), with labels (1, P).
+    """
+
+    features: FrameFeatures
+    embeddings: dict[int, Tensor] = field(default_factory=dict)
+    points: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+
 class SAM2Session(Session):
     """A session on SAM 2 whose masks may be returned later than their frames are given.
 
@@ -43,6 +59,7 @@ class SAM2Session(Session):
 
     kinds = ("mask", "box", "points")
     outside_kinds: tuple[str, ...] = ("mask", "box")
+    settable: tuple[str, ...] = ("overlap", "keep_logits", "keep_candidates")
 
     def __init__(self, sam2: SAM2, options: PostProcessing = PLAIN) -> None:
         self.sam2, self.options = sam2, options
@@ -104,10 +121,6 @@ class SAM2Session(Session):
             return self.sam2.take_mask(features, resize_mask_prompts(prompt.mask.to(device)[None], side).float())
         return self._decode_points(self.sam2.without_memory(features), features, *self._points(prompt))
 
-    def _prompt_prediction(self, features: FrameFeatures, prompt: Prompt) -> Candidates:
-        """Return the answer to a prompt, B = 1, K = 1: the best of ``_decode_prompt``, cleaned."""
-        return self._clean(self._decode_prompt(features, prompt).best())
-
     def _points(self, prompt: Prompt) -> tuple[Tensor, Tensor]:
         """Return the points (1, P, 2) and labels (1, P) of a box and / or points, see ``prompt_points``."""
         assert self.size is not None
@@ -142,6 +155,35 @@ class SAM2Session(Session):
             multimask=points.shape[1] == 1,
             dynamic_multimask=self.options.dynamic_multimask,
         )
+
+    def _decode_correction(self, last: ReadFrame, prompt: Prompt, logits: Tensor | None) -> Candidates:
+        """Decode a correction as the ``sam2`` package does.
+
+        Points are added to the earlier points of the target on this frame and decoded with the memory that the frame
+        was read with, none on a frame where the target was prompted; a box takes the place of earlier points. The
+        earlier logits are fed back. A mask is the answer.
+
+        Args:
+            last: the frame; the points of the target are added to it.
+            prompt: on the frame.
+            logits: float32 (1, 1, S/4, S/4) of the answer that it corrects; not read for a mask.
+
+        Returns:
+            B = 1, K = 3 for one point, else K = 1.
+        """
+        target = prompt.target
+        if prompt.mask is not None:
+            last.points.pop(target, None)
+            return self._decode_prompt(last.features, prompt)
+        points, labels = self._points(prompt)
+        if prompt.box is None and target in last.points:
+            before = last.points[target]
+            points, labels = torch.cat([before[0], points], 1), torch.cat([before[1], labels], 1)
+        embedding = last.embeddings.get(target)
+        if embedding is None:
+            embedding = self.sam2.without_memory(last.features)
+        last.points[target] = points, labels
+        return self._decode_points(embedding, last.features, points, labels, logits)
 
     def _pop_final(self) -> list[FrameMasks]:
         """Remove and return the oldest pending frames, in order, up to the first with a target that is not final."""

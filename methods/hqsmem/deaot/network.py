@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from common.nn.timing import part
 from methods.hqsmem.deaot.encoders import build_encoder
 from methods.hqsmem.deaot.propagation import GatedPropagation, LayerMemory, LayerOutput
 from methods.hqsmem.settings import DeAOTSettings
@@ -85,6 +86,7 @@ class DeAOT(nn.Module):
         nn.init.xavier_uniform_(self.project.weight)
         nn.init.orthogonal_(self.id_bank.weight.data.view(width, -1), gain=kernel**-2)
 
+    @part("encode")
     def encode(self, frames: Tensor) -> Features:
         """Encode frames.
 
@@ -113,6 +115,7 @@ class DeAOT(nn.Module):
         embedding: Tensor = self.id_norm(self.id_bank(masks).flatten(2).transpose(1, 2))
         return embedding
 
+    @part("read memory")
     def propagate(
         self,
         features: Features,
@@ -140,6 +143,7 @@ class DeAOT(nn.Module):
             outputs.append(output)
         return Outputs(outputs, self.last_norm(torch.cat([x, x_id], -1).transpose(1, 2)).transpose(1, 2))
 
+    @part("decode masks")
     def decode(
         self,
         features: Features,

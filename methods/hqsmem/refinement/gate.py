@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from common.errors import InputError
+from common.nn.timing import part
+from common.nn.transfer import to_device
 from methods.hqsmem.refinement.dino import DINO
 from methods.hqsmem.refinement.prompts import boxes_of, sample_points
 from methods.hqsmem.refinement.sam_hq import SAMHQ
@@ -73,6 +75,7 @@ class Refiner(nn.Module):
         super().__init__()
         self.sam, self.dino, self.settings = sam, dino, settings
 
+    @part("refine")
     def forward(self, frame: Tensor, masks: Tensor, tokens: Tensor | None = None) -> RefinedMasks:
         """Refine masks; an empty mask stays empty.
 
@@ -130,7 +133,7 @@ def label_map(masks: Tensor, prob: Tensor, targets: tuple[int, ...]) -> Tensor:
         int64 (H, W), target ids, 0 the background.
     """
     scores = torch.where(masks, prob, -1.0)
-    ids = torch.tensor((0, *targets), device=masks.device)
+    ids = to_device((0, *targets), masks.device)
     if not targets:
         return ids.new_zeros(masks.shape[1:])
     return ids[torch.where(masks.any(0), scores.argmax(0) + 1, 0)]

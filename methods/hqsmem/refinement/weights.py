@@ -89,9 +89,6 @@ def from_sam_hq(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def load_sam_hq(path: str | Path) -> SamHQModel:
     """SAM-HQ in eval mode from ``sam_hq_vit_{b,l,h}.pth`` or a transformers folder; every key and size must fit.
 
-    The mask decoder is that of ``mask_decoder.py``, or transformers' where ``config.json`` says ``upstream_decoder``,
-    as for our nano weights, which were trained with it.
-
     Raises:
         InputError: nothing there (with where the published ones come from), or keys and sizes that do not fit.
     """
@@ -99,10 +96,7 @@ def load_sam_hq(path: str | Path) -> SamHQModel:
     file = weights_file(path, SAM_HINT)
     state = load_state(file)
     if path.is_dir():
-        config = _config(path, {"sam_hq": SamHQConfig})
-        # weights that were trained through transformers' decoder are run with it (docs/upstream/transformers_sam_hq.md)
-        upstream = getattr(config, "upstream_decoder", False)
-        net: SamHQModel = SamHQModel(config) if upstream else SAMHQNetwork(config)
+        net: SamHQModel = SAMHQNetwork(_config(path, {"sam_hq": SamHQConfig}))
     else:
         width = _of(state, "image_encoder.patch_embed.proj.bias", file).shape[0]
         if width not in _TRUNKS:

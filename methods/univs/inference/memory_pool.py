@@ -6,6 +6,7 @@ Legend: T frames of a clip, R tokens of a frame, M frames of memory, P stored em
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 
 import torch
 import torch.nn.functional as F
@@ -76,6 +77,31 @@ class MemoryPool:
         """
         if tokens.content.any():
             self.tokens |= {slot: tokens for slot in self.tokens if slot >= frame}
+
+    def correct(self, frame: int, embedding: Tensor) -> None:
+        """Replace the embedding of a frame (C,), and forget its mask logits."""
+        self._logits.pop(frame, None)
+        self._embeddings[frame] = embedding
+
+    def give_tokens(self, frame: int, tokens: VisualTokens, frames: Sequence[int]) -> None:
+        """Replace the tokens of a slot and of all later ones by those of the user's mask.
+
+        The pool of an expression, which has none, gets them for all frames of the clip.
+
+        Args:
+            frame: of the mask.
+            tokens: (R, C).
+            frames: of the clip.
+        """
+        if self.first_tokens is None:
+            self.first_tokens, self.tokens = tokens, dict.fromkeys(frames, tokens)
+        self.replace_tokens(frame, tokens)
+
+    def copy(self) -> MemoryPool:
+        """Return a pool that changes independently of this one."""
+        pool = copy(self)
+        pool.tokens, pool._embeddings, pool._logits = dict(self.tokens), dict(self._embeddings), dict(self._logits)
+        return pool
 
     def read(self, memory: int) -> VisualTokens:
         """Return the tokens that ProCA reads, at most ((M + 1) R, C): of the first appearance and the last M slots."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from common.nn.transfer import to_device
 from common.video import FrameMasks
 from methods.univs.inference.entity import Entity
 from methods.univs.inference.mask_ops import mask_quality, upsample_logits
@@ -86,7 +87,7 @@ class PanopticSegments:
         classes = torch.stack([entity.scores for entity in visible])
         best, category = classes.max(1)
         stuff, categories = self.stuff[category], category.tolist()
-        predicted = torch.tensor([entity.predicted for entity in visible], device=best.device)
+        predicted = to_device([entity.predicted for entity in visible], best.device)
         logits = upsample_logits(logits, window.scene.size, window.size)
         scores = best * mask_quality(logits[:, None])
         scores = torch.where(stuff & ~predicted, _STUFF_FACTOR * scores, scores)

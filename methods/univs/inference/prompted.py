@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from common.inference.session import check_tracked
 from common.nn.preprocessing import resize_mask
 from common.video import FrameMasks, Prompt
+from common.video.masks import without_overlap
 from methods.univs.inference.acceptance import (
     PlacedMask,
     accept_all,
@@ -39,6 +40,7 @@ class PromptedTarget:
         stop: frame from which on the target is no longer tracked; None = it is still tracked.
         text: (L, D), tokens of its expression; None for a visual prompt.
         pool: its memory; None before the first clip that contains ``start``.
+        corrections: the user's masks bool (H, W) on frames that are pending, by frame.
     """
 
     prompt: Prompt
@@ -46,6 +48,7 @@ class PromptedTarget:
     stop: int | None = None
     text: Tensor | None = None
     pool: MemoryPool | None = None
+    corrections: dict[int, Tensor] = field(default_factory=dict)
 
     @property
     def prompt_frame(self) -> int | None:
@@ -57,6 +60,17 @@ class PromptedTarget:
         """The pool, after the first clip that contains ``start``."""
         assert self.pool is not None
         return self.pool
+
+    def given_mask(self, frame: int) -> Tensor | None:
+        """Return the user's mask bool (H, W) on a frame; None without one."""
+        return self.corrections.get(frame, self.prompt.mask if frame == self.prompt_frame else None)
+
+    def _give_tokens(self, window: Window, points: int) -> None:
+        """Store the tokens of the corrected masks of a clip."""
+        for frame, mask in sorted(self.corrections.items()):
+            if frame in window.frames:
+                resized = resize_mask(mask.to(window.scene.mask_features.device), window.scene.size)
+                self.memory.give_tokens(frame, window.sample(frame, resized, points), window.frames)
 
     def prompt_mask(self, window: Window) -> PlacedMask | None:
         """Return the user's mask at the size of the network's frame, and its place in the clip; None without one."""
@@ -74,15 +88,16 @@ class PromptedTarget:
         """
         if self.pool is not None:
             self.pool.extend(window.frames[-1])
-        elif self.text is not None:
+        elif self.prompt.text is not None:
             self.pool = MemoryPool(window.frames)
         else:
             self.pool = MemoryPool(window.frames, prompt_tokens(self.prompt, self.start, window, points))
+        self._give_tokens(window, points)
 
     def update(self, window: Window, masks: Tensor | None, embeddings: Tensor) -> None:
         """Add the predictions of a clip to the memory.
 
-        Masks before ``start`` are ignored, and so is the one on the frame of the user's mask.
+        Masks before ``start`` are ignored, and so are those on frames with a mask of the user's.
 
         Args:
             window: the clip.
@@ -90,7 +105,7 @@ class PromptedTarget:
             embeddings: (T, C).
         """
         logits = {} if masks is None else dict(zip(window.frames, masks, strict=True))
-        logits = {f: mask for f, mask in logits.items() if f >= self.start and f != self.prompt_frame}
+        logits = {f: mask for f, mask in logits.items() if f >= self.start and self.given_mask(f) is None}
         self.memory.update(logits, dict(zip(window.frames, embeddings, strict=True)))
 
 
@@ -100,12 +115,13 @@ class PromptedTargets:
     Args:
         network: in eval mode.
         settings: lengths and thresholds.
+        overlap: masks of visual prompts may overlap too.
     """
 
     stride = 1
 
-    def __init__(self, network: UniVSNetwork, settings: InferenceSettings) -> None:
-        self.network, self.settings = network, settings
+    def __init__(self, network: UniVSNetwork, settings: InferenceSettings, overlap: bool = False) -> None:
+        self.network, self.settings, self.overlap = network, settings, overlap
         self.targets: list[PromptedTarget] = []
 
     @property
@@ -126,6 +142,42 @@ class PromptedTargets:
     def tracked(self) -> list[int]:
         """Return the ids of all targets that are still tracked, ascending."""
         return sorted(target.prompt.target for target in self.targets if target.stop is None)
+
+    def correct(self, prompt: Prompt, window: Window) -> None:
+        """Replace a tracked target's mask on the last frame of a clip, and what its memory holds of the frame.
+
+        The frame's tokens become those of the mask, and its embedding that of the clip decoded with them alone. A
+        target of an expression is followed by the mask from then on.
+
+        Args:
+            prompt: with a mask.
+            window: the clip, whether it has been processed or not.
+        """
+        assert prompt.mask is not None
+        (target,) = (t for t in self.targets if t.prompt.target == prompt.target and t.stop is None)
+        frame = window.frames[-1]
+        target.corrections[frame] = prompt.mask
+        target.text = None
+        if frame == target.start:
+            target.prompt = prompt
+        if target.pool is None:
+            return  # the first clip will read the mask
+        if frame == target.start:
+            target.pool.first_tokens = None
+        target.extend(window, self.settings.points)
+        alone = MemoryPool(window.frames, target.pool.tokens[frame])
+        prompts = pool_prompts(self.network, [alone], window.frames, self.settings.memory)
+        (output,) = self.network.decode(window.scene, prompts, all_layers=False, average_with_learnable=False)[-1:]
+        target.pool.correct(frame, first_clip(output.prompt).embeddings[0, -1])
+
+    def copy(self) -> PromptedTargets:
+        """Return a task that goes on independently of this one."""
+        task = PromptedTargets(self.network, self.settings, self.overlap)
+        task.targets = [
+            replace(t, pool=None if t.pool is None else t.pool.copy(), corrections=dict(t.corrections))
+            for t in self.targets
+        ]
+        return task
 
     def drop(self, target_id: int, frame: int) -> None:
         """Stop tracking a target.
@@ -163,11 +215,12 @@ class PromptedTargets:
             if target.text is None:
                 window.resample(target.memory, self.settings.points, target.prompt_frame)
             target.memory.trim(self.settings.memory, window.frames[0])
+            target.corrections = {f: mask for f, mask in target.corrections.items() if f >= window.frames[0]}
 
     def predict(self, frame: int, window: Window) -> FrameMasks:
         """Return the masks of a frame; a user's mask is returned as it is.
 
-        Where visual prompts overlap the largest logit wins.
+        Unless ``overlap``, where visual prompts overlap the largest logit wins, where given masks do the smaller mask.
 
         Args:
             frame: index of the frame in the video.
@@ -177,18 +230,22 @@ class PromptedTargets:
         present.sort(key=lambda target: target.prompt.target)
         planes = torch.zeros(len(present), *window.size, device=window.scene.mask_features.device)
         scores = planes.new_zeros(len(present))
+        given = {
+            row: mask.to(planes.device) for row, t in enumerate(present) if (mask := t.given_mask(frame)) is not None
+        }
+        if given and not self.overlap:
+            given = dict(zip(given, without_overlap(torch.stack(list(given.values()))), strict=True))
         for row, target in enumerate(present):
             logits = target.memory.mask_logits(frame)
-            if frame == target.prompt_frame:
-                assert target.prompt.mask is not None
+            if row in given:
                 # infinite, so that it wins against every prediction
-                planes[row].masked_fill_(target.prompt.mask.to(planes.device), torch.inf)
+                planes[row].masked_fill_(given[row], torch.inf)
                 scores[row] = 1.0
             elif logits is not None:
                 planes[row] = upsample_logits(logits[None], window.scene.size, window.size)[0]
                 scores[row] = logits.sigmoid().amax()
         visual = [row for row, target in enumerate(present) if target.text is None]
-        if len(visual) > 1:
+        if len(visual) > 1 and not self.overlap:
             winner = planes[visual].argmax(0)
             for place, row in enumerate(visual):
                 planes[row].masked_fill_(winner != place, 0.0)

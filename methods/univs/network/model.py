@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common.nn.preprocessing import IMAGENET_MEAN, IMAGENET_STD
+from common.nn.timing import part
 from methods.univs.network.backbone import ImageBackbone
 from methods.univs.network.decoder import Outputs, VideoMaskDecoder
 from methods.univs.network.pixel_decoder import PixelDecoder
@@ -58,6 +59,7 @@ class UniVSNetwork(nn.Module):
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("deviation", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
 
+    @part("encode")
     def encode(self, frames: Tensor) -> Features:
         """Encode frames independently of each other.
 

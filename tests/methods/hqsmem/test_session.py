@@ -47,7 +47,10 @@ class ShiftingRefiner(Refiner):
 
 
 def open_session(overlap: bool = False, **settings) -> tuple[HQSMemSession, list[Tensor]]:
-    """Return a session that refines by ``ShiftingRefiner``, and a list to which it appends the label maps it writes."""
+    """Return a session that refines by ``ShiftingRefiner``, and a list to which it appends the label maps it writes.
+
+    A frame is written when the next one comes.
+    """
     session = module(hqtf=False, memory=MemorySettings(gap=2), **settings).session(LENGTH)
     session.refiner, session.overlap = ShiftingRefiner(), overlap
     written, write = [], session.tracker.write
@@ -62,11 +65,15 @@ def open_session(overlap: bool = False, **settings) -> tuple[HQSMemSession, list
 
 def test_refined_masks_are_answered_and_written(video):
     session, written = open_session()
-    for index, frame in enumerate(video):
-        (answer,) = session.step(frame, video.prompts if index == 0 else ())
-        assert torch.equal(answer.label_map().long(), written[-1])
-        assert torch.equal(answer.masks.sum(0) > 0, written[-1] > 0)  # no two share a pixel
-    inputs = session.refiner.inputs
+    answers = [
+        answer for index, frame in enumerate(video) for answer in session.step(frame, () if index else video.prompts)
+    ]
+    session.step(video[0])
+    assert len(written) == LENGTH
+    for answer, labels in zip(answers, written, strict=True):
+        assert torch.equal(answer.label_map().long(), labels)
+        assert torch.equal(answer.masks.sum(0) > 0, labels > 0)  # no two share a pixel
+    inputs = session.refiner.inputs[:-1]
     assert len(inputs) == LENGTH - 1  # an annotated mask is not refined
     moved = torch.stack([inputs[-1][row].roll(1, -1) for row in range(2)])
     assert torch.equal(moved.any(0), written[-1] > 0)
@@ -77,6 +84,7 @@ def test_refined_masks_may_be_answered_as_they_are(video):
     session.step(video[0], video.prompts)
     (answer,) = session.step(video[1])
     assert torch.equal(answer.masks, session.refiner.inputs[0].roll(1, -1))
+    session.step(video[2])
     assert torch.equal(answer.masks.any(0), written[-1] > 0)
 
 
@@ -86,8 +94,35 @@ def test_a_second_mask_of_a_target_is_its_answer(video):
     corrected = replace(video.prompts[1], mask=video.prompts[1].mask.roll(3, 0))
     (answer,) = session.step(video[1], [corrected])
     assert torch.equal(answer.select((corrected.target,))[0], corrected.mask)
-    assert torch.equal(written[-1] == corrected.target, corrected.mask)
     assert len(session.refiner.inputs[-1]) == 1
+    session.step(video[2])
+    assert torch.equal(written[-1] == corrected.target, corrected.mask)
+
+
+@pytest.mark.parametrize("per_object", [False, True])
+def test_a_correction_is_as_if_the_mask_had_been_given_with_the_frame(video, per_object):
+    made = module(hqtf=False, memory=MemorySettings(gap=2, capacity=3, per_object=per_object, short_term_skip=2))
+    corrected = replace(video.prompts[1], mask=video.prompts[1].mask.roll(3, 0))
+    answers = {}
+    for way in ("given", "corrected"):
+        session = made.session(LENGTH)
+        answers[way] = []
+        for index, frame in enumerate(video):
+            prompts = video.prompts if index == 0 else [corrected] if index == 4 and way == "given" else ()
+            answers[way] += session.step(frame, prompts)
+            if index == 4 and way == "corrected":
+                session.correct([replace(corrected, mask=video.prompts[0].mask)])
+                answers[way][-1] = session.correct([corrected])
+    for one, other in zip(answers["given"], answers["corrected"], strict=True):
+        assert torch.equal(one.masks, other.masks)
+        assert torch.equal(one.scores, other.scores)
+
+
+def test_nested_given_masks_are_both_answered(video):
+    outer, inner = torch.zeros(2, *SIZE, dtype=torch.bool)
+    outer[5:25, 5:35], inner[10:15, 10:15] = True, True
+    (answer,) = module().session().step(video[0], [Prompt(1, mask=outer), Prompt(2, mask=inner)])
+    assert torch.equal(answer.masks, torch.stack([outer & ~inner, inner]))
 
 
 @pytest.mark.parametrize("feature", ["encoder", "dino"])
@@ -118,6 +153,8 @@ def test_smart_memory_holds_the_bank_at_its_capacity(video):
     session, sizes = made.session(), []
     for index in range(20):
         session.step(video[index % LENGTH], video.prompts if index == 0 else ())
+        if index == 0:
+            continue  # a frame is written when the next one comes
         bank = session.tracker.groups[0].engine.bank
         sizes.append(len(bank))
         assert bank.lists[0][0].reference

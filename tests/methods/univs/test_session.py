@@ -58,6 +58,42 @@ def mask_prompt(target: int, number: int, frame: int = 0) -> Prompt:
 # Prompted targets.
 
 
+@pytest.mark.parametrize("at", [0, 1, 4])
+@pytest.mark.parametrize("clip", [1, 3])
+@pytest.mark.parametrize("kind", ["mask", "text"])
+def test_a_corrected_target_is_followed_by_its_new_mask(kind, clip, at):
+    """A target of object 1 is corrected to object 2, before or after the first full clip; another one stays."""
+    settings = replace(SETTINGS, clip=clip, min_similarity=-1.0)
+    session, out = UniVSSession(PaintedUniVSNetwork(CLASSES), settings), []  # type: ignore[arg-type]
+    frames = painted(LENGTH, o1=RIGHT, o2=STILL, o3=[(0, 0, 12)] * LENGTH)
+    one, two, three = (object_masks(frames, number) for number in (1, 2, 3))
+    first = Prompt(1, mask=one[0]) if kind == "mask" else Prompt(1, text="one")
+    for index, frame in enumerate(frames):
+        out += session.step(frame, [first, Prompt(2, mask=three[0])] if index == 0 else ())
+        if index == at:
+            with pytest.raises(InputError, match="target 9 is not tracked"):
+                session.correct([Prompt(9, mask=two[at])])
+            session.correct([Prompt(1, mask=one[at] | two[at])])
+            corrected = session.correct([Prompt(1, mask=two[at])])
+            out = [corrected if answer.frame == at else answer for answer in out]
+    out += session.finish()
+    assert corrected.targets == (1, 2)
+    assert torch.equal(corrected.masks[0], two[at])
+    assert same(corrected.masks[1], three[at])
+    assert [answer.frame for answer in out] == list(range(LENGTH))
+    final = max(at + 1 - clip, 0)  # frames that were pending are in later clips, which read the correction too
+    assert_shows(out[:final], 1, one[:final])
+    assert_shows(out[at:], 1, two[at:])
+    assert_shows(out, 2, three)
+
+
+def test_targets_of_a_vocabulary_are_not_corrected():
+    session = UniVSSession(PaintedUniVSNetwork(CLASSES), replace(SETTINGS, clip=1))  # type: ignore[arg-type]
+    session.step(FRAMES[0], [Prompt(1, vocabulary=NAMES)])
+    with pytest.raises(InputError, match="found by a vocabulary take no corrections"):
+        session.correct([mask_prompt(1, 1)])
+
+
 @pytest.mark.parametrize("tracking", ["prompts", "similarity"])
 @pytest.mark.parametrize("clip", [1, 3, 20])
 def test_prompt_masks_are_followed(tracking, clip):

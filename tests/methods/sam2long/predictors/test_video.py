@@ -73,7 +73,7 @@ def both_directions(predictor, state) -> list:
     out += [predictor.add_new_points_or_box(state, 4, 3, **click(140, 40))]
     out += predictor.propagate_in_video(state)
     out += predictor.propagate_in_video(state, start_frame_idx=4, reverse=True)
-    out += [predictor.add_new_points_or_box(state, 2, 3, **click(150, 50))]
+    out += [predictor.add_new_points_or_box(state, 2, 3, **click(120, 70))]
     out += predictor.propagate_in_video(state, start_frame_idx=2, max_frame_num_to_track=3, reverse=True)
     out += predictor.propagate_in_video(state, start_frame_idx=0, reverse=True)
     return out
