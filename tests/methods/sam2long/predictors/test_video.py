@@ -69,11 +69,11 @@ def refine_and_go_on(predictor, state) -> list:
 
 def both_directions(predictor, state) -> list:
     """A mask and a click on a middle frame, forwards and backwards, then a click on a frame tracked backwards."""
-    out = [predictor.add_new_mask(state, 4, 7, disc(80, 60, 25))]
-    out += [predictor.add_new_points_or_box(state, 4, 3, **click(140, 40))]
+    out = [predictor.add_new_mask(state, 4, 7, disc(84, 58, 22))]
+    out += [predictor.add_new_points_or_box(state, 4, 3, **click(130, 44))]
     out += predictor.propagate_in_video(state)
     out += predictor.propagate_in_video(state, start_frame_idx=4, reverse=True)
-    out += [predictor.add_new_points_or_box(state, 2, 3, **click(120, 70))]
+    out += [predictor.add_new_points_or_box(state, 2, 3, **click(150, 50))]
     out += predictor.propagate_in_video(state, start_frame_idx=2, max_frame_num_to_track=3, reverse=True)
     out += predictor.propagate_in_video(state, start_frame_idx=0, reverse=True)
     return out
