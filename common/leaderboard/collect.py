@@ -31,8 +31,7 @@ class PublishedRow:
         metric: name of the metric in this suite; what is no metric of the benchmark is named as printed.
         value: as printed, in percent unless the metric or the benchmark has another unit.
         doubtful: whether the print is illegible there.
-        protocol: words of the protocol line of the benchmark by which it was scored; empty where the paper does not tell
-            several apart.
+        protocol: words of the protocol line of the benchmark by which it was scored; empty where that is not told.
     """
 
     paper: str
@@ -97,5 +96,5 @@ def _read_paper(file: Path) -> list[PublishedRow]:
 
 def _row(paper: str, row: dict[str, Any]) -> PublishedRow:
     table, method, variant, benchmark, split, metric = (str(row[key]) for key in KEYS[:-1])
-    value, doubtful = float(row["value"]), bool(row.get("doubtful"))
-    return PublishedRow(paper, table, method, variant, benchmark, split, metric, value, doubtful, row.get("protocol", ""))
+    value, doubtful, protocol = float(row["value"]), bool(row.get("doubtful")), str(row.get("protocol", ""))
+    return PublishedRow(paper, table, method, variant, benchmark, split, metric, value, doubtful, protocol)

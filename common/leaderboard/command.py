@@ -40,7 +40,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = _parser().parse_args(argv)
     if args.run and is_table_plan(args.run):
-        return _show(run_table(args.run, args.weights, args.jobs), args)
+        grids, fault = run_table(args.run, args.weights, args.jobs)
+        _show(grids, args)
+        if fault:
+            raise fault
+        return 0
     runs = [*args.runs, *([run_plan(args.run, args.jobs)] if args.run else [])]
     runs = runs or ([RESULTS] if args.claims else [path for path in (RUNS,) if path.is_dir()])
     records = collect(runs)

@@ -1,4 +1,4 @@
-"""Run the rows of a table of a paper on its data sets, as far as data and weights are there, beside the printed numbers.
+"""Run the rows of a paper's table as far as data and weights are there, and show them beside the printed numbers.
 
 A plan of a table is YAML:
 
@@ -27,8 +27,9 @@ import yaml
 
 from common.errors import InputError
 from common.leaderboard.collect import METHODS, PublishedRow, collect, published
-from common.leaderboard.grid import MARK, MARK_NOTE, Cell, Grid, Row, headline
+from common.leaderboard.grid import MARK, MARK_NOTE, Cell, Grid, Row
 from common.leaderboard.runner import Step, load_plan, run_steps
+from common.records.record import FILE
 
 KEYS = {"output", "paper", "table", "data", "rows"}
 ROW_KEYS = {"test", "weights", "published"}
@@ -42,6 +43,7 @@ class Place:
         name: id of the benchmark.
         split: its split.
         protocol: its protocol line.
+        numbers: the metrics that it reports.
         config: class path and constructor arguments, as in a config.
         missing: what keeps it from being read, with where to put the data; empty if nothing does.
     """
@@ -49,6 +51,7 @@ class Place:
     name: str
     split: str
     protocol: str
+    numbers: tuple[str, ...]
     config: dict[str, Any] = field(hash=False)
     missing: str = ""
 
@@ -99,22 +102,30 @@ def is_table_plan(path: Path) -> bool:
     return "table" in load_plan(path)
 
 
-def run_table(path: Path, weights: Path, jobs: int = 1) -> list[Grid]:
-    """Run what is not done and can be run, and return what is missing and the table.
+def run_table(
+    path: Path, weights: Path, jobs: int = 1, methods: Path = METHODS
+) -> tuple[list[Grid], InputError | None]:
+    """Run what is not done and can be run.
 
     Args:
         path: the plan.
         weights: folder of the files of weights.
         jobs: number of runs at the same time.
+        methods: folder of the methods, which have the printed numbers.
+
+    Returns:
+        What is missing, if anything is, and the table; and the error of the runs that failed.
 
     Raises:
-        InputError: the plan is wrong, or a run failed; the other runs are completed first.
+        InputError: the plan is wrong.
     """
     plan = read_table_plan(path, weights)
-    steps = plan.steps()
-    missing = missing_grid(plan)
-    run_steps([], list(steps.values()), jobs)
-    return [*([missing] if missing.rows else []), table_grid(plan, steps, published())]
+    steps, missing, fault = plan.steps(), missing_grid(plan, methods), None
+    try:
+        run_steps([], list(steps.values()), jobs)
+    except InputError as error:
+        fault = error
+    return [*([missing] if missing.rows else []), table_grid(plan, steps, published(methods))], fault
 
 
 def read_table_plan(path: Path, weights: Path) -> TablePlan:
@@ -141,24 +152,23 @@ def read_table_plan(path: Path, weights: Path) -> TablePlan:
     return TablePlan(Path(plan["output"]), str(plan["paper"]), str(plan["table"]), places, rows)
 
 
-def missing_grid(plan: TablePlan) -> Grid:
+def missing_grid(plan: TablePlan, methods: Path = METHODS) -> Grid:
     """Return the data and the weights that are not there, with where they come from and where to put them.
 
     Args:
         plan: the plan.
+        methods: folder of the methods, whose ``weights.yaml`` say where files come from.
     """
-    rows = [
-        Row(f"{place.name} {place.split}", "data", [Cell(place.missing)])
-        for place in plan.places
-        if place.missing
-    ]
-    sources = _sources(plan.paper)
+    rows = [Row(f"{place.name} {place.split}", "data", [Cell(place.missing)]) for place in plan.places if place.missing]
+    sources = _sources(methods / plan.paper / "weights.yaml")
     files = dict.fromkeys(row.weights for row in plan.rows if row.weights and not row.weights.is_file())
     for file in files:
         users = ", ".join(row.name for row in plan.rows if row.weights == file)
-        source = sources.get(file.name, f"not published; train the row {users} and put its checkpoint there")
-        rows.append(Row(file.name, "weights", [Cell(f"{file}: get it from {source}" if file.name in sources else f"{file}: {source}")]))
-    return Grid(f"Missing for table {plan.table} of {plan.paper}", [("", "where to put it")], rows, leading=("what", "kind"))
+        known = sources.get(file.name)
+        how = f"get it from {known}" if known else f"not published, it is a checkpoint of a training of {users}"
+        rows.append(Row(file.name, "weights", [Cell(f"{file} not found: {how}")]))
+    title = f"Missing for table {plan.table} of {plan.paper}"
+    return Grid(title, [("", "where to put it")], rows, leading=("what", "kind"))
 
 
 def table_grid(plan: TablePlan, steps: dict[tuple[str, int], Step], numbers: Sequence[PublishedRow]) -> Grid:
@@ -174,7 +184,8 @@ def table_grid(plan: TablePlan, steps: dict[tuple[str, int], Step], numbers: Seq
     columns = []
     for number, place in enumerate(plan.places):
         fits = [row for row in numbers if row.table in tables and _fits(row, place)]
-        columns += [(number, metric) for metric in headline({row.metric for row in fits}) if fits]
+        in_print = {row.metric for row in fits}
+        columns += [(number, metric) for metric in place.numbers if metric in in_print]
     rows = []
     for row in plan.rows:
         cells = []
@@ -196,6 +207,8 @@ def table_grid(plan: TablePlan, steps: dict[tuple[str, int], Step], numbers: Seq
         at = f"{place.name} {place.split}" + f" [{number + 1}]" * (_names(plan).count((place.name, place.split)) > 1)
         heads += [(at, metric), (at, f"{metric} {MARK}"), (at, f"{metric} − {MARK}")]
     notes = [f"{place.name} {place.split}: {place.protocol}." for place in plan.places]
+    hidden = [step.folder for step in steps.values() if step.folder.is_dir() and not any(step.folder.rglob(FILE))]
+    notes += [f"{folder}: no record, as where annotations are hidden; its predictions are there." for folder in hidden]
     return Grid(f"Table {plan.table} of {plan.paper}", heads, rows, [*notes, MARK_NOTE], ("row", "weights"))
 
 
@@ -220,11 +233,10 @@ def _place(entry: dict[str, Any]) -> Place:
     except InputError as error:
         missing = str(error)
     config = {"class_path": f"{cls.__module__}.{cls.__name__}", "init_args": options}
-    return Place(name, made.split, made.protocol, config, missing)
+    return Place(name, made.split, made.protocol, made.numbers, config, missing)
 
 
-def _sources(paper: str) -> dict[str, str]:
-    """Return where the published files of weights of a method come from."""
-    file = METHODS / paper / "weights.yaml"
+def _sources(file: Path) -> dict[str, str]:
+    """Return where the files of a ``weights.yaml`` come from, by name."""
     entries = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else []
     return {Path(entry["file"]).name: str(entry["source"]) for entry in entries}

@@ -1,4 +1,4 @@
-"""Every number that a paper prints is joined to a benchmark, a split and a metric of the suite, or listed as another."""
+"""Every printed number is joined to a benchmark, a split and a metric of the suite, or listed as another."""
 
 from __future__ import annotations
 
