@@ -59,8 +59,8 @@ class VOST(FolderVOS):
         self.numbers = ("J&F", "J", "F") if contours else VOST.numbers
         score = "J&F" if contours else "J, and J_tr over the last quarter"
         void = "left out" if ignore_void else "background"
-        self.protocol = f"{score}; all annotated frames but first and last, 255 is {void}, flat mean over objects of "
-            "the first frame"
+        frames = "all annotated frames but first and last"
+        self.protocol = f"{score}; {frames}, 255 is {void}, flat mean over objects of the first frame"
 
     def list_videos(self) -> list[str]:
         """Return the names in the split file."""
