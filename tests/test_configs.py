@@ -23,6 +23,7 @@ from common.cli.build import build_method
 from common.cli.suite import SuiteCLI
 from common.configs import ROWS, load_config, load_rows, split_row, with_rows
 from common.errors import InputError
+from common.leaderboard.paper_tables import is_table_plan, read_table_plan
 from common.leaderboard.runner import read_plan
 from common.segmenter import VideoSegmenter
 from common.synthetic import SyntheticClips
@@ -259,11 +260,17 @@ def test_a_row_is_named_with_or_without_an_equals_sign(tmp_path: Path) -> None:
 @pytest.mark.parametrize("plan", PLANS, ids=names)
 def test_every_command_of_a_plan_parses(plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    _, fits, tests = read_plan(plan)
-    assert tests
-    for step in [*fits, *tests]:
+    if is_table_plan(plan):
+        table = read_table_plan(plan, Path("checkpoints"))
+        data = ["--data.test", json.dumps([place.config for place in table.places])]
+        commands = [["test", *row.arguments, "--model.weights", str(row.weights), *data] for row in table.rows]
+    else:
+        _, fits, tests = read_plan(plan)
+        commands = [[step.verb, *step.arguments] for step in [*fits, *tests]]
+    assert commands
+    for command in commands:
         with pytest.raises(Parsed):
-            ParseOnly([step.verb, *step.arguments])
+            ParseOnly(command)
 
 
 @pytest.fixture(scope="module")

@@ -28,9 +28,10 @@ class PublishedRow:
         variant: size or setting as printed.
         benchmark: id of the benchmark in this suite.
         split: split of the benchmark, e.g. ``val``.
-        metric: name of the metric as printed.
+        metric: name of the metric in this suite; what is no metric of the benchmark is named as printed.
         value: as printed, in percent unless the metric or the benchmark has another unit.
         doubtful: whether the print is illegible there.
+        protocol: words of the protocol line of the benchmark by which it was scored; empty where that is not told.
     """
 
     paper: str
@@ -42,6 +43,7 @@ class PublishedRow:
     metric: str
     value: float
     doubtful: bool = False
+    protocol: str = ""
 
 
 def collect(paths: Iterable[str | Path]) -> list[ResultRecord]:
@@ -94,5 +96,5 @@ def _read_paper(file: Path) -> list[PublishedRow]:
 
 def _row(paper: str, row: dict[str, Any]) -> PublishedRow:
     table, method, variant, benchmark, split, metric = (str(row[key]) for key in KEYS[:-1])
-    value, doubtful = float(row["value"]), bool(row.get("doubtful"))
-    return PublishedRow(paper, table, method, variant, benchmark, split, metric, value, doubtful)
+    value, doubtful, protocol = float(row["value"]), bool(row.get("doubtful")), str(row.get("protocol", ""))
+    return PublishedRow(paper, table, method, variant, benchmark, split, metric, value, doubtful, protocol)

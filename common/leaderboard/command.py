@@ -12,6 +12,7 @@ from common.leaderboard.claims import claims, claims_grid
 from common.leaderboard.collect import LINES, collect, published
 from common.leaderboard.formats import csv_text, html, json_text, latex
 from common.leaderboard.grid import Grid
+from common.leaderboard.paper_tables import is_table_plan, run_table
 from common.leaderboard.render import markdown, terminal
 from common.leaderboard.runner import run_plan
 from common.leaderboard.table import table
@@ -38,9 +39,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         InputError: nothing to show, a damaged record or plan, or a run that failed.
     """
     args = _parser().parse_args(argv)
+    if args.run and is_table_plan(args.run):
+        grids, fault = run_table(args.run, args.weights, args.jobs)
+        _show(grids, args)
+        if fault:
+            raise fault
+        return 0
     runs = [*args.runs, *([run_plan(args.run, args.jobs)] if args.run else [])]
     runs = runs or ([RESULTS] if args.claims else [path for path in (RUNS,) if path.is_dir()])
     records = collect(runs)
+    _check_benchmarks(args.benchmark, {record.benchmark for record in records})
     if args.claims:
         selected = [claim for claim in claims() if not args.benchmark or claim.benchmark in args.benchmark]
         grids = [claims_grid([claim for claim in selected if _matches(claim.method, args.method)], records)]
@@ -49,11 +57,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not grids or not grids[0].rows:
         where = ", ".join(map(str, runs or [RUNS]))
         raise InputError(f"{where}: no results to show; run the verb test first, add --papers, or ask for less")
+    if args.output and args.output.suffix == LINES:
+        write_text(args.output, "".join(r.line() for r in records))
+        args.output = None
+    return _show(grids, args)
+
+
+def _show(grids: Sequence[Grid], args: argparse.Namespace) -> int:
     print(FORMATS[args.format](grids), end="")
     if args.output:
-        lines = args.output.suffix == LINES
-        write_text(args.output, "".join(r.line() for r in records) if lines else _for_file(grids, args.output))
+        write_text(args.output, _for_file(grids, args.output))
     return 0
+
+
+def _check_benchmarks(names: Sequence[str], measured: set[str]) -> None:
+    """Refuse an id that neither the suite nor a record has.
+
+    Raises:
+        InputError: an id is unknown.
+    """
+    unknown = [name for name in names if name not in measured]
+    if unknown:
+        from common.benchmarks.registry import BENCHMARKS  # imports torch
+
+        for name in unknown:
+            if name not in BENCHMARKS:
+                raise InputError(f"--benchmark {name}: unknown; known are {', '.join(BENCHMARKS)}")
 
 
 def _matches(name: str, parts: Sequence[str]) -> bool:
@@ -88,6 +117,13 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="PLAN",
         help="first run the missing runs of a plan, e.g. configs/leaderboards/tiny.yaml",
+    )
+    add(
+        "--weights",
+        type=Path,
+        default=Path("checkpoints"),
+        metavar="DIR",
+        help="folder of the weights that a plan of a paper's table names (default: checkpoints)",
     )
     add("--jobs", type=int, default=1, metavar="N", help="number of runs of the plan at the same time")
     add("--format", choices=list(FORMATS), default="terminal", help="format of the printed tables")

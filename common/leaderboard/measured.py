@@ -6,12 +6,12 @@ import math
 import re
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from common.leaderboard.collect import PublishedRow
 from common.leaderboard.grid import LOWER, MARK_NOTE, Cell, Grid, Row, headline
-from common.leaderboard.printed import Column, printed_rows
+from common.leaderboard.printed import SUBSET, Column, printed_rows
 from common.leaderboard.settings import by_settings, differences, settings_id
 from common.records.record import ResultRecord
 
@@ -66,7 +66,7 @@ def measured_grid(records: Sequence[ResultRecord], published_rows: Sequence[Publ
 
     Args:
         records: records of runs.
-        published_rows: published numbers of the same benchmarks.
+        published_rows: published numbers of the same places, from ``place_published``.
     """
     places = sorted({_place(record) for record in records})
     marks = _protocol_marks(places)
@@ -77,9 +77,7 @@ def measured_grid(records: Sequence[ResultRecord], published_rows: Sequence[Publ
         _mark_best(number, metric, lines)
     lines.sort(key=lambda line: -math.inf if math.isnan(line.means[0]) else line.means[0], reverse=True)
     heads = [(f"{p.benchmark} {p.split}{marks[p]}", m) for p, m in columns]
-    # Published numbers stand in the columns of the first protocol of their benchmark only.
-    first = {(p.benchmark, p.split): p for p in reversed(places)}
-    at = [(p.benchmark, p.split, m) if first[p.benchmark, p.split] == p else None for p, m in columns]
+    at: list[Column | None] = [(p.benchmark, p.split, m, p.protocol_id) for p, m in columns]
     for number in reversed(range(len(columns))):
         _add_difference(number, at, heads, lines, published_rows)
     costs = [cost for cost in COSTS if any(cost.of(record) is not None for record in records)]
@@ -93,6 +91,32 @@ def measured_grid(records: Sequence[ResultRecord], published_rows: Sequence[Publ
         [line.row for line in lines] + published,
         notes + [MARK_NOTE] * bool(published_rows),
     )
+
+
+def place_published(
+    published: Sequence[PublishedRow], records: Sequence[ResultRecord]
+) -> tuple[list[PublishedRow], list[PublishedRow]]:
+    """Find the protocol of the records that each published number was scored by.
+
+    A number with ``protocol`` belongs to the records whose protocol line has these words, any other to the first
+    protocol of its benchmark.
+
+    Args:
+        published: numbers of papers.
+        records: records of runs.
+
+    Returns:
+        The numbers that have records, with ``protocol`` set to the id of the protocol, and the other numbers.
+    """
+    lines = {_place(record): record.protocol for record in records}
+    placed, others = [], []
+    for row in published:
+        places = [p for p in sorted(lines) if p[:2] == (row.benchmark, row.split) and row.protocol in lines[p]]
+        if places and not SUBSET.search(row.metric):
+            placed.append(replace(row, protocol=places[0].protocol_id))
+        else:
+            others.append(row)
+    return placed, others
 
 
 def _line(name: str, runs: list[ResultRecord], columns: Sequence[tuple[Place, str]]) -> Line:
@@ -116,7 +140,7 @@ def _add_difference(
     published = {
         _name(row.method, "" if row.variant in AS_PRINTED else row.variant): row.value
         for row in published_rows
-        if (row.benchmark, row.split, row.metric) == at[number]
+        if (row.benchmark, row.split, row.metric, row.protocol) == at[number]
     }
     values: list[float | None] = []
     for line in lines:

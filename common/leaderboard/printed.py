@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 
 from common.leaderboard.collect import PublishedRow
 from common.leaderboard.grid import MARK, MARK_NOTE, Cell, Grid, Row, headline
 
-Column = tuple[str, str, str]  # benchmark, split, metric
+Column = tuple[str, str, str, str]  # benchmark, split, metric, protocol
+
+SUBSET = re.compile(r"_(small|medium|large)$")  # a metric over the videos whose objects have this size
 
 
-def printed_grid(benchmark: str, split: str, rows: Sequence[PublishedRow]) -> Grid:
-    """Return a table of published numbers, for a benchmark without a record.
+def printed_grids(rows: Sequence[PublishedRow]) -> list[Grid]:
+    """Return one table for each benchmark, split, protocol and subset of the videos.
 
     Args:
-        benchmark: id of the benchmark.
-        split: split of the benchmark.
-        rows: published numbers of it.
+        rows: published numbers without a record.
     """
+    grouped: dict[tuple[str, str, str], list[PublishedRow]] = defaultdict(list)
+    for row in rows:
+        subset = SUBSET.search(row.metric)
+        note = ", ".join(filter(None, [row.protocol, subset[1] if subset else ""]))
+        grouped[row.benchmark, row.split, note].append(replace(row, metric=SUBSET.sub("", row.metric), protocol=note))
+    return [_printed_grid(*place, group) for place, group in grouped.items()]
+
+
+def _printed_grid(benchmark: str, split: str, protocol: str, rows: Sequence[PublishedRow]) -> Grid:
     metrics = headline({row.metric for row in rows})
-    lines = printed_rows(rows, [(benchmark, split, metric) for metric in metrics])
-    return Grid(f"Published: {benchmark} {split}", [("", metric) for metric in metrics], lines, [MARK_NOTE])
+    lines = printed_rows(rows, [(benchmark, split, metric, protocol) for metric in metrics])
+    title = f"Published: {benchmark} {split}" + (f", {protocol}" if protocol else "")
+    return Grid(title, [("", metric) for metric in metrics], lines, [MARK_NOTE])
 
 
 def printed_rows(rows: Sequence[PublishedRow], columns: Sequence[Column | None]) -> list[Row]:
@@ -35,7 +47,7 @@ def printed_rows(rows: Sequence[PublishedRow], columns: Sequence[Column | None])
     for row in rows:
         label = f"{row.method} {row.variant} {MARK}", f"{row.paper}, table {row.table}"
         digits = f"{row.value:.1f}" if round(row.value, 1) == row.value else f"{row.value:g}"
-        grouped[label][row.benchmark, row.split, row.metric] = digits + "?" * row.doubtful
+        grouped[label][row.benchmark, row.split, row.metric, row.protocol] = digits + "?" * row.doubtful
     lines = []
     for (name, source), values in grouped.items():
         cells = [Cell(values.get(column, "") if column else "") for column in columns]

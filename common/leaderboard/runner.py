@@ -18,6 +18,7 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,6 +109,21 @@ def run_plan(path: Path, jobs: int = 1) -> Path:
         InputError: the plan cannot be read, or a run failed; the other runs are completed first.
     """
     output, fits, tests = read_plan(path)
+    run_steps(fits, tests, jobs)
+    return output
+
+
+def run_steps(fits: Sequence[Step], tests: Sequence[Step], jobs: int = 1) -> None:
+    """Run every step that is not done, a test after its training.
+
+    Args:
+        fits: trainings.
+        tests: tests.
+        jobs: number of steps that run at the same time.
+
+    Raises:
+        InputError: a run failed; the other runs are completed first.
+    """
     faults: list[str] = []
     with ThreadPoolExecutor(jobs) as pool:
         trainings = {step.folder: pool.submit(step.run) for step in fits}
@@ -119,7 +135,21 @@ def run_plan(path: Path, jobs: int = 1) -> Path:
                 faults += [str(error)] if str(error) not in faults else []
     if faults:
         raise InputError("; ".join(faults))
-    return output
+
+
+def load_plan(path: Path) -> dict[str, Any]:
+    """Load the YAML of a plan of any kind.
+
+    Raises:
+        InputError: the file cannot be read, or is no mapping with ``rows``.
+    """
+    try:
+        plan = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
+    if not isinstance(plan, dict) or not isinstance(plan.get("rows"), dict):
+        raise InputError(f"{path}: a plan has output, seeds and rows")
+    return plan
 
 
 def read_plan(path: Path) -> tuple[Path, list[Step], list[Step]]:
@@ -134,11 +164,8 @@ def read_plan(path: Path) -> tuple[Path, list[Step], list[Step]]:
     Raises:
         InputError: the file is not YAML or has an unknown key, or ``weights_of`` names no row with ``fit``.
     """
-    try:
-        plan = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: cannot be read ({' '.join(str(error).split())})") from None
-    if not isinstance(plan, dict) or set(plan) != {"output", "seeds", "rows"}:
+    plan = load_plan(path)
+    if set(plan) != {"output", "seeds", "rows"}:
         raise InputError(f"{path}: a plan has output, seeds and rows")
     output, fits, tests = Path(plan["output"]), [], []
     for name, row in plan["rows"].items():

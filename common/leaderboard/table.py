@@ -6,8 +6,8 @@ from collections.abc import Collection, Sequence
 
 from common.leaderboard.collect import PublishedRow
 from common.leaderboard.grid import Grid
-from common.leaderboard.measured import measured_grid
-from common.leaderboard.printed import printed_grid
+from common.leaderboard.measured import measured_grid, place_published
+from common.leaderboard.printed import printed_grids
 from common.records.record import ResultRecord
 
 
@@ -35,12 +35,5 @@ def table(
         return of_method and (not benchmark or row.benchmark in benchmark)
 
     records, published = [r for r in records if selected(r)], [p for p in published if selected(p)]
-    measured_at = {(r.benchmark, r.split) for r in records}
-    printed_at = dict.fromkeys((p.benchmark, p.split) for p in published)
-    published_rows = [p for p in published if (p.benchmark, p.split) in measured_at]
-    grids = [measured_grid(records, published_rows)] if records else []
-    return grids + [
-        printed_grid(*at, [p for p in published if (p.benchmark, p.split) == at])
-        for at in printed_at
-        if at not in measured_at
-    ]
+    beside, others = place_published(published, records)
+    return ([measured_grid(records, beside)] if records else []) + printed_grids(others)

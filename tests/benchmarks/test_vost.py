@@ -77,6 +77,16 @@ def test_void_is_background_or_left_out(root: Path) -> None:
     assert (lenient.measure(video, greedy())["j"] == 1).all()
 
 
+def test_papers_that_treat_it_like_davis_have_another_protocol(root: Path) -> None:
+    official, davis = VOST(root), VOST(root, contours=True)
+    assert official.protocol_id({}) != davis.protocol_id({})
+    got, plain = numbers(davis, 1), numbers(official, 1)
+    assert set(davis.numbers) == {"J&F", "J", "F"} <= set(got)
+    assert got["J"] == plain["J"] < 1
+    assert got["J&F"] == pytest.approx((got["J"] + got["F"]) / 2)
+    assert numbers(davis, 0)["J&F"] == 1
+
+
 @pytest.mark.parametrize("ignore_void", [False, True])
 def test_answers_of_another_size_are_refused(root: Path, ignore_void: bool) -> None:
     benchmark = VOST(root, split="train", ignore_void=ignore_void)

@@ -127,5 +127,5 @@ def test_only_the_claims_that_are_asked_for(capsys: pytest.CaptureFixture[str]) 
     lines = capsys.readouterr().out.splitlines()[1:]
     expected = [claim.text for claim in claims() if (claim.method, claim.benchmark) == ("sam2long", "tiny-long")]
     assert {line.split(",")[1] for line in lines} == set(expected)
-    with pytest.raises(InputError, match="no results to show"):
+    with pytest.raises(InputError, match="--benchmark no-such: unknown; known are davis2016, "):
         main(["--claims", "--benchmark", "no-such"])

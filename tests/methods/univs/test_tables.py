@@ -34,8 +34,8 @@ PRINTED = {
     "nano, tracking=similarity": STAGE_2 | {"tracker": "similarity"},
     "nano, stage=3": STAGE_2 | {"stage3": True},
 }
-DATA = {"tiny-vis": "youtubevis2021", "tiny-vps": "vipseg", "tiny-easy": "youtubevos2018", "tiny-ref": "refyoutubevos"}
-METRICS = {"tiny-vis": "mAP", "tiny-easy": "G_th"}
+DATA = {"tiny-vis": "ytvis2021", "tiny-vps": "vipseg", "tiny-easy": "youtubevos2018", "tiny-ref": "refyoutubevos"}
+METRICS = {"tiny-vis": "AP", "tiny-easy": "G"}
 
 
 @pytest.mark.parametrize("config", NAMES)
