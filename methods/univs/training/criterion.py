@@ -241,7 +241,8 @@ def mask_cost(logits: Tensor, truth: Tensor) -> Tensor:
 def class_loss(logits: Tensor, targets: Targets, assignment: Assignment) -> Tensor:
     """Return the sigmoid focal loss of all queries over the number of positives, plus their mean cross-entropy.
 
-    Both are taken over all clips at once, which weights clips by their positives.
+    Both are taken over all clips at once, which weights clips by their positives; without positives, as where all
+    targets have left the clip, the cross-entropy is 0, as in the released code.
 
     Args:
         logits: class logits (B, Q, K).
@@ -255,7 +256,9 @@ def class_loss(logits: Tensor, targets: Targets, assignment: Assignment) -> Tens
     focal = sigmoid_focal_loss(logits, truth, FOCAL_ALPHA, FOCAL_GAMMA)
     if assignment.of_prompts:
         focal = focal * targets.valid[..., None]  # rows that pad the batch are no queries
-    return focal.sum() / max(1, len(labels)) + F.cross_entropy(logits[assignment.clip, assignment.query], labels)
+    positives = max(1, len(labels))
+    entropy = F.cross_entropy(logits[assignment.clip, assignment.query], labels, reduction="sum")
+    return (focal.sum() + entropy) / positives
 
 
 def mask_losses(logits: Tensor, truth: Tensor, points: PointSampling) -> tuple[Tensor, Tensor]:
@@ -278,7 +281,7 @@ def mask_losses(logits: Tensor, truth: Tensor, points: PointSampling) -> tuple[T
 def semantic_loss(logits: Tensor, targets: Targets, points: PointSampling) -> Tensor:
     """Return the cross-entropy at points between the category prompts of a clip that are present.
 
-    Points that no category covers are ignored.
+    Points that no category covers are ignored, and so is a clip that no category is left in, as in the released code.
 
     Args:
         logits: mask logits of the prompt queries (B, N, T, h, w).
@@ -289,6 +292,9 @@ def semantic_loss(logits: Tensor, targets: Targets, points: PointSampling) -> Te
     for clip, ids in enumerate(targets.ids):
         present = ids >= 0
         masks = logits[clip, present].transpose(0, 1).float()
+        if not masks.shape[1]:
+            losses.append(masks.sum())
+            continue
         places = points.sample(masks.max(1, keepdim=True).values)
         true = sample_point(targets.masks[clip, present].transpose(0, 1).float(), places, align_corners=False)
         share, label = true.max(1)
