@@ -152,8 +152,17 @@ class TrainingSettings:
             raise InputError(f"recipe: visual_kind_probs {self.visual_kind_probs} must be shares of at least 0")
 
     def windows(self, length: int) -> list[tuple[int, int]]:
-        """Return the first frame of each clip and the one past its last, for a video of ``length`` frames."""
-        size = min(self.clip or length, length)
+        """Return the first frame of each clip and the one past its last, for a video of ``length`` frames.
+
+        Raises:
+            InputError: the video is shorter than a clip: no clip could follow the first.
+        """
+        if self.clip > length:
+            raise InputError(
+                f"recipe: clips of {self.clip} frames, but the batch has videos of {length}; give --data.frames "
+                f"{self.clip + 1} or more, or --model.recipe.clip 0"
+            )
+        size = self.clip or length
         starts = range(0, max(1, length - self.overlap), size - self.overlap if size > self.overlap else 1)
         return [(min(start, length - size), min(start, length - size) + size) for start in starts]
 
