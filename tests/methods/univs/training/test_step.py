@@ -40,7 +40,7 @@ def test_clips_of_a_video():
     assert TrainingSettings().windows(3) == [(0, 3)]
     assert long.windows(7) == [(0, 5), (2, 7)]  # the last one is moved back
     assert long.windows(13) == [(0, 5), (4, 9), (8, 13)]
-    with pytest.raises(InputError, match="clips of 5 frames, but the batch has videos of 4; give --data.frames 6"):
+    with pytest.raises(InputError, match=r"clips of 5 frames, but the batch has videos of 4; give --data\.frames 6"):
         long.windows(4)
     with pytest.raises(InputError, match="overlap"):
         TrainingSettings(clip=3, overlap=3)
