@@ -3,8 +3,9 @@
     python benchmarks/clicks.py [--videos 24] [--postprocess] [--weights FILE --config FILE]
 
 Every click is simulated: it lies in the largest error of the answer to the clicks before (``common.inference.clicks``).
-All are on the first frame of the target; then the clip is tracked. By default the weights are those of ``track``,
-without its post-processing; ``--postprocess`` has that too. J&F is that of ``test`` on as many videos of ``tiny-easy``.
+All are on the first frame of the target; then the clip is tracked. By default the weights are those of ``track``;
+``--postprocess`` adds what ``track`` does with published weights. J&F is that of ``test`` on as many videos of
+``tiny-easy``.
 """
 
 from __future__ import annotations

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
 import time
 import traceback
@@ -29,7 +28,7 @@ import torch
 from torch import Tensor
 
 from common.cli.build import build_method
-from common.cli.speed import sam2_package
+from common.cli.speed import sam2_package, spread
 from common.inference.playback import play, prompts_by_frame
 from common.inference.session import Session
 from common.metrics import JAndF
@@ -112,9 +111,9 @@ def equal_graphs(device: torch.device, small: bool) -> Iterator[tuple[str, Any]]
                         answers += session.step(frame.to(device), prompts_by_frame(video).get(index, ()))
                     logits.append([answer.logits for answer in answers])
             differences = [float((a - b).abs().max()) for a, b in zip(*logits, strict=True)]
-            recorded = graphs._graphs.get(model)
+            captured = graphs._graphs.get(model)
             row = {"largest difference of logits": max(differences), "of frames": [round(d, 6) for d in differences]}
-            yield f"{name}, {precision}", row | {"graphs": len(recorded.recorded) if recorded else 0}
+            yield f"{name}, {precision}", row | {"graphs": len(captured.captured) if captured else 0}
 
 
 def sync(device: torch.device, small: bool) -> Iterator[tuple[str, Any]]:
@@ -161,22 +160,7 @@ def timed(session: Session, video: Video, device: torch.device, precision: str) 
             if device.type == "cuda":
                 torch.cuda.synchronize()
             marks.append(time.perf_counter())
-    return spread(marks[len(marks) // 2 - 1 :], device)
-
-
-def spread(marks: list[float], device: torch.device) -> dict[str, Any]:
-    """Of the times between marks."""
-    times = sorted(1e3 * (after - before) for before, after in pairwise(marks))
-    out = {
-        "ms": round(statistics.median(times), 2),
-        "mean": round(statistics.mean(times), 2),
-        "p10": round(times[len(times) // 10], 2),
-        "p90": round(times[9 * len(times) // 10], 2),
-        "frames/s": round(1e3 / statistics.median(times), 1),
-    }
-    if device.type == "cuda":
-        out["peak MB"] = round(torch.cuda.max_memory_allocated() / 2**20)
-    return out
+    return spread([1e3 * (after - before) for before, after in pairwise(marks[len(marks) // 2 - 1 :])], device)
 
 
 def sam2(device: torch.device, small: bool) -> Iterator[tuple[str, Any]]:

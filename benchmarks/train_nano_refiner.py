@@ -1,7 +1,7 @@
 """Train the nano SAM-HQ or the nano DINO of HQ-SMem on generated clips and save it as a transformers folder.
 
-python benchmarks/train_nano_refiner.py sam weights/sam_hq_nano --steps 6500 --batch 64 --device cuda
-python benchmarks/train_nano_refiner.py sam weights/research/sam_hq_nano_real --photographs --steps 6500 --batch 64
+python benchmarks/train_nano_refiner.py sam runs/sam_hq_nano --steps 3500 --batch 64 --device cuda
+python benchmarks/train_nano_refiner.py sam runs/sam_hq_nano_real --steps 3000 --batch 64 --photographs --device cuda
 python benchmarks/train_nano_refiner.py dino weights/dino_nano --steps 300 --batch 16
 """
 
@@ -27,6 +27,7 @@ from transformers import PreTrainedModel
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.prompt_iou import HELD_OUT
 from common.benchmarks.davis import DAVIS
 from common.data.clips import VideoSet
 from common.data.still_folder import StillFolder
@@ -40,7 +41,6 @@ from methods.hqsmem.refinement.prompts import boxes_of
 from methods.hqsmem.refinement.sam_hq import MEAN, SAMHQ, nano_sam_hq
 from methods.hqsmem.refinement.weights import load_sam_hq
 
-HELD_OUT = ("lucia", "breakdance-flare", "dog-agility", "mallard-fly", "elephant", "hockey")  # of DAVIS 2016 train
 PRESETS = ["easy", "occlusion", "distractor", "reappear", "long"]
 SIDE, PHOTOGRAPH_SIDE = 128, 256  # sides of frames in pixels: of generated clips alone, and with photographs
 MIN_AREA = 24  # pixels of a frame of 128 x 128; smaller targets are not prompted

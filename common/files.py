@@ -82,7 +82,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def only_one(folder: Path) -> Iterator[int]:
+def folder_lock(folder: Path) -> Iterator[int]:
     """Hold the lock of a folder, which ends with the process; yields its file descriptor.
 
     Args:

@@ -137,7 +137,6 @@ def measure(open_session: Any, video: Video, device: torch.device) -> dict[str, 
     """
     import torch
 
-    from common.evaluation.profiling import peak_memory_mb
     from common.nn.timing import PartClock, measured_by
     from common.video import labels_from_masks, open_video, write_label_map
 
@@ -167,14 +166,28 @@ def measure(open_session: Any, video: Video, device: torch.device) -> dict[str, 
                 clock.seconds.clear()
             with measured_by(clock):
                 session.step(frame.to(device), prompts if index == 0 else ())
-    late = {name: sorted(values[half:]) for name, values in times.items()}
-    method = late["ms"]
-    return {name: round(statistics.median(values), 2) for name, values in late.items()} | {
-        "mean": round(statistics.mean(method), 2),
-        "p10": round(method[len(method) // 10], 2),
-        "p90": round(method[9 * len(method) // 10], 2),
-        "frames/s": round(1e3 / statistics.mean(method), 1),
-        "parts": {name: round(1e3 * value / (len(video) - half), 2) for name, value in clock.seconds.items()},
+    late = {name: values[half:] for name, values in times.items()}
+    parts = {name: round(1e3 * value / (len(video) - half), 2) for name, value in clock.seconds.items()}
+    ends = {name: round(statistics.median(late[name]), 2) for name in ("read", "write")}
+    return spread(late["ms"], device) | ends | {"parts": parts}
+
+
+def spread(times: Sequence[float], device: torch.device) -> dict[str, float]:
+    """Return the median (``ms``), ``mean``, ``p10`` and ``p90`` of times, ``frames/s`` by the mean, and ``peak MB``.
+
+    Args:
+        times: of frames, in ms.
+        device: of the method.
+    """
+    from common.evaluation.profiling import peak_memory_mb
+
+    ordered, mean = sorted(times), statistics.mean(times)
+    return {
+        "ms": round(statistics.median(ordered), 2),
+        "mean": round(mean, 2),
+        "p10": round(ordered[len(ordered) // 10], 2),
+        "p90": round(ordered[9 * len(ordered) // 10], 2),
+        "frames/s": round(1e3 / mean, 1),
         "peak MB": round(peak_memory_mb(device)),
     }
 
@@ -205,8 +218,6 @@ def sam2_package(size: str, video: Video, device: torch.device) -> dict[str, Any
     """
     import torch
 
-    from common.evaluation.profiling import peak_memory_mb
-
     letters = {"tiny": "t", "small": "s", "base_plus": "b+", "large": "l"}
     if size not in letters:
         raise InputError(f"--against sam2: the package has no model of size {size}; it has {', '.join(letters)}")
@@ -234,16 +245,8 @@ def sam2_package(size: str, video: Video, device: torch.device) -> dict[str, Any
         predictor.add_new_mask(state, 0, 1, mask.numpy())
         for _ in predictor.propagate_in_video(state):
             pass
-    times = sorted(1e3 * (after - before) for before, after in pairwise(marks[len(marks) // 2 :]))
     del predictor.forward_image  # the predictor would hold itself
-    return {
-        "ms": round(statistics.median(times), 2),
-        "mean": round(statistics.mean(times), 2),
-        "p10": round(times[len(times) // 10], 2),
-        "p90": round(times[9 * len(times) // 10], 2),
-        "frames/s": round(1e3 / statistics.mean(times), 1),
-        "peak MB": round(peak_memory_mb(device)),
-    }
+    return spread([1e3 * (after - before) for before, after in pairwise(marks[len(marks) // 2 :])], device)
 
 
 HEAD = (

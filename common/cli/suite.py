@@ -87,7 +87,7 @@ class SaveOnTermination(Callback):
             )
 
 
-class WholeCheckpoints(TorchCheckpointIO):
+class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint beside its place and renames it; Lightning's way by a temporary folder may copy it there."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
@@ -193,7 +193,7 @@ class SuiteCLI(LightningCLI):
             callbacks.append(SaveOnTermination())
             strategy, plugins = str(settings.strategy), settings.plugins or []
             if not plugins and not any(word in strategy for word in SHARDED):
-                kwargs["plugins"] = [WholeCheckpoints()]
+                kwargs["plugins"] = [AtomicCheckpointIO()]
         keep = training and settings.enable_checkpointing is not False
         bar = sys.stderr.isatty() if settings.enable_progress_bar is None else settings.enable_progress_bar
         if bar and not _has(callbacks, ProgressBar):

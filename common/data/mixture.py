@@ -70,7 +70,7 @@ class EpochSampler(DistributedSampler[Item]):
         num_replicas: number of processes.
         rank: rank of this process.
         batch_size: clips per batch and process.
-        taken: returns the number of batches that the training has taken; None = none before the first epoch.
+        taken: returns the number of batches that the training has taken; None = epochs are those of ``set_epoch``.
     """
 
     def __init__(

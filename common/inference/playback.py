@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from common.errors import InputError
 from common.inference.session import Session
 from common.video import FrameMasks, Prompt, Video
+from common.video.masks import without_overlap
 
 Direction = Literal["forward", "backward", "both"]
 
@@ -90,32 +91,27 @@ def first_frames(video: Video) -> dict[int, int]:
     return first
 
 
-def settle(answer: FrameMasks, first: Mapping[int, int]) -> FrameMasks:
-    """Assign contested pixels of a frame that was tracked in both directions.
-
-    Each goes to the target whose first prompt is the nearest in time, the first of equals.
+def nearest_prompts(answer: FrameMasks, first: Mapping[int, int]) -> FrameMasks:
+    """Assign each contested pixel to the target whose first prompt is the nearest in time, the first of equals.
 
     Args:
-        answer: of all targets; those of one direction do not overlap.
+        answer: of a frame that was tracked in both directions, with all targets.
         first: see ``first_frames``.
     """
-    if len(answer.targets) < 2:
-        return answer
     distances = torch.tensor([abs(first.get(target, 0) - answer.frame) for target in answer.targets])
-    order = distances.argsort(stable=True).to(answer.masks.device)
-    owner = order[answer.masks[order].byte().argmax(0)]
-    rows = torch.arange(len(order), device=order.device)[:, None, None]
-    return replace(answer, masks=answer.masks & (owner == rows))
+    return replace(answer, masks=without_overlap(answer.masks, distances))
 
 
-def join(forward: FrameMasks, backward: FrameMasks, first: Mapping[int, int], overlap: bool = False) -> FrameMasks:
-    """Join the answers of both directions for one frame; a target that both have is that of the forward one.
+def merge_directions(
+    forward: FrameMasks, backward: FrameMasks, first: Mapping[int, int], overlap: bool = False
+) -> FrameMasks:
+    """Merge the answers of both directions for one frame; a target that both have is that of the forward one.
 
     Args:
         forward: of the targets prompted up to this frame.
         backward: of those prompted from this frame on.
         first: see ``first_frames``.
-        overlap: whether masks may overlap; otherwise see ``settle``.
+        overlap: whether masks may overlap; otherwise see ``nearest_prompts``.
     """
     rows = {target: (backward, row) for row, target in enumerate(backward.targets)}
     rows |= {target: (forward, row) for row, target in enumerate(forward.targets)}
@@ -131,7 +127,7 @@ def join(forward: FrameMasks, backward: FrameMasks, first: Mapping[int, int], ov
         logits=torch.stack(logits) if len(logits) == len(taken) else None,
         candidates={**(backward.candidates or {}), **(forward.candidates or {})} or None,
     )
-    return answer if overlap else settle(answer, first)
+    return answer if overlap else nearest_prompts(answer, first)
 
 
 def prompt_ahead(
@@ -219,7 +215,7 @@ def play_directed(
         yield from (held.pop(frame) for frame in sorted(held) if frame < propagation.frames.start)
         for answer in answers:
             other = held.pop(answer.frame, None)
-            yield answer if other is None else join(answer, other, first, session.overlap)
+            yield answer if other is None else merge_directions(answer, other, first, session.overlap)
     yield from (held[frame] for frame in sorted(held))
     yield from empty_answers(video, plan)
 

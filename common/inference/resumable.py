@@ -33,10 +33,10 @@ from common.inference.playback import (
     evaluation_mode,
     first_frames,
     in_video,
+    nearest_prompts,
     prompt_ahead,
     prompts_by_frame,
     propagations,
-    settle,
     steps,
 )
 from common.inference.session import Method, Session
@@ -234,7 +234,7 @@ class Tracking:
         (self.folder / STATE).unlink(missing_ok=True)
 
     def _join(self, lines: Path) -> None:
-        """Join the answers of both directions where there are such for one frame, see ``playback.settle``."""
+        """Join the answers of both directions where there are such for one frame, see ``playback.nearest_prompts``."""
         first = first_frames(self.video)
         with lines.open(encoding="utf-8") as results, atomic_path(lines) as part, part.open("w") as file:
             for frame, group in groupby(map(json.loads, results), key=lambda result: result["image_id"]):
@@ -245,7 +245,7 @@ class Tracking:
                 masks = rle_decode([row["segmentation"] for row in rows])
                 answer = FrameMasks(frame, tuple(sorted(by_target)), masks, torch.ones(len(rows)))
                 if "overlap" not in self.asked:
-                    answer = settle(answer, first)
+                    answer = nearest_prompts(answer, first)
                 write_labels(answer, self._labels / f"{self.video.name(frame)}.png")
                 encoded = zip(rows, rle_encode(answer.masks), answer.masks.flatten(1).any(1).tolist(), strict=True)
                 file.writelines(

@@ -35,11 +35,11 @@ def csv_text(grids: Sequence[Grid]) -> str:
                 if cell.text:
                     label = [grid.title, row.method, row.weights, row.published]
                     words = [*label, place, number, cell.text, " ".join(cell.records)]
-                    lines.writerow([_inert(word) if isinstance(word, str) else word for word in words])
+                    lines.writerow([_no_formula(word) if isinstance(word, str) else word for word in words])
     return file.getvalue()
 
 
-def _inert(word: str) -> str:
+def _no_formula(word: str) -> str:
     """Return a cell that no spreadsheet takes for a formula: an apostrophe precedes what could begin one."""
     number = word.lstrip("+-").replace(".", "", 1).isdigit()
     return f"'{word}" if word.startswith(("=", "+", "-", "@", "\t", "\r")) and not number else word

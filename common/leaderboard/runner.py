@@ -28,7 +28,7 @@ import yaml
 
 from common.configs import load_config, split_row
 from common.errors import InputError
-from common.files import digest, only_one, write_text
+from common.files import digest, folder_lock, write_text
 from common.records.record import FILE
 
 CLI = Path(__file__).resolve().parents[2] / "cli.py"
@@ -86,7 +86,7 @@ class Step:
         print(f"{self.verb} {self.folder}", file=sys.stderr, flush=True)
         self.folder.mkdir(parents=True, exist_ok=True)
         log = self.folder / f"{self.verb}.log"
-        with only_one(self.folder) as lock, log.open("a", encoding="utf-8") as file:
+        with folder_lock(self.folder) as lock, log.open("a", encoding="utf-8") as file:
             # the command holds the lock too, in case that it outlives this process
             process = subprocess.run(self.command(), stdout=file, stderr=subprocess.STDOUT, pass_fds=(lock,))
         if process.returncode:

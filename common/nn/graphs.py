@@ -1,7 +1,7 @@
 """Steps of a network as compiled functions and CUDA graphs.
 
 On a GPU the steps of SAM 2 are bound by the launches of their many small kernels. A CUDA graph launches all kernels of
-a step at once. It is recorded for one combination of shapes and settings; its kernels and results are those of the step
+a step at once. It is captured for one combination of shapes and settings; its kernels and results are those of the step
 without it.
 """
 
@@ -19,11 +19,11 @@ from torch import Tensor, nn
 Step = Callable[..., tuple[Tensor, ...]]
 """A function of a module, tensors, None, and numbers."""
 
-SEEN = 3
-"""A combination of shapes is recorded when it occurs for the third time."""
+CAPTURE_AT = 3
+"""A combination of shapes is captured when it occurs for the third time."""
 
-LIMIT = 64
-"""Graphs of one module at most; further combinations run without."""
+MAX_GRAPHS = 64
+"""Graphs of one module; further combinations run without."""
 
 
 @dataclass
@@ -44,7 +44,7 @@ class _Graphs:
     """The graphs of one module, which share their memory."""
 
     pool: Any
-    recorded: dict[tuple[Any, ...], _Graph] = field(default_factory=dict)
+    captured: dict[tuple[Any, ...], _Graph] = field(default_factory=dict)
     seen: dict[tuple[Any, ...], int] = field(default_factory=dict)
 
 
@@ -85,19 +85,19 @@ def run(module: nn.Module, step: Step, *arguments: Any, compile: bool = False) -
     """
     function = compiled(step) if compile else step
     tensors = [argument for argument in arguments if isinstance(argument, Tensor)]
-    if not _recordable(module, tensors):
+    if not _capturable(module, tensors):
         return function(module, *arguments)
     graphs = _graphs.setdefault(module, _Graphs(torch.cuda.graph_pool_handle()))
     key = _key(module, step, arguments, compile)
-    if key not in graphs.recorded:
+    if key not in graphs.captured:
         graphs.seen[key] = graphs.seen.get(key, 0) + 1
-        if graphs.seen[key] < SEEN or len(graphs.recorded) >= LIMIT:
+        if graphs.seen[key] < CAPTURE_AT or len(graphs.captured) >= MAX_GRAPHS:
             return function(module, *arguments)
-        graphs.recorded[key] = _record(graphs.pool, module, function, arguments)
-    return graphs.recorded[key](tensors)
+        graphs.captured[key] = _capture(graphs.pool, module, function, arguments)
+    return graphs.captured[key](tensors)
 
 
-def _recordable(module: nn.Module, tensors: list[Tensor]) -> bool:
+def _capturable(module: nn.Module, tensors: list[Tensor]) -> bool:
     return (
         not _switched_off
         and not module.training
@@ -126,8 +126,8 @@ def _key(module: nn.Module, step: Step, arguments: tuple[Any, ...], compile: boo
     )
 
 
-def _record(pool: Any, module: nn.Module, function: Step, arguments: tuple[Any, ...]) -> _Graph:
-    """Record a graph. Casts of weights by autocast are part of it: its cache would not outlive the caller's context."""
+def _capture(pool: Any, module: nn.Module, function: Step, arguments: tuple[Any, ...]) -> _Graph:
+    """Capture a graph, with autocast's casts of weights: its cache would not outlive the caller's context."""
     static = [a.clone(memory_format=torch.contiguous_format) if isinstance(a, Tensor) else a for a in arguments]
     cached = torch.is_autocast_cache_enabled()
     torch.set_autocast_cache_enabled(False)

@@ -140,18 +140,19 @@ def labels_from_masks(masks: Tensor, targets: Sequence[int]) -> Tensor:
     return labels
 
 
-def without_overlap(masks: Tensor) -> Tensor:
-    """Assign each pixel of overlapping masks to the smallest of them, the first of equals, so that none nested is lost.
+def without_overlap(masks: Tensor, ranks: Tensor | None = None) -> Tensor:
+    """Assign each pixel of overlapping masks to one of them: that of lowest rank, the first of equals.
 
     Args:
         masks: bool (N, H, W).
+        ranks: (N,); default: the areas, so that no nested mask is lost.
 
     Returns:
         bool (N, H, W), disjoint.
     """
     if len(masks) < 2:
         return masks
-    order = masks.flatten(1).sum(1).argsort(stable=True)
+    order = (masks.flatten(1).sum(1) if ranks is None else ranks.to(masks.device)).argsort(stable=True)
     owner = order[masks[order].byte().argmax(0)]
     return masks & (owner == torch.arange(len(masks), device=masks.device)[:, None, None])
 

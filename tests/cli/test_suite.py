@@ -12,7 +12,7 @@ import torch
 import yaml
 
 import cli
-from common.cli.suite import WholeCheckpoints
+from common.cli.suite import AtomicCheckpointIO
 
 DATA = {
     "train": [
@@ -104,7 +104,7 @@ def test_a_class_from_elsewhere_in_a_checkpoint_is_refused_before_it_is_imported
 
 def test_a_checkpoint_that_is_cut_short_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, save = tmp_path / "last.ckpt", torch.save
-    WholeCheckpoints().save_checkpoint({"a": torch.ones(3)}, path)
+    AtomicCheckpointIO().save_checkpoint({"a": torch.ones(3)}, path)
 
     def cut(checkpoint: object, file: Any) -> None:
         file.write(b"half")
@@ -112,7 +112,7 @@ def test_a_checkpoint_that_is_cut_short_leaves_the_old_one(tmp_path: Path, monke
 
     monkeypatch.setattr(torch, "save", cut)
     with pytest.raises(OSError, match="disk full"):
-        WholeCheckpoints().save_checkpoint({"a": torch.zeros(3)}, path)
+        AtomicCheckpointIO().save_checkpoint({"a": torch.zeros(3)}, path)
     monkeypatch.setattr(torch, "save", save)
     assert torch.equal(torch.load(path, weights_only=True)["a"], torch.ones(3))
     assert [file.name for file in tmp_path.iterdir()] == ["last.ckpt"]

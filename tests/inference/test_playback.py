@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from common.errors import InputError
-from common.inference.playback import join, propagations, settle
+from common.inference.playback import merge_directions, nearest_prompts, propagations
 from common.segmenter import VideoSegmenter
 from common.synthetic import SyntheticClips
 from common.video import FrameMasks, Prompt, Video
@@ -102,19 +102,19 @@ def row(*pixels: int) -> torch.Tensor:
 def test_a_contested_pixel_goes_to_the_target_prompted_nearest_in_time() -> None:
     """On frame 4, targets of frames 0, 9 and 5 are 4, 5 and 1 frames away."""
     masks = torch.stack([row(0, 1, 2), row(1, 2, 3), row(2, 3, 4)])
-    settled = settle(FrameMasks(4, (1, 2, 3), masks, torch.ones(3)), {1: 0, 2: 9, 3: 5})
+    settled = nearest_prompts(FrameMasks(4, (1, 2, 3), masks, torch.ones(3)), {1: 0, 2: 9, 3: 5})
     assert torch.equal(settled.masks, torch.stack([row(0, 1), row(), row(2, 3, 4)]))
 
 
-def test_both_directions_are_joined() -> None:
+def test_both_directions_are_merged() -> None:
     forward = FrameMasks(4, (1, 3), torch.stack([row(0, 1), row(2)]), torch.tensor([0.1, 0.3]))
     backward = FrameMasks(4, (2, 3), torch.stack([row(1, 4), row(5)]), torch.tensor([0.2, 0.9]))
     first = {1: 0, 2: 5, 3: 4}
-    answer = join(forward, backward, first)
+    answer = merge_directions(forward, backward, first)
     assert (answer.frame, answer.targets) == (4, (1, 2, 3))
     assert torch.equal(answer.masks, torch.stack([row(0), row(1, 4), row(2)]))
     assert answer.scores.tolist() == pytest.approx([0.1, 0.2, 0.3])
-    assert torch.equal(join(forward, backward, first, overlap=True).masks[0], row(0, 1))
+    assert torch.equal(merge_directions(forward, backward, first, overlap=True).masks[0], row(0, 1))
 
 
 def test_targets_prompted_later_are_tracked_backward_too(nano: VideoSegmenter) -> None:

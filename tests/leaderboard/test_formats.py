@@ -8,7 +8,7 @@ from pathlib import Path
 from benchmarks.compare_tables import differences
 from common.leaderboard.collect import PublishedRow, collect
 from common.leaderboard.command import main
-from common.leaderboard.formats import _inert, csv_text, html, json_text, latex
+from common.leaderboard.formats import _no_formula, csv_text, html, json_text, latex
 from common.leaderboard.render import markdown
 from common.leaderboard.table import table
 from tests.leaderboard.test_leaderboard import record
@@ -50,7 +50,7 @@ def test_json_and_csv_lead_to_the_records(tmp_path: Path) -> None:
 def test_no_cell_of_a_csv_is_a_formula() -> None:
     words = ["=cmd|' /C calc'!A0", "@SUM(1)", "+1+1", "-2+3", "\t=1", "-0.5", "+3", "SAM 2"]
     made = ["'=cmd|' /C calc'!A0", "'@SUM(1)", "'+1+1", "'-2+3", "'\t=1", "-0.5", "+3", "SAM 2"]
-    assert [_inert(word) for word in words] == made
+    assert [_no_formula(word) for word in words] == made
 
 
 def test_two_tables_are_compared_but_for_the_paths_of_records(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from common.errors import InputError
-from common.files import only_one
+from common.files import folder_lock
 from common.leaderboard.command import main
 from common.leaderboard.runner import read_plan, run_plan
 
@@ -105,6 +105,6 @@ def test_two_runs_of_one_step_do_not_mix(tmp_path: Path, plan: Path) -> None:
     _, _, tests = read_plan(plan)
     step = tests[0]
     step.folder.mkdir(parents=True)
-    with only_one(step.folder), pytest.raises(InputError, match="another process works here"):
+    with folder_lock(step.folder), pytest.raises(InputError, match="another process works here"):
         step.run()
     assert not (step.folder / "test.log").exists()

@@ -267,7 +267,7 @@ class SAM2(Float32Module):
         return run(self, _encode_memory, *arguments, compile=self.compiled and not self.training)[0]
 
 
-# The steps as functions of tensors, which may be compiled and recorded.
+# The steps as functions of tensors, which may be compiled and captured.
 
 
 def _encode(model: SAM2, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
